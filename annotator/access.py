@@ -1,0 +1,67 @@
+"""The only way from a request to a row: 404 for whoever is no member, 403 with a reason for the wrong role."""
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+
+from annotator.models import Assignment, Dispute, Job, Membership, Release, Review, Trajectory, User
+
+Role = Membership.Role
+
+SETTLERS = (Role.REVIEWER, Role.ADMIN)
+
+
+def get_membership(user: User, slug: str, *roles: Role) -> Membership:
+    """The user's membership in the project; with `roles`, only if it is one of them."""
+    membership = Membership.objects.select_related("project").filter(user=user, project__slug=slug).first()
+    if membership is None:
+        raise Http404(f"There is no project {slug!r} among yours.")
+    _require_role(membership, roles)
+    return membership
+
+
+def get_assignment(user: User, pk: int) -> Assignment:
+    """An assignment that the user holds, has finished, or has a draft in; nobody else's can be seen."""
+    assignment = get_object_or_404(
+        Assignment.objects.select_related("project", "trajectory").filter(project__memberships__user=user), pk=pk
+    )
+    if assignment.annotator_id != user.pk and not assignment.annotations.filter(annotator=user).exists():
+        raise Http404(f"Assignment {pk} is not one of yours.")
+    return assignment
+
+
+def get_trajectory(user: User, slug: str, pk: int) -> tuple[Membership, Trajectory]:
+    membership = get_membership(user, slug, *SETTLERS)
+    return membership, get_object_or_404(Trajectory, project=membership.project, pk=pk)
+
+
+def get_job(user: User, pk: int) -> tuple[Membership, Job]:
+    job = get_object_or_404(Job, pk=pk)
+    return _membership_of(user, job.project_id, Role.ADMIN), job
+
+
+def get_review(user: User, pk: int) -> tuple[Membership, Review]:
+    review = get_object_or_404(Review.objects.select_related("trajectory"), pk=pk)
+    return _membership_of(user, review.project_id, *SETTLERS), review
+
+
+def get_dispute(user: User, pk: int) -> tuple[Membership, Dispute]:
+    dispute = get_object_or_404(Dispute.objects.select_related("trajectory", "step"), pk=pk)
+    return _membership_of(user, dispute.trajectory.project_id, *SETTLERS), dispute
+
+
+def get_release(user: User, pk: int) -> tuple[Membership, Release]:
+    release = get_object_or_404(Release.objects.published(), pk=pk)
+    return _membership_of(user, release.project_id, *SETTLERS), release
+
+
+def _membership_of(user: User, project_id: int, *roles: Role) -> Membership:
+    membership = get_object_or_404(Membership.objects.select_related("project"), user=user, project_id=project_id)
+    _require_role(membership, roles)
+    return membership
+
+
+def _require_role(membership: Membership, roles: tuple[Role, ...]) -> None:
+    if roles and membership.role not in roles:
+        wanted = " or ".join(role.value for role in roles)
+        raise PermissionDenied(f"This needs the role {wanted}; yours in this project is {membership.role}.")

@@ -1,0 +1,150 @@
+"""Reviewers' work: hold a trajectory's disputes, decide them one by one."""
+
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models import Q, Sum
+from django.utils.timezone import now
+from pydantic import BaseModel, ConfigDict
+from pydantic import ValidationError as SchemaError
+
+from annotator import audit
+from annotator.errors import InvalidInput, ReviewHeld
+from annotator.models import Adjudication, Dispute, GoldLabel, Project, Review, Trajectory, User
+
+Status = Review.Status
+
+LEASE = timedelta(hours=1)
+
+
+@transaction.atomic
+def refresh_review(trajectory_id: int, project_id: int) -> None:
+    """Brings the review of a trajectory in line with its undecided disputes; call it after they changed."""
+    undecided = Dispute.objects.undecided().filter(trajectory_id=trajectory_id)
+    total = undecided.aggregate(total=Sum("severity"))["total"]
+    if total is None:
+        Review.objects.filter(trajectory_id=trajectory_id).update(status=Status.DONE, severity=0, lease_expires_at=None)
+        return
+    # Locked: a reviewer who claims it right now must not lose the claim to this save.
+    review, _ = Review.objects.select_for_update(of=("self",)).get_or_create(
+        trajectory_id=trajectory_id, defaults={"project_id": project_id, "severity": total}
+    )
+    review.severity = total
+    if review.status == Status.DONE:
+        review.status = Status.OPEN
+        review.reviewer = None
+    review.save(update_fields=["severity", "status", "reviewer"])
+
+
+def available(project: Project, reviewer: User) -> Q:
+    """Reviews that are open, held by this reviewer, or whose holder's lease has run out."""
+    return Q(project=project) & (
+        Q(status=Status.OPEN) | Q(status=Status.CLAIMED) & (Q(reviewer=reviewer) | Q(lease_expires_at__lt=now()))
+    )
+
+
+@transaction.atomic
+def claim_next(project: Project, reviewer: User) -> Review | None:
+    """The worst trajectory that nobody else holds; one that the reviewer already holds comes first."""
+    held = Review.objects.filter(status=Status.CLAIMED, reviewer=reviewer, project=project, lease_expires_at__gte=now())
+    review = held.worst_first().first()
+    if review is None:
+        free = Review.objects.filter(available(project, reviewer)).worst_first()
+        review = free.select_for_update(skip_locked=True, of=("self",)).first()
+    if review is None:
+        return None
+    return claim(review.pk, reviewer)
+
+
+@transaction.atomic
+def claim(review_id: int, reviewer: User) -> Review:
+    """Holds a review for a reviewer, or renews their lease. Raises ReviewHeld while somebody else has it."""
+    review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
+    if review.status == Status.DONE:
+        return review
+    is_free = review.status == Status.OPEN or review.lease_expires_at is None or review.lease_expires_at < now()
+    if review.reviewer_id != reviewer.pk and not is_free:
+        raise ReviewHeld(
+            "Another reviewer holds this trajectory. Take the next one; it comes back here when their time runs out."
+        )
+    if review.reviewer_id != reviewer.pk or review.status == Status.OPEN:
+        audit.log("review.claimed", review, user=reviewer, project_id=review.project_id)
+    review.status, review.reviewer, review.lease_expires_at = Status.CLAIMED, reviewer, now() + LEASE
+    review.save(update_fields=["status", "reviewer", "lease_expires_at"])
+    return review
+
+
+@transaction.atomic
+def release_claim(review_id: int, reviewer: User) -> None:
+    """Puts a review that this reviewer holds back for others; what was decided stays."""
+    review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
+    if review.status == Status.CLAIMED and review.reviewer_id == reviewer.pk:
+        review.status, review.reviewer, review.lease_expires_at = Status.OPEN, None, None
+        review.save(update_fields=["status", "reviewer", "lease_expires_at"])
+        audit.log("review.released", review, user=reviewer, project_id=review.project_id)
+
+
+class DecisionIn(BaseModel):
+    """A decision: a value or null for undecidable, why, and a note."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    value: int | None
+    reason_code: str
+    note: str = ""
+
+
+def parse_decision(data: object) -> DecisionIn:
+    """Raises InvalidInput that names each wrong field."""
+    try:
+        decision = DecisionIn.model_validate(data)
+    except SchemaError as error:
+        fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
+    else:
+        fields = {}
+        if decision.value not in (-1, 0, 1, None):
+            fields["value"] = "Must be -1, 0, 1 or null (undecidable)."
+        if decision.reason_code not in Adjudication.Reason.values:
+            fields["reason_code"] = f"Must be one of {', '.join(Adjudication.Reason.values)}."
+        elif decision.reason_code == Adjudication.Reason.OTHER and not decision.note.strip():
+            fields["note"] = "Reason 'other' needs a note that says which."
+        if not fields:
+            return decision
+    said = "; ".join(f"{place}: {message}" for place, message in fields.items())
+    raise InvalidInput(f"The decision was not stored. {said}", fields)
+
+
+@transaction.atomic
+def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
+    """Settles one dispute; a later decision overrules and both stay visible.
+
+    Raises ReviewHeld while another reviewer holds the trajectory.
+    """
+    # settle() locks the trajectory, too: it must not overwrite the gold of a decision that it has not seen.
+    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=dispute.trajectory_id)
+    review = Review.objects.get(trajectory_id=dispute.trajectory_id)
+    review = claim(review.pk, reviewer)
+    at = now()
+    adjudication = Adjudication.objects.create(
+        dispute=dispute,
+        reviewer=reviewer,
+        value=decision.value,
+        reason_code=decision.reason_code,
+        note=decision.note.strip(),
+        decided_at=at,
+    )
+    Dispute.objects.filter(pk=dispute.pk).update(decided_at=at)
+    GoldLabel.objects.update_or_create(
+        trajectory_id=dispute.trajectory_id,
+        step=dispute.step,
+        defaults={"value": decision.value, "provenance": GoldLabel.Provenance.ADJUDICATED, "settled_at": at},
+    )
+    refresh_review(dispute.trajectory_id, review.project_id)
+    audit.log(
+        "dispute.decided",
+        dispute,
+        user=reviewer,
+        project_id=review.project_id,
+        data={"adjudication": adjudication.pk, "value": decision.value},
+    )
+    return adjudication

@@ -1,0 +1,128 @@
+"""The reviewers' pages: which trajectories have disputes, and one trajectory's disputes to decide."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from annotator import access
+from annotator.adjudication import actions, reading
+from annotator.adjudication.forms import DecisionForm
+from annotator.errors import DomainError, ReviewHeld
+from annotator.http import Request
+from annotator.models import Dispute, Membership, Review
+
+PER_PAGE = 50
+
+
+@require_GET
+def review_list(request: Request, slug: str) -> HttpResponse:
+    membership = access.get_membership(request.user, slug, *access.SETTLERS)
+    page = Paginator(reading.open_reviews(membership.project), PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "membership": membership,
+        "section": "reviews",
+        "page": page,
+        "rows": [reading.listed(review) for review in page],
+        "decided": reading.recently_decided(membership.project),
+    }
+    return render(request, "adjudication/review_list.html", context)
+
+
+@require_POST
+def claim(request: Request, slug: str) -> HttpResponse:
+    """Holds the worst trajectory, or the one that the form names."""
+    membership = access.get_membership(request.user, slug, *access.SETTLERS)
+    wanted = request.POST.get("review")
+    review = _claim_one(request, wanted) if wanted else actions.claim_next(membership.project, request.user)
+    if review is None:
+        messages.info(request, "No trajectory with disputes is free at the moment.")
+        return redirect("review-list", slug)
+    return redirect("review-detail", review.pk)
+
+
+def _claim_one(request: Request, wanted: str) -> Review:
+    if not wanted.isdecimal():
+        raise Http404(f"There is no review {wanted!r}.")
+    _, review = access.get_review(request.user, int(wanted))
+    try:
+        return actions.claim(review.pk, request.user)
+    except ReviewHeld as error:
+        messages.warning(request, error.message, extra_tags="warn")
+        return review
+
+
+@require_GET
+def review_detail(request: Request, pk: int) -> HttpResponse:
+    membership, review = access.get_review(request.user, pk)
+    return _render_page(request, membership, reading.review_page(review, request.user))
+
+
+@require_POST
+def release_claim(request: Request, pk: int) -> HttpResponse:
+    membership, review = access.get_review(request.user, pk)
+    actions.release_claim(review.pk, request.user)
+    messages.success(request, "Others can review the trajectory now; your decisions stay.", extra_tags="good")
+    return redirect("review-list", membership.project.slug)
+
+
+@require_POST
+def decide(request: Request, pk: int) -> HttpResponse:
+    """Stores a decision and goes on to the next dispute that has none."""
+    membership, dispute = access.get_dispute(request.user, pk)
+    form = DecisionForm(dispute, request.POST)
+    if not form.is_valid():
+        return _refuse(request, membership, dispute, form, 422)
+    try:
+        actions.decide(dispute, request.user, form.decision)
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return _refuse(request, membership, dispute, form, error.status)
+    page = reading.review_page(_review_of(dispute), request.user)
+    if request.htmx:
+        return _render_decision(request, membership, page, dispute)
+    return redirect(f"{reverse('review-detail', args=[page.review.pk])}#{page.next_place(dispute)}")
+
+
+def _review_of(dispute: Dispute) -> Review:
+    review = Review.objects.get(trajectory_id=dispute.trajectory_id)
+    review.trajectory = dispute.trajectory
+    return review
+
+
+def _refuse(
+    request: Request, membership: Membership, dispute: Dispute, form: DecisionForm, status: int
+) -> HttpResponse:
+    page = reading.review_page(_review_of(dispute), request.user, refused=(dispute, form))
+    if request.htmx:
+        # htmx swaps no other refusal than a 422 (see htmx-config in _base.html).
+        return _render_decision(request, membership, page, dispute, status=422)
+    return _render_page(request, membership, page, status=status)
+
+
+def _render_page(request: Request, membership: Membership, page: reading.ReviewPage, status: int = 200) -> HttpResponse:
+    context = {
+        "membership": membership,
+        "section": "reviews",
+        "trajectory": page.review.trajectory,
+        "guideline": membership.project.guidelines.first(),
+        "page": page,
+        "is_fragment": False,
+    }
+    return render(request, "adjudication/review_detail.html", context, status=status)
+
+
+def _render_decision(
+    request: Request, membership: Membership, page: reading.ReviewPage, dispute: Dispute, *, status: int = 200
+) -> HttpResponse:
+    """What htmx swaps in: the dispute's form and decisions, the progress, and what a screen reader should say."""
+    context = {
+        "membership": membership,
+        "page": page,
+        "case": page.case_of(dispute),
+        "next_place": page.next_place(dispute) if status == 200 else "",
+        "is_fragment": True,
+    }
+    return render(request, "adjudication/review_detail.html#decided", context, status=status)

@@ -1,0 +1,136 @@
+"""Settling trajectories whose judgements are in, and reporting how far people agree."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from annotator import audit
+from annotator.agreement.aggregation import Rule, judge, severity
+from annotator.agreement.metrics import AgreementReport, Judgement, agreement_report
+from annotator.models import Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
+from annotator.queue import actions as queue
+
+# An escalated trajectory is nearly done: it goes before untouched ones of the same priority.
+ESCALATION_BONUS = 1.0
+
+
+@transaction.atomic
+def settle(trajectory_id: int) -> bool:
+    """Turns the submitted labels of a trajectory into gold, disputes or a further slot; True if it did.
+
+    Does nothing while a wanted judgement is still out, and nothing new when it runs again: what a reviewer has
+    decided stays, whatever was said.
+    """
+    # Two people who submit the last two judgements at once: the second waits here and sees the first one's labels.
+    trajectory = Trajectory.objects.select_for_update(no_key=True).defer("messages", "tools").get(pk=trajectory_id)
+    slots = Assignment.objects.live().filter(trajectory=trajectory)
+    statuses = list(slots.values_list("status", flat=True))
+    if not statuses or any(status != Assignment.Status.SUBMITTED for status in statuses):
+        return False
+    project = Project.objects.get(pk=trajectory.project_id)
+    rule = Rule(
+        max_overlap=project.max_overlap,
+        required_agreement=project.required_agreement,
+        discards=project.on_unsettled == Project.OnUnsettled.DISCARD,
+    )
+    values = _submitted_values(trajectory)
+    decided = set(
+        Dispute.objects.filter(trajectory=trajectory, decided_at__isnull=False).values_list("step", flat=True)
+    )
+    gold: dict[int | None, tuple[str, int | None]] = {}
+    disputed: dict[int | None, int] = {}
+    escalated: list[int | None] = []
+    for step_id, given in values.items():
+        verdict = judge(given, rule)
+        if step_id in decided:
+            continue
+        if verdict.state == "escalate":
+            escalated.append(step_id)
+        elif verdict.state == "dispute":
+            disputed[step_id] = severity(given)
+        elif verdict.state == "discard":
+            gold[step_id] = (GoldLabel.Provenance.DISCARDED, None)
+        else:
+            gold[step_id] = (verdict.state, verdict.value)
+    rows = GoldLabel.objects.filter(trajectory=trajectory).values_list("step_id", "provenance", "value")
+    known = {(step_id, (provenance, value)) for step_id, provenance, value in rows}
+    gold = {step_id: settled for step_id, settled in gold.items() if (step_id, settled) not in known}
+    known_disputes = set(Dispute.objects.filter(trajectory=trajectory).values_list("step_id", "severity"))
+    disputed = {step_id: much for step_id, much in disputed.items() if (step_id, much) not in known_disputes}
+    if not (gold or disputed or escalated):
+        return False
+    _store_gold(trajectory, gold)
+    _store_disputes(trajectory, disputed)
+    if escalated:
+        _escalate(trajectory, escalated, slot=len(statuses))
+    audit.log(
+        "trajectory.settled",
+        trajectory,
+        user=None,
+        project_id=project.pk,
+        data={"gold": len(gold), "disputes": len(disputed), "escalated": len(escalated)},
+    )
+    return True
+
+
+def _submitted_values(trajectory: Trajectory) -> Mapping[int | None, list[int]]:
+    """Submitted values by step id (None: the outcome), in the order of submission."""
+    values: dict[int | None, list[int]] = defaultdict(list)
+    labels = Label.objects.submitted().filter(annotation__trajectory=trajectory).order_by("annotation__submitted_at")
+    for step_id, value in labels.values_list("step_id", "value"):
+        values[step_id].append(value)
+    return values
+
+
+def _store_gold(trajectory: Trajectory, gold: Mapping[int | None, tuple[str, int | None]]) -> None:
+    at = now()
+    GoldLabel.objects.bulk_create(
+        [
+            GoldLabel(trajectory=trajectory, step_id=step_id, value=value, provenance=provenance, settled_at=at)
+            for step_id, (provenance, value) in gold.items()
+        ],
+        update_conflicts=True,
+        unique_fields=["trajectory", "step"],
+        update_fields=["value", "provenance", "settled_at"],
+    )
+
+
+def _store_disputes(trajectory: Trajectory, disputed: Mapping[int | None, int]) -> None:
+    Dispute.objects.bulk_create(
+        [Dispute(trajectory=trajectory, step_id=step_id, severity=much) for step_id, much in disputed.items()],
+        update_conflicts=True,
+        unique_fields=["trajectory", "step"],
+        update_fields=["severity"],
+    )
+
+
+def _escalate(trajectory: Trajectory, step_ids: list[int | None], *, slot: int) -> None:
+    """Asks one more person, but only about what is unsettled."""
+    steps = Step.objects.filter(pk__in=[step_id for step_id in step_ids if step_id is not None])
+    first = Assignment.objects.filter(trajectory=trajectory, slot=0).order_by("-id").first()
+    queue.enqueue_spot(
+        trajectory,
+        slot=slot,
+        priority=(first.priority if first else 0.0) + ESCALATION_BONUS,
+        wanted_steps=sorted(steps.values_list("index", flat=True)),
+        wants_outcome=None in step_ids,
+    )
+
+
+def report(project: Project, *, resamples: int = 2000) -> AgreementReport:
+    """Agreement between people over the project's submitted step labels; raters are user ids."""
+    labels = Label.objects.submitted().filter(annotation__trajectory__project=project, step__isnull=False)
+    rows = labels.order_by("annotation__trajectory_id", "annotation__annotator_id").values_list(
+        "annotation__annotator_id", "annotation__trajectory_id", "step__index", "value"
+    )
+    values: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
+    for rater, trajectory_id, index, value in rows.iterator(chunk_size=10_000):
+        values[rater, trajectory_id][index] = value
+    judgements = [
+        Judgement(rater=rater, trajectory=trajectory_id, values=given)
+        for (rater, trajectory_id), given in values.items()
+    ]
+    n_steps_of = dict(project.trajectories.values_list("pk", "n_steps"))
+    return agreement_report(judgements, n_steps_of=n_steps_of, resamples=resamples)

@@ -1,0 +1,280 @@
+"""What the endpoints answer with; the OpenAPI document is made from these."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from annotator.models import Adjudication, Assignment, Job, Membership, Project, Release, Step, Trajectory
+
+S = serializers
+
+
+def value_field(**options: Any) -> S.IntegerField:
+    return S.IntegerField(min_value=-1, max_value=1, **options)
+
+
+class ErrorBodySerializer(S.Serializer[Any]):
+    code = S.CharField(help_text="For programs, e.g. `input.invalid`; docs/api.md lists them.")
+    message = S.CharField(help_text="For people.")
+    fields_ = S.DictField(child=S.CharField(), help_text="Wrong places of the request, e.g. `labels[0].value`.")
+
+    def get_fields(self) -> dict[str, S.Field[Any, Any, Any, Any]]:
+        # A serializer cannot have an attribute called `fields`.
+        return {name.rstrip("_"): field for name, field in super().get_fields().items()}
+
+
+class ErrorSerializer(S.Serializer[Any]):
+    """Every refusal, from 400 to 500."""
+
+    error = ErrorBodySerializer()
+
+
+class GuidelineSerializer(S.Serializer[Any]):
+    version = S.IntegerField()
+    text = S.CharField(help_text="Markdown.")
+
+
+class ProjectSerializer(S.Serializer[Membership]):
+    """A project, as the person who asks takes part in it."""
+
+    slug = S.CharField(source="project.slug")
+    name = S.CharField(source="project.name")
+    role = S.ChoiceField(Membership.Role.choices, help_text="Yours.")
+    overlap = S.IntegerField(source="project.overlap", help_text="How many people judge every trajectory at first.")
+    max_overlap = S.IntegerField(source="project.max_overlap")
+    required_agreement = S.IntegerField(source="project.required_agreement")
+    on_unsettled = S.ChoiceField(Project.OnUnsettled.choices, source="project.on_unsettled")
+    claim_minutes = S.IntegerField(source="project.claim_minutes")
+    asks_outcome = S.BooleanField(source="project.asks_outcome")
+    created_at = S.DateTimeField(source="project.created_at")
+
+
+class ProjectDetailSerializer(ProjectSerializer):
+    """A project with its current guideline."""
+
+    guideline = GuidelineSerializer(source="project.guidelines.first", allow_null=True)
+
+
+class TrajectorySerializer(S.ModelSerializer[Trajectory]):
+    """A trajectory in the list, with how far its judgements are."""
+
+    n_wanted = S.IntegerField(help_text="Judgements wanted so far.")
+    n_submitted = S.IntegerField(help_text="Judgements submitted.")
+    n_disputes = S.IntegerField(help_text="Disputes that nobody has decided.")
+
+    class Meta:
+        model = Trajectory
+        fields = [
+            "id", "external_id", "source_format", "instruction", "group_key", "n_steps", "content_sha256",
+            "created_at", "n_wanted", "n_submitted", "n_disputes",
+        ]  # fmt: skip
+
+
+class ImportSerializer(S.Serializer[Any]):
+    """The multipart form of an import."""
+
+    file = S.FileField()
+    format = S.CharField(required=False, help_text="A format's name; found out from the file if left out.")
+    on_error = S.ChoiceField(["skip", "abort"], default="skip", help_text="abort: one bad record, and nothing goes in.")
+    dry_run = S.ChoiceField(["true", "false"], default="false", help_text="true: only report what would go in.")
+
+
+class JobSerializer(S.ModelSerializer[Job]):
+    """Background work. Finished when `finished_at` is set."""
+
+    project = S.CharField(source="project.slug")
+    status = S.ChoiceField(Job.Status.choices)
+    kind = S.ChoiceField(Job.Kind.choices)
+    n_done = S.IntegerField(help_text="So many of `n_total`, in `unit`.")
+    n_total = S.IntegerField(allow_null=True)
+    result = S.DictField(help_text="What a finished job has to show: an import's report, a release's id and number.")
+    error = S.CharField(help_text="Why it failed.")
+    created_by = S.CharField(source="created_by.username", default=None, allow_null=True)
+
+    class Meta:
+        model = Job
+        fields = [
+            "id", "project", "kind", "status", "n_done", "n_total", "unit", "result", "error", "is_cancel_requested",
+            "created_by", "queued_at", "started_at", "finished_at",
+        ]  # fmt: skip
+
+
+class StepValueSerializer(S.Serializer[Any]):
+    step = S.IntegerField(min_value=0, help_text="Index from 0.")
+    value = value_field()
+
+
+class AssignmentStateSerializer(S.Serializer[Any]):
+    """Where an assignment stands and what you have said so far."""
+
+    id = S.IntegerField()
+    status = S.ChoiceField(Assignment.Status.choices)
+    lease_expires_at = S.DateTimeField(allow_null=True, help_text="Your claim goes back then; every save renews it.")
+    submitted_at = S.DateTimeField(allow_null=True)
+    labels = StepValueSerializer(many=True, help_text="Your own.")
+    outcome = value_field(allow_null=True, help_text="Your own label of the final result.")
+    missing = S.ListField(child=S.CharField(), help_text="What is wanted and has no label: `step 0`, …, `outcome`.")
+
+
+class AssignmentStepSerializer(S.ModelSerializer[Step]):
+    is_wanted = S.BooleanField(help_text="Whether this assignment asks for it.")
+
+    class Meta:
+        model = Step
+        fields = ["index", "message_index", "kind", "tool_names", "is_wanted"]
+
+
+class AssignmentTrajectorySerializer(S.Serializer[Any]):
+    id = S.IntegerField()
+    external_id = S.CharField()
+    n_steps = S.IntegerField()
+
+
+class AssignmentSerializer(AssignmentStateSerializer):
+    """An assignment with all that its annotator may know: nothing of reference labels, outcomes or other people."""
+
+    project = S.CharField()
+    wanted_steps = S.ListField(child=S.IntegerField(), allow_null=True, help_text="Step indices; null: every step.")
+    wants_outcome = S.BooleanField()
+    guideline = GuidelineSerializer(allow_null=True)
+    trajectory = AssignmentTrajectorySerializer()
+    external_id = S.CharField()
+    instruction = S.CharField()
+    messages = S.ListField(child=S.DictField(), help_text="The chat, as imported.")
+    tools = S.ListField(child=S.DictField())
+    steps = AssignmentStepSerializer(many=True)
+
+    def to_representation(self, instance: dict[str, Any]) -> dict[str, Any]:
+        # The messages go out as they are stored: walking through megabytes of JSON would be the slowest part.
+        raw = {name: instance[name] for name in ("messages", "tools")}
+        return {**super().to_representation({**instance, "messages": [], "tools": []}), **raw}
+
+
+class LabelsSerializer(S.Serializer[Any]):
+    """Labels to save. What is not named stays as it is."""
+
+    labels = StepValueSerializer(many=True, required=False)
+    cleared = S.ListField(child=S.IntegerField(min_value=0), required=False, help_text="Step indices to unlabel.")
+    outcome = value_field(required=False, allow_null=True, help_text="null clears it.")
+
+
+class SkipSerializer(S.Serializer[Any]):
+    reason = S.CharField()
+
+
+class FigureSerializer(S.Serializer[Any]):
+    """One statistic with its 95 % interval; where it is undefined, value is null and `reason` says why."""
+
+    value = S.FloatField(allow_null=True)
+    low = S.FloatField(allow_null=True)
+    high = S.FloatField(allow_null=True)
+    n = S.IntegerField(help_text="How many of `unit` it rests on.")
+    unit = S.CharField()
+    reason = S.CharField()
+
+
+class RaterSerializer(S.Serializer[Any]):
+    rater_code = S.CharField(help_text="The pseudonym that releases use.")
+    username = S.CharField()
+
+
+class PairSerializer(S.Serializer[Any]):
+    """Two people on the steps that both judged."""
+
+    raters = RaterSerializer(many=True)
+    n_trajectories = S.IntegerField()
+    n_steps = S.IntegerField()
+    raw_agreement = FigureSerializer()
+    cohen_kappa = FigureSerializer()
+    krippendorff_alpha_nominal = FigureSerializer()
+    krippendorff_alpha_ordinal = FigureSerializer()
+    first_error_agreement = FigureSerializer()
+    confusion = S.ListField(
+        child=S.ListField(child=S.IntegerField()),
+        help_text="Row: what the first said, column: what the second said, each in the order of `values`.",
+    )
+
+
+class AgreementSerializer(S.Serializer[Any]):
+    """How far people agree over the steps that two or more judged."""
+
+    values = S.ListField(child=value_field(), help_text="The order of rows and columns in `confusion`.")
+    n_raters = S.IntegerField()
+    n_trajectories = S.IntegerField()
+    n_steps = S.IntegerField()
+    raw_agreement = FigureSerializer()
+    cohen_kappa = FigureSerializer()
+    fleiss_kappa = FigureSerializer()
+    krippendorff_alpha_nominal = FigureSerializer()
+    krippendorff_alpha_ordinal = FigureSerializer()
+    first_error_agreement = FigureSerializer()
+    confusion = S.ListField(
+        child=S.ListField(child=S.IntegerField()), help_text="Over all pairs; symmetric where there are more than two."
+    )
+    pairs = PairSerializer(many=True)
+
+
+class RatingSerializer(S.Serializer[Any]):
+    rater = S.CharField(help_text="A, B, C in the order of submission, the same for the whole trajectory.")
+    value = value_field()
+
+
+class DecisionSerializer(S.ModelSerializer[Adjudication]):
+    """What a reviewer decided; value null: undecidable."""
+
+    value = value_field(allow_null=True)
+    reviewer = S.CharField(source="reviewer.username")
+
+    class Meta:
+        model = Adjudication
+        fields = ["id", "value", "reason_code", "note", "decided_at", "reviewer"]
+
+
+class DisputedTrajectorySerializer(S.Serializer[Any]):
+    id = S.IntegerField()
+    external_id = S.CharField()
+
+
+class DisputedStepSerializer(S.Serializer[Any]):
+    index = S.IntegerField()
+    message_index = S.IntegerField()
+
+
+class DisputeSerializer(S.Serializer[Any]):
+    """A step or, where step is null, the outcome, on which people differ."""
+
+    id = S.IntegerField()
+    trajectory = DisputedTrajectorySerializer()
+    step = DisputedStepSerializer(allow_null=True)
+    severity = S.IntegerField(help_text="2: +1 against -1; 1: a 0 against its neighbour.")
+    status = S.ChoiceField(["open", "decided"])
+    values = RatingSerializer(many=True)
+    decisions = DecisionSerializer(many=True, help_text="The newest is last and counts.")
+
+
+class DecisionRequestSerializer(S.Serializer[Any]):
+    value = value_field(allow_null=True, help_text="null: undecidable.")
+    reason_code = S.ChoiceField(Adjudication.Reason.choices)
+    note = S.CharField(required=False, help_text="Needed with the reason `other`.")
+
+
+class ReleaseSerializer(S.ModelSerializer[Release]):
+    """A published release."""
+
+    project = S.CharField(source="project.slug")
+    policy = S.DictField()
+    created_by = S.CharField(source="created_by.username", default=None, allow_null=True)
+    published_at = S.DateTimeField()
+
+    class Meta:
+        model = Release
+        fields = ["id", "project", "number", "policy", "created_by", "created_at", "published_at"]
+
+
+class ReleaseDetailSerializer(ReleaseSerializer):
+    """A published release with its manifest: counts, agreement, guideline version, the sha256 of each file."""
+
+    manifest = S.DictField()
+
+    class Meta(ReleaseSerializer.Meta):
+        fields = [*ReleaseSerializer.Meta.fields, "manifest"]

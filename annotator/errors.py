@@ -1,0 +1,86 @@
+"""What the rules of the platform refuse, said to the person who asked."""
+
+from typing import ClassVar
+
+
+class DomainError(Exception):
+    """A refusal with a code for programs and a sentence for people.
+
+    `fields` names places in the caller's input, such as `labels[2].value`, each with its own sentence.
+    """
+
+    code: ClassVar[str] = "refused"
+    status: ClassVar[int] = 400
+
+    def __init__(self, message: str, fields: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fields = fields or {}
+
+    def as_json(self) -> dict[str, object]:
+        """The one shape in which every refusal is told to a program."""
+        return {"error": {"code": self.code, "message": self.message, "fields": self.fields}}
+
+
+class InvalidInput(DomainError):
+    """The request's content is wrong at the named places."""
+
+    code = "input.invalid"
+
+
+class IncompleteAnnotation(DomainError):
+    """Something that the assignment wants has no label yet."""
+
+    code = "annotation.incomplete"
+    status = 422
+
+
+class AssignmentNotYours(DomainError):
+    """The claim ended and somebody else holds the slot, or it was submitted or skipped."""
+
+    code = "assignment.not_yours"
+    status = 409
+
+
+class AnnotationFinal(DomainError):
+    """What was submitted never changes."""
+
+    code = "annotation.final"
+    status = 409
+
+
+class ReviewHeld(DomainError):
+    """Another reviewer holds this trajectory's disputes."""
+
+    code = "review.held"
+    status = 409
+
+
+class NothingToRelease(DomainError):
+    """The policy leaves no trajectory to publish."""
+
+    code = "release.empty"
+    status = 409
+
+
+class InvalidSettings(DomainError):
+    """A project's settings or a release policy do not hold together."""
+
+    code = "settings.invalid"
+
+
+class JobConflict(DomainError):
+    """The job is in a state in which this cannot be done."""
+
+    code = "job.conflict"
+    status = 409
+
+
+class JobFailed(DomainError):
+    """Background work found that it must not go on; `result` is what it can show for it."""
+
+    code = "job.failed"
+
+    def __init__(self, message: str, result: dict[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.result = result or {}

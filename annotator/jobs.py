@@ -1,0 +1,96 @@
+"""The life of a Job row: queued → running → done / failed / cancelled. The work itself is in flow.py."""
+
+import logging
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from annotator import audit
+from annotator.celery import app
+from annotator.errors import JobConflict
+from annotator.models import Job, Project, User
+
+logger = logging.getLogger(__name__)
+
+
+class JobCancelled(Exception):
+    """Somebody asked for the job to stop; what was done so far stays, and a new run goes on from there."""
+
+
+@transaction.atomic
+def create(
+    project: Project, kind: Job.Kind, params: dict[str, Any], *, unit: str, n_total: int | None, user: User | None
+) -> Job:
+    """Creates a queued job; the caller runs it, or sends it to a worker."""
+    job = Job.objects.create(project=project, kind=kind, params=params, unit=unit, n_total=n_total, created_by=user)
+    audit.log("job.queued", job, user=user, project_id=project.pk, data={"kind": kind})
+    return job
+
+
+@transaction.atomic
+def enqueue(
+    project: Project, kind: Job.Kind, params: dict[str, Any], *, unit: str, n_total: int | None, user: User | None
+) -> Job:
+    """Creates a job and asks a worker to run it once the transaction has committed."""
+    job = create(project, kind, params, unit=unit, n_total=n_total, user=user)
+    transaction.on_commit(partial(send, job.pk))
+    return job
+
+
+def send(job_id: int) -> None:
+    """Tells a worker. When Redis cannot be reached the job stays queued and the beat sends it again."""
+    try:
+        app.send_task("workers.tasks.run_job", [job_id])
+    except app.connection_for_write().transport.connection_errors + (OSError,) as error:
+        logger.warning("Job %s stays queued: Redis cannot be reached (%s).", job_id, error)
+
+
+def start(job_id: int) -> Job | None:
+    """The job, for the one worker that gets it; None for a message that came twice."""
+    started = Job.objects.filter(pk=job_id, status=Job.Status.QUEUED).update(
+        status=Job.Status.RUNNING, started_at=now(), heartbeat_at=now(), n_done=0, error=""
+    )
+    return Job.objects.select_related("project", "created_by").get(pk=job_id) if started else None
+
+
+def report(job: Job, n_done: int, n_total: int | None = None) -> None:
+    """Stores progress and shows that the worker lives. Raises JobCancelled when a person asked for that."""
+    total = {} if n_total is None else {"n_total": n_total}
+    running = Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING)
+    if not running.filter(is_cancel_requested=False).update(n_done=n_done, heartbeat_at=now(), **total):
+        raise JobCancelled
+
+
+def remember(job: Job, **params: object) -> None:
+    """Stores where the work has got to, for a worker that takes over."""
+    job.params = {**job.params, **params}
+    Job.objects.filter(pk=job.pk).update(params=job.params)
+
+
+def finish(job: Job, status: Job.Status, *, result: dict[str, Any] | None = None, error: str = "") -> None:
+    Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING).update(
+        status=status, finished_at=now(), error=error, **({} if result is None else {"result": result})
+    )
+
+
+@transaction.atomic
+def cancel(job: Job, *, user: User) -> None:
+    """Stops a queued job now and a running one at its next report."""
+    queued = Job.objects.filter(pk=job.pk, status=Job.Status.QUEUED)
+    running = Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING)
+    if not queued.update(
+        status=Job.Status.CANCELLED, finished_at=now(), is_cancel_requested=True
+    ) and not running.update(is_cancel_requested=True):
+        raise JobConflict("This job has already ended, so there is nothing to cancel.")
+    audit.log("job.cancelled", job, user=user, project_id=job.project_id)
+
+
+def recover() -> int:
+    """Puts jobs whose worker died back into the queue and sends every queued job that was forgotten."""
+    Job.objects.stalled().update(status=Job.Status.QUEUED)
+    forgotten = list(Job.objects.forgotten().values_list("pk", flat=True))
+    for job_id in forgotten:
+        send(job_id)
+    return len(forgotten)

@@ -1,0 +1,102 @@
+"""A trajectory's messages as the pages show them: steps, and what stands between them. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from annotator.importing.chat import ToolCall, message_text, reasoning_of, role_of, tool_calls_of
+
+# Text beyond so many characters is folded; its first lines stay visible. System prompts are read once, so they fold
+# early; what the agent wrote is what is being judged, so it folds late.
+FOLD_AFTER = {"system": 300, "tool": 1200, "user": 2500, "assistant": 6000}
+PREVIEW = 400
+
+# Only pixel formats that carry no script, and only inline: a remote image would tell its host who reads what.
+_INLINE_IMAGE = re.compile(r"data:image/(?:png|jpeg|gif|webp);base64,[A-Za-z0-9+/=\s]+\Z")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text to show; when it is long, `preview` stands for it until the reader unfolds it."""
+
+    full: str
+    preview: str | None
+
+    @property
+    def size(self) -> int:
+        return len(self.full)
+
+    def __bool__(self) -> bool:
+        return bool(self.full.strip())
+
+
+@dataclass(frozen=True)
+class Block:
+    """One message; `step` is its step index if it is one."""
+
+    message_index: int
+    role: str
+    title: str
+    text: Text
+    step: int | None = None
+    reasoning: Text | None = None
+    calls: list[ToolCall] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """An assistant message that says and does nothing still is a step, and the page must say so."""
+        return not (self.text or self.calls or self.images or self.reasoning)
+
+
+def blocks_of(messages: Sequence[Mapping[str, Any]]) -> list[Block]:
+    """Every message in order; assistant messages carry their step index from 0."""
+    blocks: list[Block] = []
+    tool_of_call: dict[str, str] = {}
+    n_steps = 0
+    for index, message in enumerate(messages):
+        role = role_of(message)
+        calls = tool_calls_of(message) if role == "assistant" else []
+        tool_of_call.update({call.id: call.name for call in calls if call.id})
+        reasoning = reasoning_of(message)
+        blocks.append(
+            Block(
+                message_index=index,
+                role=role,
+                title=_title(message, role, tool_of_call),
+                text=_folded(message_text(message), role),
+                step=n_steps if role == "assistant" else None,
+                reasoning=_folded(reasoning, "tool") if reasoning else None,
+                calls=calls,
+                images=_images(message.get("content")),
+            )
+        )
+        n_steps += role == "assistant"
+    return blocks
+
+
+def _title(message: Mapping[str, Any], role: str, tool_of_call: Mapping[str, str]) -> str:
+    if role == "tool":
+        name = message.get("name") or tool_of_call.get(str(message.get("tool_call_id") or ""), "")
+        return f"Result of {name}" if name else "Tool result"
+    name = message.get("name")
+    title = {"system": "System", "user": "User", "assistant": "Assistant"}.get(role, role.capitalize())
+    return f"{title} {name}" if name else title
+
+
+def _folded(text: str, role: str) -> Text:
+    if len(text) <= FOLD_AFTER.get(role, FOLD_AFTER["user"]):
+        return Text(text, None)
+    preview = text[:PREVIEW]
+    return Text(text, preview[: preview.rfind(" ")] if " " in preview[PREVIEW // 2 :] else preview)
+
+
+def _images(content: object) -> list[str]:
+    images = []
+    for part in content if isinstance(content, list) else []:
+        image = part.get("image_url") if isinstance(part, dict) else None
+        url = image.get("url") if isinstance(image, dict) else image
+        if isinstance(url, str) and _INLINE_IMAGE.match(url):
+            images.append(url)
+    return images

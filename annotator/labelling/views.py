@@ -1,0 +1,177 @@
+"""The labelling page and what its buttons and its script post to."""
+
+import json
+from dataclasses import dataclass, field
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST
+
+from annotator import access, flow
+from annotator.errors import DomainError, InvalidInput
+from annotator.http import Request
+from annotator.labelling import actions
+from annotator.labelling.conversation import Block, blocks_of
+from annotator.models import Annotation, Assignment, Label, Membership
+from annotator.queue import actions as queue
+
+CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
+
+
+@dataclass
+class Turn:
+    """One step of the page: what came before it, the step, and what the annotator has said of it."""
+
+    before: list[Block]
+    step: Block
+    is_wanted: bool
+    value: int | None
+
+
+@dataclass
+class Page:
+    """A trajectory cut into turns, and what stands after the last step."""
+
+    turns: list[Turn] = field(default_factory=list)
+    after: list[Block] = field(default_factory=list)
+
+
+def _page_of(assignment: Assignment, annotation: Annotation | None) -> tuple[Page, int | None]:
+    labels = dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
+    page = Page()
+    waiting: list[Block] = []
+    for block in blocks_of(assignment.trajectory.messages):
+        if block.step is None:
+            waiting.append(block)
+            continue
+        is_wanted = assignment.wants_step(block.step)
+        page.turns.append(Turn(waiting, block, is_wanted, labels.get(block.step)))
+        waiting = []
+    page.after = waiting
+    return page, labels.get(None)
+
+
+@require_http_methods(["GET", "POST"])
+def assignment_detail(request: Request, pk: int) -> HttpResponse:
+    """The page on which one assignment is labelled; a POST saves the form as a draft (without JavaScript)."""
+    assignment = access.get_assignment(request.user, pk)
+    if request.method == "POST":
+        actions.save_labels(pk, request.user, _changes_of_form(request, assignment))
+        messages.success(request, "Your labels are saved as a draft.", extra_tags="good")
+        return redirect("assignment-detail", pk)
+    return _render_page(request, assignment)
+
+
+def _render_page(request: Request, assignment: Assignment, error: DomainError | None = None) -> HttpResponse:
+    annotation = assignment.annotations.filter(annotator=request.user).first()
+    page, outcome = _page_of(assignment, annotation)
+    membership = Membership.objects.select_related("project").get(project=assignment.project, user=request.user)
+    is_mine = assignment.annotator_id == request.user.pk
+    context = {
+        "membership": membership,
+        "section": "label",
+        "assignment": assignment,
+        "trajectory": assignment.trajectory,
+        "annotation": annotation,
+        "page": page,
+        "outcome": outcome,
+        "choices": CHOICES,
+        "guideline": assignment.project.guidelines.first(),
+        "n_wanted": sum(turn.is_wanted for turn in page.turns) + assignment.wants_outcome,
+        # A lapsed claim that nobody took is taken up again by the first save.
+        "is_open": assignment.status == Assignment.Status.OPEN
+        or (is_mine and assignment.status == Assignment.Status.CLAIMED),
+        "is_mine": is_mine,
+        "error": error,
+    }
+    return render(request, "labelling/page.html", context, status=error.status if error else 200)
+
+
+@require_http_methods(["PUT"])
+def save_labels(request: Request, pk: int) -> HttpResponse:
+    """What the outbox of the page sends; the same JSON as the API's."""
+    access.get_assignment(request.user, pk)
+    try:
+        data = json.loads(request.body)
+    except ValueError:
+        raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
+    annotation = actions.save_labels(pk, request.user, actions.parse_labels(data))
+    return JsonResponse({"annotation": annotation.pk})
+
+
+@require_POST
+def submit(request: Request, pk: int) -> HttpResponse:
+    """Stores what the form holds, makes it final and goes on to the next trajectory."""
+    assignment = access.get_assignment(request.user, pk)
+    try:
+        if assignment.status != Assignment.Status.SUBMITTED:
+            actions.save_labels(pk, request.user, _changes_of_form(request, assignment))
+        flow.submit(pk, request.user)
+    except DomainError as error:
+        if _wants_json(request):
+            raise
+        return _render_page(request, assignment, error)
+    return _go_to_next(request, assignment, "Submitted.")
+
+
+@require_POST
+def skip(request: Request, pk: int) -> HttpResponse:
+    assignment = access.get_assignment(request.user, pk)
+    queue.skip(pk, request.user, request.POST.get("reason", ""))
+    return _go_to_next(request, assignment, "Skipped.")
+
+
+@require_POST
+def release_claim(request: Request, pk: int) -> HttpResponse:
+    assignment = access.get_assignment(request.user, pk)
+    queue.release_claim(pk, request.user)
+    messages.success(request, "The trajectory is back in the queue; your draft is kept.", extra_tags="good")
+    return redirect("project-overview", assignment.project.slug)
+
+
+@require_POST
+def claim(request: Request, slug: str) -> HttpResponse:
+    membership = access.get_membership(request.user, slug, Membership.Role.ANNOTATOR)
+    assignment = queue.claim_next(membership.project, request.user)
+    if assignment is None:
+        return _nothing_left(request, slug)
+    return redirect("assignment-detail", assignment.pk)
+
+
+def _go_to_next(request: Request, done: Assignment, said: str) -> HttpResponse:
+    following = queue.claim_next(done.project, request.user)
+    if following is None:
+        response = _nothing_left(request, done.project.slug)
+    else:
+        messages.success(request, f"{said} This is the next trajectory.", extra_tags="good")
+        response = redirect("assignment-detail", following.pk)
+    return JsonResponse({"next": response.url}) if _wants_json(request) else response
+
+
+def _nothing_left(request: Request, slug: str) -> HttpResponseRedirect:
+    messages.info(request, "Nothing is left to label for you at the moment. Thank you.")
+    return HttpResponseRedirect(reverse("project-overview", args=[slug]))
+
+
+def _wants_json(request: Request) -> bool:
+    return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def _changes_of_form(request: Request, assignment: Assignment) -> actions.Changes:
+    """The radio buttons of the page: `step-3`, and `outcome`. What is not chosen is left as it was."""
+    chosen: dict[str, int] = {}
+    for name, value in request.POST.items():
+        if name == "outcome" or name.startswith("step-"):
+            if value not in {str(choice) for choice in Label.Value.values}:
+                raise InvalidInput(f"{name}: choose +1, 0 or −1.", {name: "Not a value."})
+            chosen[name] = int(value)
+    steps = {}
+    for name, value in chosen.items():
+        if name != "outcome":
+            number = name.removeprefix("step-")
+            if not number.isdecimal():
+                raise InvalidInput(f"There is no field {name!r}.", {name: "Unknown."})
+            steps[int(number)] = value
+    return actions.Changes(steps, {"outcome": chosen["outcome"]} if "outcome" in chosen else {})

@@ -1,0 +1,125 @@
+"""Trajectories as they were imported, their steps, and the files they came from."""
+
+import pgtrigger
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Q
+
+from annotator.models.accounts import User
+from annotator.models.jobs import Job
+from annotator.models.projects import Project
+
+
+class TrajectoryQuerySet(models.QuerySet["Trajectory"]):
+    def with_progress(self) -> "TrajectoryQuerySet":
+        """Adds n_wanted (live slots), n_submitted and n_disputes (undecided)."""
+        from annotator.models.queue import Assignment
+
+        live = ~Q(assignments__status=Assignment.Status.SKIPPED) & Q(assignments__isnull=False)
+        submitted = Q(assignments__status=Assignment.Status.SUBMITTED)
+        return self.annotate(
+            n_wanted=models.Count("assignments", filter=live, distinct=True),
+            n_submitted=models.Count("assignments", filter=submitted, distinct=True),
+            n_disputes=models.Count("disputes", filter=Q(disputes__decided_at__isnull=True), distinct=True),
+        )
+
+
+class Trajectory(models.Model):
+    """One recorded agent run, exactly as imported; the database refuses to edit it."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="trajectories")
+    external_id = models.CharField(max_length=500)
+    source_format = models.CharField(max_length=40)
+    instruction = models.TextField(blank=True)
+    messages = models.JSONField(help_text="The chat form, unchanged.")
+    tools = models.JSONField(default=list)
+    reference = models.JSONField(null=True, help_text="Ground truth given by the source.")
+    outcome = models.FloatField(null=True, help_text="Reward reported by the environment.")
+    metadata = models.JSONField(default=dict, help_text="The source record's other fields.")
+    group_key = models.CharField(max_length=500, help_text="What the agent was asked; releases split by it.")
+    content_sha256 = models.CharField(max_length=64)
+    n_steps = models.PositiveIntegerField()
+    imported_by = models.ForeignKey(Job, on_delete=models.PROTECT, null=True, related_name="trajectories")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = TrajectoryQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "external_id"], name="trajectory_external_id_once_per_project"),
+            models.UniqueConstraint(fields=["project", "content_sha256"], name="trajectory_content_once_per_project"),
+        ]
+        triggers = [pgtrigger.Protect(name="never_edited", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return self.external_id
+
+
+class Step(models.Model):
+    """One agent action: one assistant message of the trajectory."""
+
+    class Kind(models.TextChoices):
+        TOOL_CALL = "tool_call", "tool call"
+        MESSAGE = "message"
+
+    trajectory = models.ForeignKey(Trajectory, on_delete=models.CASCADE, related_name="steps")
+    index = models.PositiveIntegerField(help_text="From 0 within the trajectory.")
+    message_index = models.PositiveIntegerField(help_text="From 0 within the trajectory's messages.")
+    kind = models.CharField(max_length=10, choices=Kind)
+    tool_names = ArrayField(models.TextField(), default=list)
+
+    class Meta:
+        ordering = ["trajectory", "index"]
+        constraints = [models.UniqueConstraint(fields=["trajectory", "index"], name="step_index_once_per_trajectory")]
+        triggers = [pgtrigger.Protect(name="never_edited", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return f"step {self.index + 1}"
+
+
+class ReferenceLabel(models.Model):
+    """A label that the source file brought along; never mixed with people's labels. No step: the outcome."""
+
+    trajectory = models.ForeignKey(Trajectory, on_delete=models.CASCADE, related_name="reference_labels")
+    step = models.ForeignKey(Step, on_delete=models.CASCADE, null=True, related_name="reference_labels")
+    value = models.SmallIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["trajectory", "step"], nulls_distinct=False, name="reference_label_once_per_step"
+            ),
+            models.CheckConstraint(condition=Q(value__in=[-1, 0, 1]), name="reference_label_value_is_ternary"),
+        ]
+        triggers = [pgtrigger.Protect(name="never_edited", operation=pgtrigger.Update)]
+
+    def __str__(self) -> str:
+        return f"{self.value:+d}"
+
+
+class Upload(models.Model):
+    """A file that an import job reads. It lies in PostgreSQL because web and workers share no disk."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="uploads")
+    name = models.CharField(max_length=255)
+    n_bytes = models.PositiveBigIntegerField(default=0)
+    sha256 = models.CharField(max_length=64, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UploadChunk(models.Model):
+    """One piece of an upload, at most importing.uploads.CHUNK_BYTES long."""
+
+    upload = models.ForeignKey(Upload, on_delete=models.CASCADE, related_name="chunks")
+    index = models.PositiveIntegerField()
+    data = models.BinaryField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["upload", "index"], name="upload_chunk_once")]
+
+    def __str__(self) -> str:
+        return f"chunk {self.index} of {self.upload_id}"

@@ -1,0 +1,118 @@
+"""A project, who works in it and the guideline they follow."""
+
+import secrets
+
+from django.core.validators import MinValueValidator
+from django.db import models
+from django.db.models import F, Q
+
+from annotator.models.accounts import User
+
+
+def make_rater_code() -> str:
+    """A pseudonym under which a person's labels appear in releases, e.g. `r-9f3a61c2`."""
+    return f"r-{secrets.token_hex(4)}"
+
+
+class ProjectQuerySet(models.QuerySet["Project"]):
+    def visible_to(self, user: User) -> "ProjectQuerySet":
+        return self.filter(memberships__user=user)
+
+
+class Project(models.Model):
+    """One campaign: trajectories, members, a guideline, and the rules by which labels become gold."""
+
+    class OnUnsettled(models.TextChoices):
+        DISPUTE = "dispute", "a reviewer decides"
+        DISCARD = "discard", "the step is left out"
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=200)
+    overlap = models.PositiveSmallIntegerField(
+        default=2, validators=[MinValueValidator(1)], help_text="How many people judge every trajectory at first."
+    )
+    max_overlap = models.PositiveSmallIntegerField(
+        default=2, help_text="How many people may judge one step in all, when the first ones differ on it."
+    )
+    required_agreement = models.PositiveSmallIntegerField(
+        default=2, help_text="How many people must give the same value to settle a step on which some differ."
+    )
+    on_unsettled = models.CharField(max_length=10, choices=OnUnsettled, default=OnUnsettled.DISPUTE)
+    claim_minutes = models.PositiveSmallIntegerField(
+        default=60, validators=[MinValueValidator(1)], help_text="A claim with no label saved for so long goes back."
+    )
+    asks_outcome = models.BooleanField(default=True, help_text="Annotators also judge the final result.")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = ProjectQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["name"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(overlap__gte=1),
+                name="project_overlap_at_least_1",
+                violation_error_message="overlap: a project needs at least one annotator per trajectory.",
+            ),
+            models.CheckConstraint(
+                condition=Q(max_overlap__gte=F("overlap")),
+                name="project_max_overlap_covers_overlap",
+                violation_error_message="max_overlap must not be smaller than overlap.",
+            ),
+            models.CheckConstraint(
+                condition=Q(required_agreement__gte=1, required_agreement__lte=F("max_overlap")),
+                name="project_required_agreement_is_reachable",
+                violation_error_message="required_agreement must be between 1 and max_overlap.",
+            ),
+            models.CheckConstraint(
+                condition=Q(claim_minutes__gte=1),
+                name="project_claim_minutes_at_least_1",
+                violation_error_message="claim_minutes: a claim must last at least one minute.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """One person's role in one project."""
+
+    class Role(models.TextChoices):
+        ANNOTATOR = "annotator"
+        REVIEWER = "reviewer"
+        ADMIN = "admin"
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=10, choices=Role)
+    rater_code = models.CharField(max_length=20, default=make_rater_code, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["project", "user"], name="membership_once_per_project"),
+            models.UniqueConstraint(fields=["project", "rater_code"], name="membership_rater_code_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} in {self.project}"
+
+
+class Guideline(models.Model):
+    """One version of a project's instructions to annotators; a label names the version it was given under."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="guidelines")
+    version = models.PositiveIntegerField()
+    text = models.TextField(help_text="Markdown.")
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-version"]
+        constraints = [
+            models.UniqueConstraint(fields=["project", "version"], name="guideline_version_once_per_project")
+        ]
+
+    def __str__(self) -> str:
+        return f"guideline {self.version} of {self.project}"

@@ -1,0 +1,90 @@
+"""The queue: one row per wanted judgement."""
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+from django.db.models import Exists, F, OuterRef, Q
+
+from annotator.models.accounts import User
+from annotator.models.importing import Trajectory
+from annotator.models.projects import Project
+
+
+class AssignmentQuerySet(models.QuerySet["Assignment"]):
+    def open(self) -> "AssignmentQuerySet":
+        return self.filter(status=Assignment.Status.OPEN)
+
+    def live(self) -> "AssignmentQuerySet":
+        """Every slot but those that were skipped (another row took their place)."""
+        return self.exclude(status=Assignment.Status.SKIPPED)
+
+    def claimable_by(self, user: User) -> "AssignmentQuerySet":
+        """Open slots of trajectories that this person has not had before."""
+        had_before = Assignment.objects.filter(trajectory_id=OuterRef("trajectory_id"), annotator=user)
+        return self.open().filter(~Exists(had_before))
+
+    def best_first(self) -> "AssignmentQuerySet":
+        # By id within a priority, so that a trajectory's slots fill up together and its labels can be compared early.
+        return self.order_by("-priority", "id")
+
+
+class Assignment(models.Model):
+    """One wanted judgement of one trajectory, of all its steps or (a spot question) of a named few.
+
+    open → claimed (with a lease) → submitted / skipped. A claim whose lease ran out is open again.
+    """
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        CLAIMED = "claimed"
+        SUBMITTED = "submitted"
+        SKIPPED = "skipped"
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")
+    trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="assignments")
+    slot = models.PositiveSmallIntegerField()
+    wanted_steps = ArrayField(models.PositiveIntegerField(), null=True, help_text="Step indices; null: every step.")
+    wants_outcome = models.BooleanField(default=True)
+    priority = models.FloatField(default=0.0)
+    status = models.CharField(max_length=10, choices=Status, default=Status.OPEN)
+    annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="assignments")
+    claimed_at = models.DateTimeField(null=True)
+    lease_expires_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    skip_reason = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = AssignmentQuerySet.as_manager()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["trajectory", "slot"], condition=~Q(status="skipped"), name="assignment_slot_once"
+            ),
+            # The promise that nobody gets a trajectory twice; a skipped one is not offered again either.
+            models.UniqueConstraint(
+                fields=["trajectory", "annotator"],
+                condition=Q(annotator__isnull=False),
+                name="assignment_once_per_annotator",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="open", annotator__isnull=True) | (~Q(status="open") & Q(annotator__isnull=False)),
+                name="assignment_open_means_nobody_holds_it",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="claimed") | Q(lease_expires_at__isnull=False), name="assignment_claim_has_a_lease"
+            ),
+        ]
+        indexes = [
+            # For claim_next: the best open slot of a project.
+            models.Index(
+                "project", F("priority").desc(), "id", name="assignment_best_open", condition=Q(status="open")
+            ),
+            # For expire: claims whose lease has run out.
+            models.Index(fields=["lease_expires_at"], name="assignment_leases", condition=Q(status="claimed")),
+        ]
+
+    def __str__(self) -> str:
+        return f"assignment {self.pk} ({self.status})"
+
+    def wants_step(self, index: int) -> bool:
+        return self.wanted_steps is None or index in self.wanted_steps

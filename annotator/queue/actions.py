@@ -1,0 +1,176 @@
+"""The queue of wanted judgements: fill it, claim from it, give back."""
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.utils.timezone import now
+
+from annotator import audit
+from annotator.errors import AssignmentNotYours, InvalidInput
+from annotator.models import Assignment, Project, Trajectory, User
+
+Status = Assignment.Status
+
+BATCH = 1000
+
+
+def enqueue(project: Project) -> int:
+    """Opens the project's overlap of slots for every trajectory that has none; returns how many slots."""
+    n_slots = 0
+    while True:
+        with transaction.atomic():
+            # Two imports that end together must not both fill the same trajectory.
+            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+            has_slots = Assignment.objects.filter(trajectory_id=OuterRef("pk"))
+            waiting = project.trajectories.filter(~Exists(has_slots)).order_by("id")
+            trajectory_ids = list(waiting.values_list("pk", flat=True)[:BATCH])
+            slots = [
+                Assignment(project=project, trajectory_id=trajectory_id, slot=slot, wants_outcome=project.asks_outcome)
+                for trajectory_id in trajectory_ids
+                for slot in range(project.overlap)
+            ]
+            Assignment.objects.bulk_create(slots)
+            n_slots += len(slots)
+        if len(trajectory_ids) < BATCH:
+            return n_slots
+
+
+@transaction.atomic
+def enqueue_spot(
+    trajectory: Trajectory, *, slot: int, priority: float, wanted_steps: list[int], wants_outcome: bool
+) -> Assignment:
+    """Opens one more slot that asks only for the named steps (and the outcome, if it is wanted)."""
+    spot = Assignment.objects.create(
+        project_id=trajectory.project_id,
+        trajectory=trajectory,
+        slot=slot,
+        priority=priority,
+        wanted_steps=wanted_steps,
+        wants_outcome=wants_outcome,
+    )
+    audit.log(
+        "assignment.escalated", spot, user=None, project_id=trajectory.project_id, data={"wanted_steps": wanted_steps}
+    )
+    return spot
+
+
+@transaction.atomic
+def claim_next(project: Project, annotator: User) -> Assignment | None:
+    """The best open slot, held by the annotator under a lease; None when nothing is left for them."""
+    # Two tabs of one person would both find a trajectory "not had before": the second waits for the first here.
+    User.objects.select_for_update(no_key=True).get(pk=annotator.pk)
+    expire(project)
+    slots = Assignment.objects.claimable_by(annotator).filter(project=project).best_first()
+    slot = slots.select_for_update(skip_locked=True, of=("self",)).first()
+    if slot is not None:
+        _claim(slot, annotator, project)
+    return slot
+
+
+@transaction.atomic
+def hold(assignment_id: int, annotator: User) -> Assignment:
+    """Locks an assignment for its annotator and renews the lease; call it before every write.
+
+    Whoever comes back after the lease ran out gets the slot again as long as nobody else has taken it.
+    Raises AssignmentNotYours, saying what became of it.
+    """
+    assignment = Assignment.objects.select_for_update(of=("self",)).select_related("project").get(pk=assignment_id)
+    if assignment.annotator_id == annotator.pk and assignment.status == Status.CLAIMED:
+        _renew(assignment)
+        return assignment
+    if assignment.status == Status.OPEN and Assignment.objects.claimable_by(annotator).filter(pk=assignment_id):
+        _claim(assignment, annotator, assignment.project)
+        return assignment
+    if assignment.annotator_id == annotator.pk:
+        raise AssignmentNotYours(f"You have already {assignment.status} this trajectory; it cannot be changed.")
+    raise AssignmentNotYours(
+        "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
+        "Your labels are kept as a draft; go on with the next trajectory."
+    )
+
+
+@transaction.atomic
+def skip(assignment_id: int, annotator: User, reason: str) -> None:
+    """Gives the slot to somebody else for good; this annotator is not offered the trajectory again."""
+    if not reason.strip():
+        raise InvalidInput("Say in a few words why you skip this trajectory.", {"reason": "A reason is needed."})
+    assignment = hold(assignment_id, annotator)
+    assignment.status = Status.SKIPPED
+    assignment.skip_reason = reason.strip()[:500]
+    assignment.finished_at = now()
+    assignment.lease_expires_at = None
+    assignment.save(update_fields=["status", "skip_reason", "finished_at", "lease_expires_at"])
+    Assignment.objects.create(
+        project_id=assignment.project_id,
+        trajectory_id=assignment.trajectory_id,
+        slot=assignment.slot,
+        wanted_steps=assignment.wanted_steps,
+        wants_outcome=assignment.wants_outcome,
+        priority=assignment.priority,
+    )
+    audit.log(
+        "assignment.skipped",
+        assignment,
+        user=annotator,
+        project_id=assignment.project_id,
+        data={"reason": assignment.skip_reason},
+    )
+
+
+@transaction.atomic
+def release_claim(assignment_id: int, annotator: User) -> None:
+    """Puts a claimed slot back; the draft stays and the same person may take it up again."""
+    assignment = hold(assignment_id, annotator)
+    _reopen([assignment])
+    audit.log("assignment.released", assignment, user=annotator, project_id=assignment.project_id)
+
+
+@transaction.atomic
+def expire(project: Project | None = None) -> int:
+    """Reopens every claim whose lease has run out (of one project, or of all); returns how many."""
+    claims = Assignment.objects.filter(status=Status.CLAIMED, lease_expires_at__lt=now())
+    if project is not None:
+        claims = claims.filter(project=project)
+    expired = list(claims.select_for_update(skip_locked=True, of=("self",)))
+    _reopen(expired)
+    for assignment in expired:
+        audit.log("assignment.expired", assignment, user=None, project_id=assignment.project_id)
+    return len(expired)
+
+
+def finish(assignment: Assignment, at: datetime) -> None:
+    """Marks a held assignment as submitted."""
+    assignment.status = Status.SUBMITTED
+    assignment.finished_at = at
+    assignment.lease_expires_at = None
+    assignment.save(update_fields=["status", "finished_at", "lease_expires_at"])
+
+
+def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
+    at = now()
+    assignment.status = Status.CLAIMED
+    assignment.annotator = annotator
+    assignment.claimed_at = at
+    assignment.lease_expires_at = at + timedelta(minutes=project.claim_minutes)
+    assignment.save(update_fields=["status", "annotator", "claimed_at", "lease_expires_at"])
+    audit.log("assignment.claimed", assignment, user=annotator, project_id=assignment.project_id)
+
+
+def _renew(assignment: Assignment) -> None:
+    """Moves the lease's end on, at most once a minute: a save every second need not write it each time."""
+    full = timedelta(minutes=assignment.project.claim_minutes)
+    until = now() + full
+    if assignment.lease_expires_at is None or until - assignment.lease_expires_at > min(
+        timedelta(minutes=1), full / 10
+    ):
+        assignment.lease_expires_at = until
+        assignment.save(update_fields=["lease_expires_at"])
+
+
+def _reopen(assignments: list[Assignment]) -> None:
+    for assignment in assignments:
+        assignment.status = Status.OPEN
+        assignment.annotator = None
+        assignment.claimed_at = assignment.lease_expires_at = None
+    Assignment.objects.bulk_update(assignments, ["status", "annotator", "claimed_at", "lease_expires_at"])

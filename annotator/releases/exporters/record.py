@@ -1,0 +1,141 @@
+"""What a release freezes for one trajectory, and what the exporters share. Pure: no Django.
+
+The Django side builds a `ReleaseRecord` for every trajectory of a release; an exporter turns it into rows of a file.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypedDict
+
+from pydantic import JsonValue
+
+Message: TypeAlias = dict[str, JsonValue]
+Row: TypeAlias = dict[str, object]
+
+NOT_COUNTED = "step not counted by the release policy"
+NOT_SETTLED = "step undecidable, discarded or not judged"
+NEUTRAL_DROPPED = "neutral step, dropped as asked"
+NO_TEXT = "step without text"
+NO_FIRST_ERROR = "trajectory whose first error is unknown"
+
+
+class RawLabel(TypedDict):
+    """What one rater submitted, and the versions it was given under."""
+
+    rater: str
+    value: int
+    guideline_version: int
+    annotation: int
+    revision: int
+    labelled_at: str
+    submitted_at: str
+
+
+class Decision(TypedDict):
+    """One adjudication; `value` None means undecidable."""
+
+    id: int
+    reviewer: str
+    value: int | None
+    reason_code: str
+    note: str
+    decided_at: str
+
+
+class GoldStep(TypedDict):
+    """One step: its gold value, where that comes from, and everything behind it.
+
+    `provenance` is unanimous, majority, adjudicated, discarded or imported. `value` is None where nothing was settled.
+    `counts` is the release policy's word: where it is False the exporters mask the step, whatever its value.
+    """
+
+    index: int
+    message_index: int
+    value: int | None
+    provenance: str
+    counts: bool
+    labels: list[RawLabel]
+    decisions: list[Decision]
+
+
+class GoldOutcome(TypedDict):
+    """The judgement of the final result, in the same form as a step's."""
+
+    value: int | None
+    provenance: str
+    counts: bool
+    labels: list[RawLabel]
+    decisions: list[Decision]
+
+
+class ReleaseRecord(TypedDict):
+    """One trajectory of a release.
+
+    `steps` holds every step, at least one, masked ones too. `messages` is the chat form. `reference`,
+    `reference_labels` (by message index) and `reference_outcome` came with the source and are nobody's gold.
+    """
+
+    trajectory_id: int
+    external_id: str
+    group_key: str
+    split: str
+    content_sha256: str
+    source_format: str
+    instruction: str
+    reference: JsonValue
+    environment_outcome: float | None
+    metadata: dict[str, JsonValue]
+    tools: list[JsonValue]
+    messages: list[Message]
+    steps: list[GoldStep]
+    outcome: GoldOutcome | None
+    reference_labels: dict[str, int]
+    reference_outcome: int | None
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What the admin may choose. `neutral`: what a neutral step becomes in a format that knows only right and wrong."""
+
+    neutral: Literal["positive", "negative", "drop"] = "positive"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """One label that a file does not carry, or one trajectory, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One target format. `export` yields its rows in order and says what it leaves out."""
+
+    name: str
+    extension: Literal["jsonl", "json"]
+    description: str
+    export: Callable[[ReleaseRecord, ExportOptions], Iterator[Row | LeftOut]]
+
+    def to_rows(self, record: ReleaseRecord, options: ExportOptions) -> Iterator[Row]:
+        return (row for row in self.export(record, options) if not isinstance(row, LeftOut))
+
+
+def ordered_steps(record: ReleaseRecord) -> list[GoldStep]:
+    return sorted(record["steps"], key=lambda step: step["index"])
+
+
+def gold_value(judged: GoldStep | GoldOutcome | None) -> int | None:
+    """The value that may leave the house: None where nothing was settled or the policy does not count it."""
+    return judged["value"] if judged and judged["counts"] else None
+
+
+def masked(record: ReleaseRecord) -> Iterator[LeftOut]:
+    """One entry for every step without a gold value."""
+    for step in record["steps"]:
+        if gold_value(step) is None:
+            yield mask_of(step)
+
+
+def mask_of(step: GoldStep) -> LeftOut:
+    """Why this step, which has no gold value, has none."""
+    return LeftOut(NOT_SETTLED if step["value"] is None else NOT_COUNTED)

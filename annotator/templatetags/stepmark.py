@@ -1,0 +1,101 @@
+"""Filters that every template has (see TEMPLATES in settings)."""
+
+import json
+from typing import NamedTuple
+
+import nh3
+from django import template
+from django.urls import reverse
+from django.utils.safestring import SafeString, mark_safe
+from markdown_it import MarkdownIt
+
+from annotator.models import Membership
+
+register = template.Library()
+
+_markdown = MarkdownIt("commonmark").enable("table")
+
+
+class NavEntry(NamedTuple):
+    label: str
+    url: str
+    is_current: bool
+
+
+# What the top bar offers, by role: (section, label, URL name).
+_EVERYONE = [("overview", "Overview", "project-overview")]
+_SETTLERS = [
+    ("trajectories", "Trajectories", "trajectory-list"),
+    ("reviews", "Review", "review-list"),
+    ("agreement", "Agreement", "agreement"),
+    ("releases", "Releases", "release-list"),
+]
+_ADMINS = [("import", "Import", "import-new"), ("jobs", "Jobs", "job-list")]
+_NAV = {
+    Membership.Role.ANNOTATOR: _EVERYONE,
+    Membership.Role.REVIEWER: _EVERYONE + _SETTLERS,
+    Membership.Role.ADMIN: _EVERYONE + _SETTLERS + _ADMINS,
+}
+
+
+@register.filter
+def nav_entries(membership: Membership, section: str) -> list[NavEntry]:
+    """The project's pages that this member may open."""
+    slug = membership.project.slug
+    entries = _NAV[Membership.Role(membership.role)]
+    return [NavEntry(label, reverse(name, args=[slug]), key == section) for key, label, name in entries]
+
+
+@register.filter
+def signed(value: int | None) -> str:
+    """+1, 0, −1 with a real minus sign; a dash for none."""
+    return "–" if value is None else {1: "+1", 0: "0", -1: "−1"}[value]
+
+
+@register.filter
+def value_class(value: int | None) -> str:
+    """The CSS class that colours a value."""
+    return "" if value is None else {1: "correct", 0: "neutral", -1: "incorrect"}[value]
+
+
+@register.filter
+def percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+@register.filter
+def decimals(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+@register.filter
+def size(n_characters: int) -> str:
+    """A length of text as people say it: 940 characters, 12 k characters, 1.2 M characters."""
+    if n_characters < 1000:
+        return f"{n_characters} characters"
+    if n_characters < 1_000_000:
+        return f"{n_characters / 1000:.0f} k characters"
+    return f"{n_characters / 1_000_000:.1f} M characters"
+
+
+@register.filter
+def plus_one(index: int) -> int:
+    """Steps count from 0 in the data and from 1 on the page."""
+    return index + 1
+
+
+@register.filter
+def lookup(mapping: dict[object, object], key: object) -> object:
+    """`mapping[key]`, or None."""
+    return mapping.get(key)
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """A guideline's Markdown as sanitised HTML."""
+    return mark_safe(nh3.clean(_markdown.render(text)))  # safe: nh3 has removed everything active
+
+
+@register.filter
+def pretty_json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,0 +1,111 @@
+// Keys of the review page. Every key is also a control of the page; without this script the page still works.
+"use strict";
+
+const CHOICES = { 1: "1", 0: "0", "-": "-1", u: "undecidable" };
+const help = document.getElementById("review-help");
+const trouble = document.getElementById("review-trouble");
+const disputes = [...document.querySelectorAll("[data-dispute]")];
+let current = null;
+
+const isUndecided = (dispute) => !dispute.querySelector(".decisions");
+
+function makeCurrent(dispute) {
+  if (dispute === current) return;
+  current?.classList.remove("current");
+  current = dispute;
+  current?.classList.add("current");
+}
+
+function goTo(dispute) {
+  if (!dispute) return;
+  makeCurrent(dispute);
+  dispute.focus({ preventScroll: true });
+  dispute.querySelector(".step").scrollIntoView({ block: "nearest" });
+}
+
+function move(by) {
+  goTo(disputes[Math.min(Math.max(disputes.indexOf(current) + by, 0), disputes.length - 1)]);
+}
+
+function formOf(dispute) {
+  const form = dispute?.querySelector("[data-decision]");
+  const fold = form?.closest("details");
+  if (fold) fold.open = true;
+  return form;
+}
+
+function choose(value) {
+  const radio = formOf(current)?.querySelector(`input[name="value"][value="${value}"]`);
+  if (!radio || radio.matches(":disabled")) return;
+  radio.checked = true;
+  radio.focus({ preventScroll: true });
+}
+
+function decide() {
+  const button = formOf(current)?.querySelector("button");
+  if (button && !button.matches(":disabled")) button.form.requestSubmit(button);
+}
+
+function toggleHelp() {
+  if (help.open) help.close();
+  else help.showModal();
+}
+
+function press(key) {
+  if (key === "?") toggleHelp();
+  else if (help.open) return false;
+  else if (key in CHOICES) choose(CHOICES[key]);
+  else if (key === "j") move(1);
+  else if (key === "k") move(-1);
+  else if (key === "Enter") decide();
+  else return false;
+  return true;
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.altKey || event.metaKey || event.isComposing) return;
+  const isEnter = event.key === "Enter";
+  if (event.ctrlKey && !isEnter) return;
+  const inNote = event.target.matches("textarea");
+  if (inNote && !(isEnter && event.ctrlKey)) return;
+  if (event.target.matches("select") && !isEnter) return;
+  if (isEnter && event.target.closest("a, button, summary")) return;
+  if (event.repeat && !"jk".includes(event.key)) return;
+  if (press(event.key)) event.preventDefault();
+});
+
+document.addEventListener("focusin", (event) => {
+  const dispute = event.target.closest("[data-dispute]");
+  if (dispute) makeCurrent(dispute);
+});
+
+document.getElementById("review-keypad").addEventListener("click", (event) => {
+  const button = event.target.closest("[data-key]");
+  if (button) press(button.dataset.key);
+});
+
+// After a decision: to what is wrong in the form, or on to the next dispute.
+document.addEventListener("htmx:afterSettle", (event) => {
+  const decision = event.target;
+  if (!(decision instanceof Element) || !decision.matches(".decision[data-next]")) return;
+  trouble.hidden = true;
+  if (!decision.dataset.next) {
+    decision.querySelector("[aria-invalid], [data-invalid]")?.focus();
+    return;
+  }
+  const place = document.getElementById(decision.dataset.next);
+  if (place?.matches("[data-dispute]")) goTo(place);
+  else place?.focus();
+});
+
+for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+  document.addEventListener(name, () => {
+    trouble.textContent =
+      "The decision was not stored, because the server did not take it. Your choice is still in the form: try again.";
+    trouble.hidden = false;
+  });
+}
+
+document.getElementById("review-keypad").hidden = false;
+const place = location.hash && document.getElementById(location.hash.slice(1));
+makeCurrent(place?.closest?.("[data-dispute]") ?? disputes.find(isUndecided) ?? disputes[0] ?? null);

@@ -1,0 +1,184 @@
+"""From submitted judgements to gold, further slots and disputes."""
+
+from typing import Any
+
+import pytest
+
+from annotator import flow
+from annotator.agreement import actions as agreement
+from annotator.models import Assignment, AuditEvent, Dispute, GoldLabel, Review, Trajectory
+from annotator.queue import actions as queue
+from tests.factories import judge, label, make_member, make_project, make_trajectory
+from tests.queue.test_concurrency import run_at_once
+
+THREE_AT_MOST = {"overlap": 2, "max_overlap": 3, "required_agreement": 2}
+
+
+def gold_of(trajectory: Trajectory) -> dict[int | None, tuple[int | None, str]]:
+    """Step index (None: the outcome) → value and provenance."""
+    rows = GoldLabel.objects.filter(trajectory=trajectory).values_list("step__index", "value", "provenance")
+    return {index: (value, provenance) for index, value, provenance in rows}
+
+
+def disputes_of(trajectory: Trajectory) -> dict[int | None, int]:
+    """Step index (None: the outcome) → severity."""
+    return dict(Dispute.objects.filter(trajectory=trajectory).values_list("step__index", "severity"))
+
+
+def judged(values: list[list[int]], outcomes: list[int] | None = None, **settings: Any) -> Trajectory:
+    """A trajectory that one person after the other has judged."""
+    project = make_project(**settings)
+    trajectory = make_trajectory(project, n_steps=len(values[0]))
+    for number, given in enumerate(values):
+        judge(trajectory, make_member(project), given, outcomes[number] if outcomes else 1)
+    return trajectory
+
+
+@pytest.mark.django_db
+def test_steps_on_which_all_agree_become_gold_and_the_others_disputes() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1]])
+    assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
+    assert disputes_of(trajectory) == {1: 1, 2: 2}
+    review = Review.objects.get(trajectory=trajectory)
+    assert (review.status, review.severity) == ("open", 3)
+
+
+@pytest.mark.django_db
+def test_full_agreement_opens_no_review() -> None:
+    trajectory = judged([[1, 0, -1], [1, 0, -1]])
+    assert gold_of(trajectory) == {
+        0: (1, "unanimous"),
+        1: (0, "unanimous"),
+        2: (-1, "unanimous"),
+        None: (1, "unanimous"),
+    }
+    assert not Dispute.objects.exists()
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db
+def test_nothing_is_settled_while_a_wanted_judgement_is_out() -> None:
+    trajectory = judged([[1, 1, 1]], overlap=2)
+    assert gold_of(trajectory) == {}
+    assert agreement.settle(trajectory.pk) is False
+    assert gold_of(trajectory) == {}
+
+
+@pytest.mark.django_db
+def test_the_third_person_is_asked_only_about_what_is_unsettled() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1]], **THREE_AT_MOST)
+    spot = Assignment.objects.get(trajectory=trajectory, status="open")
+    assert (spot.slot, spot.wanted_steps, spot.wants_outcome) == (2, [1, 2], False)
+    assert spot.priority == 1.0
+    assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
+    assert disputes_of(trajectory) == {}
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_disputed_outcome_alone_is_asked_about_without_any_step() -> None:
+    trajectory = judged([[1, 0], [1, 0]], outcomes=[1, -1], **THREE_AT_MOST)
+    spot = Assignment.objects.get(trajectory=trajectory, status="open")
+    assert (spot.wanted_steps, spot.wants_outcome) == ([], True)
+    annotation = judge(trajectory, make_member(trajectory.project), [1, 0], outcome=-1)
+    assert list(annotation.labels.values_list("step", "value")) == [(None, -1)]
+    assert gold_of(trajectory)[None] == (-1, "majority")
+
+
+@pytest.mark.django_db
+def test_after_escalation_the_majority_is_gold_and_a_three_way_split_a_dispute() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], **THREE_AT_MOST)
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 1: (1, "majority"), None: (1, "unanimous")}
+    assert disputes_of(trajectory) == {2: 2}
+    assert list(Assignment.objects.filter(trajectory=trajectory).values_list("status", flat=True)) == ["submitted"] * 3
+
+
+@pytest.mark.django_db
+def test_a_project_that_discards_leaves_the_split_step_without_a_value() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], on_unsettled="discard", **THREE_AT_MOST)
+    assert gold_of(trajectory)[2] == (None, "discarded")
+    assert gold_of(trajectory)[1] == (1, "majority")
+    assert disputes_of(trajectory) == {}
+    assert not Review.objects.exists()
+
+
+@pytest.mark.django_db
+def test_an_outcome_on_which_people_differ_is_a_dispute_of_its_own() -> None:
+    trajectory = judged([[1, 1], [1, 1]], outcomes=[1, -1])
+    assert disputes_of(trajectory) == {None: 2}
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 1: (1, "unanimous")}
+
+
+@pytest.mark.django_db
+def test_a_project_that_does_not_ask_for_the_outcome_settles_only_steps() -> None:
+    trajectory = judged([[1, 1], [1, 1]], asks_outcome=False)
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 1: (1, "unanimous")}
+
+
+@pytest.mark.django_db
+def test_settling_again_changes_nothing() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1]])
+    gold = list(GoldLabel.objects.order_by("id").values())
+    disputes = list(Dispute.objects.order_by("id").values())
+    n_events = AuditEvent.objects.count()
+    assert agreement.settle(trajectory.pk) is False
+    assert list(GoldLabel.objects.order_by("id").values()) == gold
+    assert list(Dispute.objects.order_by("id").values()) == disputes
+    assert AuditEvent.objects.count() == n_events
+
+
+@pytest.mark.django_db
+def test_a_submission_that_is_sent_twice_settles_once() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1]])
+    gold = list(GoldLabel.objects.order_by("id").values())
+    slot = Assignment.objects.filter(trajectory=trajectory).latest("finished_at")
+    assert slot.annotator is not None
+    flow.submit(slot.pk, slot.annotator)
+    assert list(GoldLabel.objects.order_by("id").values()) == gold
+    assert AuditEvent.objects.filter(action="trajectory.settled").count() == 1
+
+
+@pytest.mark.django_db
+def test_a_draft_counts_nowhere() -> None:
+    trajectory = judged([[1, 1, 1]], overlap=2)
+    project = trajectory.project
+    second = make_member(project)
+    slot = queue.claim_next(project, second)
+    assert slot is not None
+    label(slot, second, {0: -1, 1: -1}, outcome=-1)
+    assert agreement.settle(trajectory.pk) is False
+    assert gold_of(trajectory) == {}
+    assert disputes_of(trajectory) == {}
+    assert agreement.report(project).n_raters == 0
+
+
+@pytest.mark.django_db
+def test_a_skipped_slot_is_replaced_and_does_not_count() -> None:
+    project = make_project(overlap=2)
+    trajectory = make_trajectory(project, n_steps=1)
+    skipper = make_member(project)
+    slot = queue.claim_next(project, skipper)
+    assert slot is not None
+    queue.skip(slot.pk, skipper, "I know the author.")
+    judge(trajectory, make_member(project), [1])
+    assert gold_of(trajectory) == {}
+    judge(trajectory, make_member(project), [1])
+    assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("_attempt", range(3))
+def test_the_last_two_submissions_at_once_settle_exactly_once(_attempt: int) -> None:
+    project = make_project(overlap=2, max_overlap=3)
+    trajectory = make_trajectory(project, n_steps=3)
+    work = []
+    for values in ([1, 0, -1], [1, 1, 1]):
+        person = make_member(project)
+        slot = queue.claim_next(project, person)
+        assert slot is not None
+        label(slot, person, dict(enumerate(values)), outcome=1)
+        work.append(lambda slot=slot, person=person: flow.submit(slot.pk, person) and None)
+    assert run_at_once(work) == []
+    assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
+    assert Assignment.objects.filter(trajectory=trajectory, status="open").count() == 1
+    assert AuditEvent.objects.filter(action="trajectory.settled").count() == 1

@@ -1,0 +1,40 @@
+import re
+from pathlib import Path
+
+from annotator.projects.actions import ProjectSettings
+from annotator.releases.policy import ReleasePolicy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def documented(section: str) -> set[str]:
+    """The names in the first column of the section's table."""
+    _, found, rest = read("docs/configuration.md").partition(f"\n## {section}\n")
+    assert found, f"docs/configuration.md has no section {section!r}"
+    return set(re.findall(r"^\| `(\w+)` \|", rest.split("\n## ")[0], re.MULTILINE))
+
+
+def test_every_environment_variable_is_documented_and_no_other() -> None:
+    read_by_settings = set(re.findall(r'env\.\w+\(\s*"(\w+)"', read("annotator/settings.py")))
+    read_by_stack = set(re.findall(r'environ\.get\("(\w+)"', read("annotator/management/commands/run_stack.py")))
+    assert {"SECRET_KEY", "REDIS_URL"} <= read_by_settings
+    assert documented("Environment variables") == read_by_settings | read_by_stack
+
+
+def test_every_project_setting_is_documented_and_no_other() -> None:
+    assert documented("Project settings") == set(ProjectSettings.model_fields)
+
+
+def test_every_field_of_the_release_policy_is_documented_and_no_other() -> None:
+    assert documented("Release policy") == set(ReleasePolicy.model_fields)
+
+
+def test_every_command_has_a_section_of_its_own() -> None:
+    commands = {
+        path.stem for path in (ROOT / "annotator/management/commands").glob("*.py") if not path.stem.startswith("_")
+    }
+    assert set(re.findall(r"^## `(\w+)`", read("docs/commands.md"), re.MULTILINE)) == commands

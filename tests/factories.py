@@ -1,0 +1,127 @@
+"""Plain functions that build what a test needs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from annotator import flow
+from annotator.importing.schema import judged_sha256, steps_of
+from annotator.labelling import actions as labelling
+from annotator.labelling.actions import Changes
+from annotator.models import Annotation, Assignment, Membership, Project, Step, Trajectory, User
+from annotator.projects import actions as projects
+from annotator.projects.actions import ProjectSettings
+from annotator.queue import actions as queue
+
+_number = count(1)
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass
+class World:
+    """A project and the people around it."""
+
+    project: Project
+    annotator: User
+    second: User
+    reviewer: User
+    admin: User
+    outsider: User
+
+    def user(self, who: str) -> User:
+        """By role name, as access tables write it."""
+        user: User = getattr(self, who)
+        return user
+
+
+def make_user(username: str = "") -> User:
+    return User.objects.create_user(username or f"person-{next(_number)}", password=PASSWORD)
+
+
+def make_project(slug: str = "", **settings: Any) -> Project:
+    return projects.create_project(slug or f"project-{next(_number)}", ProjectSettings(**settings), user=None)
+
+
+def make_member(project: Project, role: str = "annotator", username: str = "") -> User:
+    user = make_user(username)
+    projects.add_member(project, user, Membership.Role(role), user=None)
+    return user
+
+
+def make_world(slug: str = "demo", **settings: Any) -> World:
+    project = make_project(slug, guideline="# Guideline\n\nJudge **every** step.", **settings)
+    return World(
+        project,
+        annotator=make_member(project, "annotator", f"{slug}-ann"),
+        second=make_member(project, "annotator", f"{slug}-bob"),
+        reviewer=make_member(project, "reviewer", f"{slug}-rita"),
+        admin=make_member(project, "admin", f"{slug}-ada"),
+        outsider=make_user(f"{slug}-otto"),
+    )
+
+
+def make_messages(n_steps: int, *, unique: str = "") -> list[dict[str, Any]]:
+    """A chat with a system prompt, a question and n_steps assistant messages, all but the last with a tool call."""
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "You are a careful research agent."},
+        {"role": "user", "content": f"How tall is tower {unique}?"},
+    ]
+    for index in range(n_steps - 1):
+        call = {"name": "search", "arguments": f'{{"query": "tower {unique} height {index}"}}'}
+        messages.append(
+            {
+                "role": "assistant",
+                "content": f"Let me look it up ({index}).",
+                "tool_calls": [{"id": f"c{index}", "type": "function", "function": call}],
+            }
+        )
+        messages.append(
+            {"role": "tool", "name": "search", "tool_call_id": f"c{index}", "content": f"{300 + index} metres"}
+        )
+    messages.append({"role": "assistant", "content": "It is 300 metres tall."})
+    return messages
+
+
+def make_trajectory(project: Project, *, n_steps: int = 3, enqueue: bool = True, **fields: Any) -> Trajectory:
+    """A stored trajectory with its steps and, unless enqueue is False, its open slots."""
+    number = next(_number)
+    messages = fields.pop("messages", None) or make_messages(n_steps, unique=str(number))
+    steps = steps_of(messages)
+    trajectory = Trajectory.objects.create(
+        project=project,
+        messages=messages,
+        n_steps=len(steps),
+        content_sha256=judged_sha256(messages, fields.get("tools", [])),
+        **{
+            "external_id": f"t-{number}",
+            "source_format": "openai_chat",
+            "instruction": f"How tall is tower {number}?",
+            "group_key": f"tower {number}",
+            **fields,
+        },
+    )
+    Step.objects.bulk_create(Step(trajectory=trajectory, **step.model_dump()) for step in steps)
+    if enqueue:
+        queue.enqueue(project)
+    return trajectory
+
+
+def label(
+    assignment: Assignment, annotator: User, values: Mapping[int, int | None], outcome: int | None = None
+) -> Annotation:
+    """Saves labels into a draft."""
+    outcomes = {} if outcome is None else {"outcome": outcome}
+    return labelling.save_labels(assignment.pk, annotator, Changes(values, outcomes))
+
+
+def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcome: int | None = 1) -> Annotation:
+    """One person claims a slot of this very trajectory, labels what it wants and submits.
+
+    `values` has one value per step; a spot question takes those of its steps.
+    """
+    slot = Assignment.objects.claimable_by(annotator).filter(trajectory=trajectory).order_by("slot")[0]
+    wanted = {index: value for index, value in enumerate(values) if slot.wants_step(index)}
+    label(slot, annotator, wanted, outcome if slot.wants_outcome else None)
+    return flow.submit(slot.pk, annotator)

@@ -1,0 +1,48 @@
+"""Messages as the page shows them."""
+
+from annotator.labelling.conversation import FOLD_AFTER, blocks_of
+
+
+def test_assistant_messages_are_the_steps_and_the_rest_stands_between_them() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "search", "arguments": '{"q":1}'}}
+    blocks = blocks_of(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": "Hi"},
+            {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "Look it up."},
+            {"role": "tool", "tool_call_id": "c1", "content": "found"},
+            {"role": "assistant", "content": ""},
+        ]
+    )
+    assert [(b.role, b.title, b.step) for b in blocks] == [
+        ("system", "System", None),
+        ("user", "User", None),
+        ("assistant", "Assistant", 0),
+        ("tool", "Result of search", None),
+        ("assistant", "Assistant", 1),
+    ]
+    assert blocks[2].calls[0].arguments_pretty == '{\n  "q": 1\n}'
+    assert blocks[2].reasoning is not None
+    assert blocks[2].reasoning.full == "Look it up."
+    assert [b.is_empty for b in blocks] == [False, False, False, False, True]
+
+
+def test_long_text_is_folded_behind_a_preview_and_short_text_is_not() -> None:
+    long = "word " * 1000
+    folded, whole = blocks_of([{"role": "tool", "content": long}, {"role": "tool", "content": "word"}])
+    assert folded.text.full == long
+    assert folded.text.preview == ("word " * 80).strip()
+    assert whole.text.preview is None
+    exact = "x" * FOLD_AFTER["tool"]
+    assert blocks_of([{"role": "tool", "content": exact}])[0].text.preview is None
+
+
+def test_only_inline_pixel_images_are_shown() -> None:
+    parts = [
+        {"type": "text", "text": "See:"},
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}},
+        {"type": "image_url", "image_url": {"url": "data:image/svg+xml;base64,PHN2Zz4="}},
+        {"type": "image_url", "image_url": {"url": "https://example.com/track.png"}},
+        {"type": "image_url", "image_url": {"url": 'data:image/png;base64,AA" onerror="x'}},
+    ]
+    assert blocks_of([{"role": "user", "content": parts}])[0].images == ["data:image/png;base64,iVBORw0KGgo="]

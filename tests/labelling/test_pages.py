@@ -1,0 +1,159 @@
+"""The labelling views: who may open them, what they cost, what they never show."""
+
+import json
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from annotator.models import Assignment, Label, ReferenceLabel
+from annotator.queue import actions as queue
+from tests.factories import World, judge, label, make_trajectory
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def slot(world: World) -> Assignment:
+    make_trajectory(world.project, n_steps=3)
+    claimed = queue.claim_next(world.project, world.annotator)
+    assert claimed is not None
+    return claimed
+
+
+def sign_in(client: Client, world: World, who: str | None) -> None:
+    if who:
+        client.force_login(world.user(who))
+
+
+HOLDER_ONLY = [
+    ("anonymous is sent to sign in", None, 302),
+    ("outsiders learn nothing", "outsider", 404),
+    ("a colleague learns nothing", "second", 404),
+    ("not even a reviewer", "reviewer", 404),
+    ("not even an admin", "admin", 404),
+]
+
+
+@pytest.mark.parametrize(("_case", "who", "status"), [*HOLDER_ONLY, ("the annotator may", "annotator", 200)])
+def test_access_to_the_page(
+    _case: str, who: str | None, status: int, client: Client, slot: Assignment, world: World
+) -> None:
+    sign_in(client, world, who)
+    assert client.get(f"/assignments/{slot.pk}/").status_code == status
+
+
+@pytest.mark.parametrize(("_case", "who", "status"), HOLDER_ONLY)
+@pytest.mark.parametrize("action", ["submit", "skip", "release", "labels"])
+def test_nobody_else_can_change_an_assignment(
+    _case: str, who: str | None, status: int, action: str, client: Client, slot: Assignment, world: World
+) -> None:
+    sign_in(client, world, who)
+    send = client.put if action == "labels" else client.post
+    assert send(f"/assignments/{slot.pk}/{action}/").status_code == status
+    slot.refresh_from_db()
+    assert (slot.status, slot.annotator) == ("claimed", world.annotator)
+    assert Label.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("_case", "who", "status"),
+    [
+        ("anonymous is sent to sign in", None, 302),
+        ("outsiders learn nothing", "outsider", 404),
+        ("reviewers do not label", "reviewer", 403),
+        ("admins do not label", "admin", 403),
+    ],
+)
+def test_who_may_not_claim(_case: str, who: str | None, status: int, client: Client, world: World) -> None:
+    make_trajectory(world.project)
+    sign_in(client, world, who)
+    assert client.post("/projects/demo/claim/").status_code == status
+    assert Assignment.objects.filter(status="claimed").count() == 0
+
+
+def test_claiming_is_a_post_and_leads_to_the_page(client: Client, world: World) -> None:
+    make_trajectory(world.project)
+    client.force_login(world.annotator)
+    assert client.get("/projects/demo/claim/").status_code == 405
+    response = client.post("/projects/demo/claim/")
+    slot = Assignment.objects.get(status="claimed")
+    assert (response.status_code, response["Location"]) == (302, f"/assignments/{slot.pk}/")
+
+
+def test_the_page_costs_the_same_for_3_and_for_100_steps(
+    client: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(world.annotator)
+    for n_steps in (3, 100):
+        make_trajectory(world.project, n_steps=n_steps)
+        slot = queue.claim_next(world.project, world.annotator)
+        assert slot is not None
+        label(slot, world.annotator, {0: 1})
+        # session, user, assignment, annotation, its labels, membership, guideline, tools of the page: none
+        with django_assert_num_queries(7):
+            assert client.get(f"/assignments/{slot.pk}/").status_code == 200
+
+
+def test_opening_the_page_writes_nothing(client: Client, slot: Assignment, world: World) -> None:
+    client.force_login(world.annotator)
+    before = Assignment.objects.values().get(pk=slot.pk)
+    client.get(f"/assignments/{slot.pk}/")
+    assert Assignment.objects.values().get(pk=slot.pk) == before
+    assert slot.annotations.count() == 0
+
+
+def test_the_page_shows_nothing_that_could_steer_the_annotator(client: Client, world: World) -> None:
+    trajectory = make_trajectory(
+        world.project, reference={"target": ["SECRET-REFERENCE"]}, outcome=0.123456, metadata={"note": "SECRET-NOTE"}
+    )
+    ReferenceLabel.objects.create(trajectory=trajectory, step=trajectory.steps.get(index=0), value=-1)
+    judge(trajectory, world.second, [-1, -1, -1], outcome=-1)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    client.force_login(world.annotator)
+    page = client.get(f"/assignments/{slot.pk}/").content.decode()
+    for secret in ("SECRET", "0.123456", world.second.username, " checked"):
+        assert secret not in page
+
+
+def test_the_outbox_is_told_exactly_what_is_wrong(client: Client, slot: Assignment, world: World) -> None:
+    client.force_login(world.annotator)
+    url, kind = f"/assignments/{slot.pk}/labels/", "application/json"
+    response = client.put(url, {"labels": [{"step": 9, "value": 1}]}, content_type=kind, headers={"Accept": kind})
+    assert (response.status_code, response["Content-Type"]) == (400, kind)
+    assert response.json() == {
+        "error": {
+            "code": "input.invalid",
+            "message": "The labels were not saved. step 9: The trajectory has no such step (steps count from 0).",
+            "fields": {"step 9": "The trajectory has no such step (steps count from 0)."},
+        }
+    }
+    broken = client.put(url, "{", content_type=kind, headers={"Accept": kind})
+    assert broken.json()["error"]["fields"] == {"body": "Not JSON."}
+    assert Label.objects.count() == 0
+    assert client.put(url, json.dumps({"labels": [{"step": 0, "value": 1}]}), content_type=kind).status_code == 200
+    assert Label.objects.get().value == 1
+
+
+def test_a_form_with_a_value_outside_the_scale_changes_nothing(client: Client, slot: Assignment, world: World) -> None:
+    client.force_login(world.annotator)
+    response = client.post(f"/assignments/{slot.pk}/submit/", {"step-0": "2", "step-1": "1", "step-2": "1", "outcome": "1"})
+    assert response.status_code == 400
+    assert "step-0: choose +1, 0 or −1." in response.content.decode()
+    assert Label.objects.count() == 0
+
+
+def test_submitting_over_http_stores_the_form_and_claims_the_next(client: Client, slot: Assignment, world: World) -> None:
+    make_trajectory(world.project)
+    client.force_login(world.annotator)
+    form = {"step-0": "1", "step-1": "0", "step-2": "-1", "outcome": "1"}
+    response = client.post(f"/assignments/{slot.pk}/submit/", form)
+    following = Assignment.objects.get(status="claimed", annotator=world.annotator)
+    assert (response.status_code, response["Location"]) == (302, f"/assignments/{following.pk}/")
+    slot.refresh_from_db()
+    assert slot.status == "submitted"
+    # The answer got lost and the browser sends the form again: nothing happens twice.
+    again = client.post(f"/assignments/{slot.pk}/submit/", form)
+    assert again.status_code == 302
+    assert Label.objects.submitted().count() == 4

@@ -1,0 +1,27 @@
+"""Celery entry points: ids in, one call. Everything here may run twice without harm."""
+
+from celery import shared_task
+
+from annotator import flow, jobs
+from annotator.importing import uploads
+from annotator.queue import actions as queue
+
+
+@shared_task
+def run_job(job_id: int) -> None:
+    flow.run_job(job_id)
+
+
+@shared_task
+def expire_claims() -> None:
+    queue.expire()
+
+
+@shared_task
+def recover_jobs() -> None:
+    jobs.recover()
+
+
+@shared_task
+def delete_old_uploads() -> None:
+    uploads.delete_old()
