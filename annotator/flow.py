@@ -21,6 +21,8 @@ from annotator.labelling import actions as labelling
 from annotator.models import Annotation, Assignment, Job, Project, Release, Upload, User
 from annotator.queue import actions as queue
 from annotator.releases import actions as releases
+from annotator.releases.policy import ReleasePolicy
+from annotator.releases.policy import ReleasePolicy
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ def _import_upload(job: Job) -> dict[str, Any]:
         return import_file(job, file)
 
 
-def publish(project: Project, policy: releases.ReleasePolicy, *, user: User | None) -> Job:
+def publish(project: Project, policy: ReleasePolicy, *, user: User | None) -> Job:
     """Publishes a release: at once if it is small (the job is finished on return), else by a worker."""
     params = {"policy": policy.model_dump(mode="json")}
     job = jobs.create(project, Job.Kind.PUBLISH, params, unit="files", n_total=None, user=user)
@@ -101,7 +103,7 @@ def publish(project: Project, policy: releases.ReleasePolicy, *, user: User | No
 def _publish(job: Job) -> dict[str, Any]:
     release = Release.objects.filter(pk=job.params.get("release")).select_related("project", "created_by").first()
     if release is None:
-        policy = releases.ReleasePolicy.parse(job.params["policy"])
+        policy = ReleasePolicy.parse(job.params["policy"])
         with transaction.atomic():
             release = releases.begin(job.project, policy, user=job.created_by)
             # A worker that takes over after a crash goes on with this release instead of taking a new number.

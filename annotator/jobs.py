@@ -6,6 +6,8 @@ from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
+from kombu.exceptions import OperationalError
+from redis.exceptions import RedisError
 
 from annotator import audit
 from annotator.celery import app
@@ -43,7 +45,7 @@ def send(job_id: int) -> None:
     """Tells a worker. When Redis cannot be reached the job stays queued and the beat sends it again."""
     try:
         app.send_task("workers.tasks.run_job", [job_id])
-    except app.connection_for_write().transport.connection_errors + (OSError,) as error:
+    except (OperationalError, RedisError, OSError) as error:
         logger.warning("Job %s stays queued: Redis cannot be reached (%s).", job_id, error)
 
 

@@ -131,7 +131,7 @@ CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ACKS_LATE = True
-# Redis redelivers what is not acknowledged in this time: longer than the longest task (starting a Job twice is harmless).
+# Redis redelivers what is not acknowledged in this time: longer than the longest task (a second start is harmless).
 CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A web request that cannot reach Redis must not hang: the beat finds the queued Job again (workers.tasks.recover_jobs).
@@ -169,7 +169,15 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    # 3.0 cannot say what pydantic's JSON schemas say.
+    "OAS_VERSION": "3.1.1",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "JobStatus": "annotator.models.Job.Status",
+        "AssignmentStatus": "annotator.models.Assignment.Status",
+        "DisputeStatus": ["open", "decided"],
+        "WithoutValue": ["mask", "leave_out"],
+    },
 }
 
 # `unexpected` templates errors matter: structured enough to grep, quiet enough to read.

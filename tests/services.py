@@ -16,6 +16,7 @@ if "STEPMARK_TEST_HOME" not in os.environ:
     _home = Path(tempfile.mkdtemp(prefix="stepmark-test-"))
     atexit.register(shutil.rmtree, _home, ignore_errors=True)  # runs after the server has stopped
     os.environ["STEPMARK_TEST_HOME"] = os.environ["STEPMARK_HOME"] = str(_home)
+    (_home / "static").mkdir()  # where collectstatic would put things; its absence is a warning per request
     os.environ["DATABASE_URL"] = embedded.start_postgres(_home, fast=True)
     os.environ["SECRET_KEY"] = "for tests only"
     # Nothing listens there: a test that needs Redis starts one (the `redis_url` fixture).

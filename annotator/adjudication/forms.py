@@ -17,6 +17,9 @@ VALUES = [("1", "+1 correct"), ("0", "0 neutral"), ("-1", "−1 incorrect"), (UN
 class DecisionForm(forms.Form):
     """One dispute's form; its element ids carry the dispute, because a page has many of them."""
 
+    # What is missing is said beside its field, in words; the browser's own bubble names one field and goes away.
+    use_required_attribute = False
+
     decision: DecisionIn  # set once the form is valid
 
     value = forms.ChoiceField(

@@ -229,7 +229,7 @@ def cut(blocks: Sequence[Block], cases: Sequence[Case]) -> tuple[list[Passage], 
     outcome = next((case for case in cases if case.dispute.step is None), None)
     if outcome is None:
         return passages, skipped + before
-    # The outcome is judged by how the trajectory ends: its last step stays in sight.
-    end = [*skipped[-1:], *before]
-    passages.append(Passage(skipped[:-1], end, None, outcome))
+    # The outcome is judged by how the trajectory ends: its last step and what came just before stay in sight.
+    start = max((position for position, block in enumerate(skipped[:-1], 1) if block.step is not None), default=0)
+    passages.append(Passage(skipped[:start], skipped[start:] + before, None, outcome))
     return passages, []

@@ -1,7 +1,5 @@
-"""Who sends a request: a person with a token, as `Authorization: Bearer TOKEN` (knox's own word, `Token`, works too)."""
+"""Who sends a request: a person with a token, as `Authorization: Bearer TOKEN` (or knox's own word, `Token`)."""
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.openapi import AutoSchema
 from knox.auth import TokenAuthentication
 from knox.models import AuthToken
 from rest_framework.authentication import get_authorization_header
@@ -34,13 +32,3 @@ class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox h
 
     def authenticate_header(self, request: Request) -> str:
         return 'Bearer realm="stepmark"'
-
-
-class BearerScheme(OpenApiAuthenticationExtension):
-    """What the OpenAPI document says about it."""
-
-    target_class = BearerAuthentication
-    name = "token"
-
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
-        return {"type": "http", "scheme": "bearer", "description": "A token from `manage.py create_token USERNAME`."}

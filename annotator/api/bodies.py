@@ -1,11 +1,11 @@
 """Reading what a request brings: JSON, a form with a file, or choices in the query string."""
 
 from collections.abc import Collection
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
@@ -32,7 +32,7 @@ class SkipIn(Body):
 class ReleaseIn(Body):
     """The policy of a release; what it leaves out has the default."""
 
-    policy: ReleasePolicy = ReleasePolicy()
+    policy: ReleasePolicy = Field(default_factory=ReleasePolicy)
 
 
 def read_json(request: Request) -> object:
@@ -68,7 +68,7 @@ class ImportForm:
     """The fields of an import's multipart form. Raises InvalidInput that names each wrong one."""
 
     def __init__(self, request: Request) -> None:
-        data, self._fields = request.data, dict[str, str]()
+        data, self._fields = cast(QueryDict, request.data), dict[str, str]()
         for name in data:
             if name not in {"file", "format", "on_error", "dry_run"}:
                 self._fields[name] = "There is no such field; there are file, format, on_error and dry_run."
@@ -76,14 +76,14 @@ class ImportForm:
                 self._fields[name] = "Send this field once."
         file = request.FILES.get("file")
         if file is None:
-            self._fields.setdefault("file", "Send the file to import in this field, as multipart/form-data.")
+            self._fields["file"] = "Send the file to import in this field, as multipart/form-data."
         self.format = self._choice(data, "format", FORMATS)
         self.on_error = self._choice(data, "on_error", ("skip", "abort")) or "skip"
         self.is_dry_run = self._choice(data, "dry_run", ("true", "false")) == "true"
         if self._fields or file is None:
             said = " ".join(f"{name}: {message}" for name, message in self._fields.items())
             raise InvalidInput(f"The file was not taken. {said}", self._fields)
-        self.file: UploadedFile = file
+        self.file = cast("UploadedFile[bytes]", file)
 
     def _choice(self, data: QueryDict, name: str, choices: Collection[str]) -> str | None:
         value = data.get(name)

@@ -25,7 +25,6 @@ CODES: dict[type[exceptions.APIException], str] = {
     exceptions.NotAcceptable: "media_type.not_acceptable",
     exceptions.UnsupportedMediaType: "media_type.unsupported",
     exceptions.ParseError: "input.unreadable",
-    exceptions.Throttled: "rate.limited",
 }
 
 
@@ -41,13 +40,17 @@ def exception_handler(exc: Exception, context: Mapping[str, object]) -> Response
         case RequestDataTooBig():
             return refusal(413, "input.too_large", "The request's body is too large; send it in several requests.")
         case SuspiciousOperation():
-            return refusal(400, "input.refused", "The request was refused, because it does not look like an honest one.")
+            return refusal(
+                400, "input.refused", "The request was refused, because it does not look like an honest one."
+            )
         case exceptions.APIException():
             return _api_exception(exc)
     logger.error("The API failed at something it did not expect.", exc_info=exc)
     request = context.get("request")
     got_request_exception.send(sender=None, request=request)  # as Django itself does for a view that raises
-    return refusal(500, "internal", "The server failed. Nothing was stored; try again, and report it if it happens again.")
+    return refusal(
+        500, "internal", "The server failed. Nothing was stored; try again, and report it if it happens again."
+    )
 
 
 def refusal(status: int, code: str, message: str, fields: Mapping[str, str] | None = None) -> Response:
@@ -58,6 +61,4 @@ def _api_exception(exc: exceptions.APIException) -> Response:
     response = refusal(exc.status_code, CODES.get(type(exc), "refused"), str(exc.detail))
     if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         response["WWW-Authenticate"] = getattr(exc, "auth_header", "Bearer")
-    if isinstance(exc, exceptions.Throttled) and exc.wait:
-        response["Retry-After"] = str(int(exc.wait))
     return response

@@ -17,7 +17,7 @@ class Pages(PageNumberPagination):
     max_page_size = 1000
 
 
-def paginate(request: Request, rows: QuerySet[Row], represent: Callable[[Sequence[Row]], Sequence[Any]]) -> Response:
+def paginate(request: Request, rows: QuerySet[Row], represent: Callable[[Sequence[Row]], Any]) -> Response:
     """The page that the request asks for; `represent` turns its rows into JSON, all at once."""
     pages = Pages()
     page = pages.paginate_queryset(rows, request)

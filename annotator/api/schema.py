@@ -3,12 +3,26 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 
+from annotator.api.authentication import BearerAuthentication
 from annotator.api.serializers import ErrorSerializer
 
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+REASONS = {
+    400: "The request is wrong at the named places.",
+    401: "There is no token, or it is unknown, expired or revoked.",
+    403: "Your role in the project does not allow this.",
+    404: "There is nothing there, or it is not yours to see.",
+    409: "The state of things does not allow this now.",
+    415: "The body must be multipart/form-data.",
+    422: "A label is missing.",
+}
 
 
 def describe(
@@ -17,21 +31,19 @@ def describe(
     answers: dict[Any, Any],
     refusals: Sequence[int] = (403, 404),
     request: Any = None,
-    query: dict[str, Sequence[str] | type] | None = None,
+    query: Sequence[OpenApiParameter] = (),
     method: str | None = None,
+    description: str | None = None,
 ) -> Callable[[View], View]:
     """Names an endpoint and lists what it takes and gives; the view's docstring says what it does."""
-    errors = dict.fromkeys((401, *refusals), ErrorSerializer)
-    parameters = [
-        OpenApiParameter(key, enum=None if isinstance(kind, type) else list(kind), type=kind if isinstance(kind, type) else str)
-        for key, kind in (query or {}).items()
-    ]
+    errors = {status: OpenApiResponse(ErrorSerializer, REASONS[status]) for status in sorted({401, *refusals})}
     return extend_schema(
         operation_id=name,
         methods=method and [method],
+        description=description,
         request=request,
         responses={**answers, **errors},
-        parameters=parameters,
+        parameters=list(query),
     )
 
 
@@ -47,4 +59,17 @@ def page_of(serializer: type[serializers.BaseSerializer[Any]]) -> type[serialize
     return type(name, (serializers.Serializer,), fields)
 
 
-PAGE: dict[str, Sequence[str] | type] = {"page": int, "page_size": int}
+PAGE = (
+    OpenApiParameter("page", int, description="From 1."),
+    OpenApiParameter("page_size", int, description="100 unless told otherwise; at most 1000."),
+)
+
+
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]  # drf-spectacular's
+    """What the OpenAPI document says about it."""
+
+    target_class = BearerAuthentication
+    name = "token"
+
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, object]:
+        return {"type": "http", "scheme": "bearer", "description": "A token from `manage.py create_token USERNAME`."}

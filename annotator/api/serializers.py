@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from annotator.models import Adjudication, Assignment, Job, Membership, Project, Release, Step, Trajectory
@@ -11,6 +13,16 @@ S = serializers
 
 def value_field(**options: Any) -> S.IntegerField:
     return S.IntegerField(min_value=-1, max_value=1, **options)
+
+
+@extend_schema_field({"type": "array", "items": {"type": "object", "additionalProperties": {}}})
+class ObjectsField(S.JSONField):
+    """A list of objects that goes out as it is stored: a ListField would walk through megabytes of messages."""
+
+
+@extend_schema_field(OpenApiTypes.BINARY)
+class UploadField(S.FileField):
+    """A file that comes in; a FileField would be described as the address of one."""
 
 
 class ErrorBodySerializer(S.Serializer[Any]):
@@ -34,7 +46,7 @@ class GuidelineSerializer(S.Serializer[Any]):
     text = S.CharField(help_text="Markdown.")
 
 
-class ProjectSerializer(S.Serializer[Membership]):
+class ProjectSerializer(S.Serializer[Any]):
     """A project, as the person who asks takes part in it."""
 
     slug = S.CharField(source="project.slug")
@@ -73,7 +85,7 @@ class TrajectorySerializer(S.ModelSerializer[Trajectory]):
 class ImportSerializer(S.Serializer[Any]):
     """The multipart form of an import."""
 
-    file = S.FileField()
+    file = UploadField()
     format = S.CharField(required=False, help_text="A format's name; found out from the file if left out.")
     on_error = S.ChoiceField(["skip", "abort"], default="skip", help_text="abort: one bad record, and nothing goes in.")
     dry_run = S.ChoiceField(["true", "false"], default="false", help_text="true: only report what would go in.")
@@ -140,26 +152,9 @@ class AssignmentSerializer(AssignmentStateSerializer):
     trajectory = AssignmentTrajectorySerializer()
     external_id = S.CharField()
     instruction = S.CharField()
-    messages = S.ListField(child=S.DictField(), help_text="The chat, as imported.")
-    tools = S.ListField(child=S.DictField())
+    messages = ObjectsField(help_text="The chat, as imported.")
+    tools = ObjectsField()
     steps = AssignmentStepSerializer(many=True)
-
-    def to_representation(self, instance: dict[str, Any]) -> dict[str, Any]:
-        # The messages go out as they are stored: walking through megabytes of JSON would be the slowest part.
-        raw = {name: instance[name] for name in ("messages", "tools")}
-        return {**super().to_representation({**instance, "messages": [], "tools": []}), **raw}
-
-
-class LabelsSerializer(S.Serializer[Any]):
-    """Labels to save. What is not named stays as it is."""
-
-    labels = StepValueSerializer(many=True, required=False)
-    cleared = S.ListField(child=S.IntegerField(min_value=0), required=False, help_text="Step indices to unlabel.")
-    outcome = value_field(required=False, allow_null=True, help_text="null clears it.")
-
-
-class SkipSerializer(S.Serializer[Any]):
-    reason = S.CharField()
 
 
 class FigureSerializer(S.Serializer[Any]):

@@ -109,9 +109,7 @@ def import_trajectories(
     return report
 
 
-def _batches(
-    records: Iterator[TrajectoryIn | BadRecord], file: BinaryIO
-) -> Iterator[list[TrajectoryIn | BadRecord]]:
+def _batches(records: Iterator[TrajectoryIn | BadRecord], file: BinaryIO) -> Iterator[list[TrajectoryIn | BadRecord]]:
     """So many records at a time, fewer where they are long: memory and the time between two reports stay bounded."""
     batch: list[TrajectoryIn | BadRecord] = []
     read_until = file.tell()

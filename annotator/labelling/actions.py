@@ -87,11 +87,10 @@ def save_labels(assignment_id: int, annotator: User, changes: Changes) -> Annota
     annotation, _ = Annotation.objects.get_or_create(
         assignment=assignment, annotator=annotator, defaults={"trajectory_id": assignment.trajectory_id}
     )
-    wanted = {steps[index].pk: value for index, value in changes.steps.items()}
-    targets: dict[int | None, int | None] = {**wanted}
+    targets: dict[int | None, int | None] = {steps[index].pk: value for index, value in changes.steps.items()}
     if changes.has_outcome:
         targets[None] = changes.outcome
-    current = dict(annotation.labels.values_list("step_id", "value"))
+    current: dict[int | None, int] = dict(annotation.labels.values_list("step_id", "value"))
     changed = {step_id: value for step_id, value in targets.items() if current.get(step_id) != value}
     if changed:
         _write(annotation, changed)
@@ -158,7 +157,7 @@ def submit(assignment_id: int, annotator: User) -> Annotation:
     annotation = Annotation.objects.filter(assignment=assignment, annotator=annotator).first()
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
-        raise IncompleteAnnotation(say_missing(missing), {place: "A label is missing." for place in missing})
+        raise IncompleteAnnotation(say_missing(missing), dict.fromkeys(missing, "A label is missing."))
     at = now()
     annotation.submitted_at = at
     annotation.save(update_fields=["submitted_at"])

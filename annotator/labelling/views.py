@@ -39,7 +39,9 @@ class Page:
 
 
 def _page_of(assignment: Assignment, annotation: Annotation | None) -> tuple[Page, int | None]:
-    labels = dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
+    labels: dict[int | None, int] = (
+        dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
+    )
     page = Page()
     waiting: list[Block] = []
     for block in blocks_of(assignment.trajectory.messages):
@@ -58,7 +60,7 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
     """The page on which one assignment is labelled; a POST saves the form as a draft (without JavaScript)."""
     assignment = access.get_assignment(request.user, pk)
     if request.method == "POST":
-        actions.save_labels(pk, request.user, _changes_of_form(request, assignment))
+        actions.save_labels(pk, request.user, _changes_of_form(request))
         messages.success(request, "Your labels are saved as a draft.", extra_tags="good")
         return redirect("assignment-detail", pk)
     return _render_page(request, assignment)
@@ -107,7 +109,7 @@ def submit(request: Request, pk: int) -> HttpResponse:
     assignment = access.get_assignment(request.user, pk)
     try:
         if assignment.status != Assignment.Status.SUBMITTED:
-            actions.save_labels(pk, request.user, _changes_of_form(request, assignment))
+            actions.save_labels(pk, request.user, _changes_of_form(request))
         flow.submit(pk, request.user)
     except DomainError as error:
         if _wants_json(request):
@@ -159,19 +161,19 @@ def _wants_json(request: Request) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _changes_of_form(request: Request, assignment: Assignment) -> actions.Changes:
+def _changes_of_form(request: Request) -> actions.Changes:
     """The radio buttons of the page: `step-3`, and `outcome`. What is not chosen is left as it was."""
-    chosen: dict[str, int] = {}
-    for name, value in request.POST.items():
-        if name == "outcome" or name.startswith("step-"):
-            if value not in {str(choice) for choice in Label.Value.values}:
-                raise InvalidInput(f"{name}: choose +1, 0 or −1.", {name: "Not a value."})
-            chosen[name] = int(value)
-    steps = {}
-    for name, value in chosen.items():
-        if name != "outcome":
-            number = name.removeprefix("step-")
-            if not number.isdecimal():
-                raise InvalidInput(f"There is no field {name!r}.", {name: "Unknown."})
-            steps[int(number)] = value
-    return actions.Changes(steps, {"outcome": chosen["outcome"]} if "outcome" in chosen else {})
+    values = {str(value): value for value in Label.Value.values}
+    steps: dict[int, int | None] = {}
+    outcome: dict[str, int | None] = {}
+    for name, given in request.POST.items():
+        number = name.removeprefix("step-")
+        if name != "outcome" and (number == name or not number.isdecimal()):
+            continue
+        if given not in values:
+            raise InvalidInput(f"{name}: choose +1, 0 or −1.", {name: "Not a value."})
+        if name == "outcome":
+            outcome[name] = values[str(given)]
+        else:
+            steps[int(number)] = values[str(given)]
+    return actions.Changes(steps, outcome)

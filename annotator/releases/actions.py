@@ -30,7 +30,7 @@ from annotator.models import (
 )
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.releases.exporters import EXPORTERS, ExportOptions, WriteResult, write
-from annotator.releases.exporters.record import GoldOutcome, GoldStep, ReleaseRecord
+from annotator.releases.exporters.record import Decision, GoldOutcome, GoldStep, RawLabel, ReleaseRecord
 from annotator.releases.policy import SPLITS, ReleasePolicy, split_of
 
 BATCH = 200
@@ -155,11 +155,11 @@ class _Behind:
             self._steps[step.trajectory_id].append(step)
         golds = GoldLabel.objects.filter(trajectory__in=trajectory_ids)
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
-        self._labels: dict[tuple[int, int | None], list[dict[str, Any]]] = defaultdict(list)
+        self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
         for label in labels.select_related("annotation", "guideline").order_by("annotation__submitted_at", "id"):
             self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
-        self._decisions: dict[tuple[int, int | None], list[dict[str, Any]]] = defaultdict(list)
+        self._decisions: dict[tuple[int, int | None], list[Decision]] = defaultdict(list)
         decisions = Adjudication.objects.filter(dispute__trajectory__in=trajectory_ids).select_related("dispute")
         for decision in decisions.order_by("id"):
             dispute = decision.dispute
@@ -209,18 +209,20 @@ class _Behind:
         """A person who has left the project keeps a code that says no more than theirs did."""
         return self._code_of.get(user_id, f"r-former-{user_id}")
 
-    def _label(self, label: Label) -> dict[str, Any]:
+    def _label(self, label: Label) -> RawLabel:
         submitted_at = label.annotation.submitted_at
+        assert submitted_at  # only submitted labels are read
+        assert submitted_at is not None  # only submitted labels are read
         return {
             "rater": self._code(label.annotation.annotator_id),
             "value": label.value,
             "guideline_version": label.guideline.version if label.guideline else None,
             "annotation": label.annotation_id,
             "labelled_at": label.labelled_at.isoformat(),
-            "submitted_at": submitted_at.isoformat() if submitted_at else None,
+            "submitted_at": submitted_at.isoformat(),
         }
 
-    def _decision(self, decision: Adjudication) -> dict[str, Any]:
+    def _decision(self, decision: Adjudication) -> Decision:
         return {
             "id": decision.pk,
             "reviewer": self._code(decision.reviewer_id),

@@ -92,8 +92,12 @@ def lookup(mapping: dict[object, object], key: object) -> object:
 
 @register.filter
 def markdown(text: str) -> SafeString:
-    """A guideline's Markdown as sanitised HTML."""
-    return mark_safe(nh3.clean(_markdown.render(text)))  # safe: nh3 has removed everything active
+    """A guideline's Markdown as sanitised HTML; its headings go below those of the page."""
+    tokens = _markdown.parse(text)
+    for token in tokens:
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
+    return mark_safe(nh3.clean(_markdown.renderer.render(tokens, _markdown.options, {})))  # nh3 removed what is active
 
 
 @register.filter

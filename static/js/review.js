@@ -20,7 +20,7 @@ function goTo(dispute) {
   if (!dispute) return;
   makeCurrent(dispute);
   dispute.focus({ preventScroll: true });
-  dispute.querySelector(".step").scrollIntoView({ block: "nearest" });
+  dispute.querySelector(".step:not(.context)").scrollIntoView({ block: "nearest" });
 }
 
 function move(by) {

@@ -1,5 +1,6 @@
 """From submitted judgements to gold, further slots and disputes."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -25,9 +26,11 @@ def disputes_of(trajectory: Trajectory) -> dict[int | None, int]:
     return dict(Dispute.objects.filter(trajectory=trajectory).values_list("step__index", "severity"))
 
 
-def judged(values: list[list[int]], outcomes: list[int] | None = None, **settings: Any) -> Trajectory:
+def judged(
+    values: list[list[int]], *, outcomes: list[int] | None = None, settings: dict[str, Any] | None = None
+) -> Trajectory:
     """A trajectory that one person after the other has judged."""
-    project = make_project(**settings)
+    project = make_project(**(settings or {}))
     trajectory = make_trajectory(project, n_steps=len(values[0]))
     for number, given in enumerate(values):
         judge(trajectory, make_member(project), given, outcomes[number] if outcomes else 1)
@@ -58,7 +61,7 @@ def test_full_agreement_opens_no_review() -> None:
 
 @pytest.mark.django_db
 def test_nothing_is_settled_while_a_wanted_judgement_is_out() -> None:
-    trajectory = judged([[1, 1, 1]], overlap=2)
+    trajectory = judged([[1, 1, 1]])
     assert gold_of(trajectory) == {}
     assert agreement.settle(trajectory.pk) is False
     assert gold_of(trajectory) == {}
@@ -66,7 +69,7 @@ def test_nothing_is_settled_while_a_wanted_judgement_is_out() -> None:
 
 @pytest.mark.django_db
 def test_the_third_person_is_asked_only_about_what_is_unsettled() -> None:
-    trajectory = judged([[1, 0, -1], [1, 1, 1]], **THREE_AT_MOST)
+    trajectory = judged([[1, 0, -1], [1, 1, 1]], settings=THREE_AT_MOST)
     spot = Assignment.objects.get(trajectory=trajectory, status="open")
     assert (spot.slot, spot.wanted_steps, spot.wants_outcome) == (2, [1, 2], False)
     assert spot.priority == 1.0
@@ -77,17 +80,18 @@ def test_the_third_person_is_asked_only_about_what_is_unsettled() -> None:
 
 @pytest.mark.django_db
 def test_a_disputed_outcome_alone_is_asked_about_without_any_step() -> None:
-    trajectory = judged([[1, 0], [1, 0]], outcomes=[1, -1], **THREE_AT_MOST)
+    trajectory = judged([[1, 0], [1, 0]], outcomes=[1, -1], settings=THREE_AT_MOST)
     spot = Assignment.objects.get(trajectory=trajectory, status="open")
     assert (spot.wanted_steps, spot.wants_outcome) == ([], True)
     annotation = judge(trajectory, make_member(trajectory.project), [1, 0], outcome=-1)
-    assert list(annotation.labels.values_list("step", "value")) == [(None, -1)]
+    given = annotation.labels.get()
+    assert (given.step, given.value) == (None, -1)
     assert gold_of(trajectory)[None] == (-1, "majority")
 
 
 @pytest.mark.django_db
 def test_after_escalation_the_majority_is_gold_and_a_three_way_split_a_dispute() -> None:
-    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], **THREE_AT_MOST)
+    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], settings=THREE_AT_MOST)
     assert gold_of(trajectory) == {0: (1, "unanimous"), 1: (1, "majority"), None: (1, "unanimous")}
     assert disputes_of(trajectory) == {2: 2}
     assert list(Assignment.objects.filter(trajectory=trajectory).values_list("status", flat=True)) == ["submitted"] * 3
@@ -95,7 +99,7 @@ def test_after_escalation_the_majority_is_gold_and_a_three_way_split_a_dispute()
 
 @pytest.mark.django_db
 def test_a_project_that_discards_leaves_the_split_step_without_a_value() -> None:
-    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], on_unsettled="discard", **THREE_AT_MOST)
+    trajectory = judged([[1, 0, -1], [1, 1, 1], [0, 1, 0]], settings={**THREE_AT_MOST, "on_unsettled": "discard"})
     assert gold_of(trajectory)[2] == (None, "discarded")
     assert gold_of(trajectory)[1] == (1, "majority")
     assert disputes_of(trajectory) == {}
@@ -111,7 +115,7 @@ def test_an_outcome_on_which_people_differ_is_a_dispute_of_its_own() -> None:
 
 @pytest.mark.django_db
 def test_a_project_that_does_not_ask_for_the_outcome_settles_only_steps() -> None:
-    trajectory = judged([[1, 1], [1, 1]], asks_outcome=False)
+    trajectory = judged([[1, 1], [1, 1]], settings={"asks_outcome": False})
     assert gold_of(trajectory) == {0: (1, "unanimous"), 1: (1, "unanimous")}
 
 
@@ -140,7 +144,7 @@ def test_a_submission_that_is_sent_twice_settles_once() -> None:
 
 @pytest.mark.django_db
 def test_a_draft_counts_nowhere() -> None:
-    trajectory = judged([[1, 1, 1]], overlap=2)
+    trajectory = judged([[1, 1, 1]])
     project = trajectory.project
     second = make_member(project)
     slot = queue.claim_next(project, second)
@@ -177,7 +181,7 @@ def test_the_last_two_submissions_at_once_settle_exactly_once(_attempt: int) -> 
         slot = queue.claim_next(project, person)
         assert slot is not None
         label(slot, person, dict(enumerate(values)), outcome=1)
-        work.append(lambda slot=slot, person=person: flow.submit(slot.pk, person) and None)
+        work.append(partial(flow.submit, slot.pk, person))
     assert run_at_once(work) == []
     assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
     assert Assignment.objects.filter(trajectory=trajectory, status="open").count() == 1

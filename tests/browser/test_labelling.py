@@ -50,7 +50,7 @@ def test_keys_label_every_step_and_enter_submits_and_brings_the_next(world: Worl
     expect(page.locator("#save-status")).to_have_text("All saved")
     assert stored(slot) == {0: 1, 1: 0, 2: -1, None: 1}
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_have_text("Submitted. This is the next trajectory.")
+    expect(page.locator(".notice[role=status]")).to_have_text("Submitted. This is the next trajectory.")
     expect(page.locator("h1")).to_contain_text(following.instruction)
     slot.refresh_from_db()
     assert slot.status == "submitted"
@@ -194,7 +194,7 @@ def test_skipping_asks_for_a_reason_and_goes_on(world: World, open_as: OpenAs) -
     page.get_by_text("Skip this trajectory").click()
     page.get_by_label("Why?").fill("It is cut off in the middle - 10 lines are missing.")
     page.get_by_role("button", name="Skip and go on").click()
-    expect(page.locator(".notice")).to_have_text("Skipped. This is the next trajectory.")
+    expect(page.locator(".notice[role=status]")).to_have_text("Skipped. This is the next trajectory.")
     slot.refresh_from_db()
     assert (slot.status, slot.skip_reason) == ("skipped", "It is cut off in the middle - 10 lines are missing.")
     assert stored(slot) == {}
@@ -208,7 +208,7 @@ def test_a_spot_question_marks_the_wanted_step_and_needs_only_that(world: World,
     expect(page.locator(".choices")).to_have_count(1)
     page.keyboard.press("-")
     page.keyboard.press("Enter")
-    expect(page.locator(".notice")).to_contain_text("Nothing is left to label for you")
+    expect(page.locator(".notice[role=status]")).to_contain_text("Nothing is left to label for you")
     assert stored(slot) == {2: -1}
 
 
@@ -231,9 +231,7 @@ def test_imported_text_is_shown_and_never_executed(world: World, open_as: OpenAs
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_has_no_accessibility_violations(
-    world: World, open_as: OpenAs, page: Page, scheme: str
-) -> None:
+def test_the_page_has_no_accessibility_violations(world: World, open_as: OpenAs, page: Page, scheme: str) -> None:
     slot = claim(world)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two literals
     opened = open_as(world.annotator, path(slot))
@@ -265,5 +263,5 @@ def test_without_javascript_the_form_saves_and_submits(
     page.locator("#step-1").get_by_text("−1 incorrect").click()
     page.locator("#step-outcome").get_by_text("0 neutral").click()
     page.get_by_role("button", name="Submit").click()
-    expect(page.locator(".notice")).to_contain_text("Nothing is left to label for you")
+    expect(page.locator(".notice[role=status]")).to_contain_text("Nothing is left to label for you")
     assert stored(slot) == {0: 1, 1: -1, None: 0}

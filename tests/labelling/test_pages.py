@@ -138,13 +138,17 @@ def test_the_outbox_is_told_exactly_what_is_wrong(client: Client, slot: Assignme
 
 def test_a_form_with_a_value_outside_the_scale_changes_nothing(client: Client, slot: Assignment, world: World) -> None:
     client.force_login(world.annotator)
-    response = client.post(f"/assignments/{slot.pk}/submit/", {"step-0": "2", "step-1": "1", "step-2": "1", "outcome": "1"})
+    response = client.post(
+        f"/assignments/{slot.pk}/submit/", {"step-0": "2", "step-1": "1", "step-2": "1", "outcome": "1"}
+    )
     assert response.status_code == 400
     assert "step-0: choose +1, 0 or −1." in response.content.decode()
     assert Label.objects.count() == 0
 
 
-def test_submitting_over_http_stores_the_form_and_claims_the_next(client: Client, slot: Assignment, world: World) -> None:
+def test_submitting_over_http_stores_the_form_and_claims_the_next(
+    client: Client, slot: Assignment, world: World
+) -> None:
     make_trajectory(world.project)
     client.force_login(world.annotator)
     form = {"step-0": "1", "step-1": "0", "step-2": "-1", "outcome": "1"}

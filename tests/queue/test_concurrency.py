@@ -12,12 +12,12 @@ from annotator.queue import actions as queue
 from tests.factories import make_member, make_project, make_trajectory
 
 
-def run_at_once(work: Sequence[Callable[[], None]]) -> list[BaseException]:
+def run_at_once(work: Sequence[Callable[[], object]]) -> list[BaseException]:
     """Runs every function in its own thread, all starting together; returns what they raised."""
     start = threading.Barrier(len(work))
     errors: list[BaseException] = []
 
-    def run(function: Callable[[], None]) -> None:
+    def run(function: Callable[[], object]) -> None:
         try:
             start.wait()
             function()

@@ -74,7 +74,6 @@ def make_label(value: int, at: str = "2026-03-01T10:00:00+00:00") -> RawLabel:
         "value": value,
         "guideline_version": 2,
         "annotation": 12,
-        "revision": 1,
         "labelled_at": at,
         "submitted_at": "2026-03-01T12:00:00+00:00",
     }

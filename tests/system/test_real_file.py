@@ -1,4 +1,4 @@
-"""The main job on the 250 real trajectories: in over the API, labelled by two, adjudicated, published, and out again."""
+"""The main job on the 250 real trajectories: in over the API, labelled by two, adjudicated, published, out again."""
 
 import io
 import itertools
@@ -62,7 +62,7 @@ def read_records(path: Path) -> dict[str, dict[str, Any]]:
 def label_everything(api: Api, records: dict[str, dict[str, Any]]) -> int:
     """Claims until nothing is left, and gives every step the label of its record."""
     for n_done in itertools.count():
-        claimed = api.client.post("/api/v1/projects/demo/assignments/claim/", headers=api.headers)
+        claimed = api.client.generic("POST", "/api/v1/projects/demo/assignments/claim/", headers=api.headers)
         if claimed.status_code == 204:
             return n_done
         pk = claimed.json()["id"]

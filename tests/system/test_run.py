@@ -100,59 +100,66 @@ def port() -> int:
     return number
 
 
-def test_the_stack_starts_stops_and_goes_on_where_it_stopped(home: Path, port: int) -> None:
-    first = Stack(home, port)
-    first.wait_ready()
-    assert (first.get("/healthz/"), first.get("/accounts/login/")) == (200, 200)
+def test_the_stack_starts_stops_goes_on_and_recovers(home: Path, port: int) -> None:
+    """One story, because each start from nothing takes seconds."""
+    stack = Stack(home, port)
+    stack.wait_ready()
+    assert (stack.get("/healthz/"), stack.get("/accounts/login/")) == (200, 200)
     for role in ("annotator", "reviewer", "admin"):
-        assert f" {role} " in first.output()
-    first.child("worker")
-    first.child("beat")
+        assert f" {role} " in stack.output()
+    stack.child("worker")
+    stack.child("beat")
+    others_find_it_running(home, port)
+    a_dead_child_comes_back(stack)
+    query(home, "CREATE TABLE kept ()")
+    key = (home / "secret_key").read_text()
+    stack.stop(signal.SIGINT)
 
-    # A second start, and a short command, find it running and leave it running.
+    # It goes on where it stopped.
+    stack = Stack(home, port)
+    stack.wait_ready()
+    query(home, "SELECT * FROM kept")
+    assert (home / "secret_key").read_text() == key
+    assert (home / "logs/web.log.1").exists()
+
+    # A killed supervisor leaves its children; the next start clears them.
+    stack.process.kill()
+    stack.process.wait()
+    left = processes_of(home)
+    assert len(left) > 5
+    stack = Stack(home, port)
+    stack.wait_ready()
+    assert stack.output().count("left over from a killed run") == 3
+    survivors = set(left) & set(processes_of(home))
+    assert [line for line in survivors if "postgres" not in line] == []  # PostgreSQL is joined, the rest is new
+    assert stack.get("/healthz/") == 200
+
+    # At the second signal nothing is waited for, and still nothing is left.
+    stack.process.send_signal(signal.SIGTERM)
+    time.sleep(0.2)
+    stack.stop(signal.SIGINT)
+
+
+def others_find_it_running(home: Path, port: int) -> None:
     second = manage(home, "run_stack", port=port)
     assert "Stepmark already runs with the data in" in second.communicate(timeout=30)[0]
     assert second.returncode == 1
     command = manage(home, "migrate", "--check")
     assert command.communicate(timeout=30)[0] == ""
     assert command.returncode == 0
+    query(home, "SELECT 1")  # the short command did not stop it
+
+
+def a_dead_child_comes_back(stack: Stack) -> None:
+    stack.child("gunicorn").kill()
+    wait_for(lambda: "web stopped" in stack.output(), 20)
+    wait_for(lambda: stack.get("/healthz/") == 200, 20)
+    assert stack.get("/healthz/") == 200
+
+
+def query(home: Path, statement: str) -> None:
     with psycopg.connect(host=str(running_postgres(home)), user="postgres", dbname="stepmark") as connection:
-        connection.execute("CREATE TABLE kept ()")
-
-    # A web process that dies comes back.
-    first.child("gunicorn").kill()
-    wait_for(lambda: "web stopped" in first.output(), 20)
-    wait_for(lambda: first.get("/healthz/") == 200, 20)
-    assert first.get("/healthz/") == 200
-
-    key = (home / "secret_key").read_text()
-    first.stop(signal.SIGINT)
-    again = Stack(home, port)
-    again.wait_ready()
-    with psycopg.connect(host=str(running_postgres(home)), user="postgres", dbname="stepmark") as connection:
-        connection.execute("SELECT * FROM kept")
-    assert (home / "secret_key").read_text() == key
-    assert (home / "logs/web.log.1").exists()
-    again.stop(signal.SIGTERM)
-
-
-def test_a_start_after_a_killed_supervisor_clears_what_it_left(home: Path, port: int) -> None:
-    killed = Stack(home, port)
-    killed.wait_ready()
-    killed.process.kill()
-    killed.process.wait()
-    left = processes_of(home)
-    assert len(left) > 5
-    again = Stack(home, port)
-    again.wait_ready()
-    assert again.output().count("left over from a killed run") == 3
-    survivors = set(left) & set(processes_of(home))
-    assert [line for line in survivors if "postgres" not in line] == []  # PostgreSQL is joined, the rest is new
-    assert again.get("/healthz/") == 200
-    # Twice Ctrl-C: nothing is waited for, and still nothing is left.
-    again.process.send_signal(signal.SIGINT)
-    time.sleep(0.2)
-    again.stop(signal.SIGINT)
+        connection.execute(statement.encode())
 
 
 def test_a_taken_port_is_told_before_anything_starts(home: Path) -> None:

@@ -32,7 +32,7 @@ class WriteResult:
 
 
 def write(
-    format: str,  # noqa: A002 - the word that pages and URLs use
+    format: str,
     records: Iterable[ReleaseRecord],
     out: BinaryIO,
     options: ExportOptions,

@@ -24,9 +24,8 @@ class RawLabel(TypedDict):
 
     rater: str
     value: int
-    guideline_version: int
+    guideline_version: int | None
     annotation: int
-    revision: int
     labelled_at: str
     submitted_at: str
 

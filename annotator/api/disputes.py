@@ -1,0 +1,120 @@
+"""Agreement, disputes and reviewers' decisions."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.response import Response
+
+from annotator import access
+from annotator.access import SETTLERS
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.reading import letter
+from annotator.agreement import actions as agreement
+from annotator.agreement.metrics import VALUES
+from annotator.api.bodies import read_choice, read_json
+from annotator.api.pagination import paginate
+from annotator.api.requests import ApiRequest, endpoint
+from annotator.api.schema import PAGE, describe, page_of
+from annotator.api.serializers import (
+    AgreementSerializer,
+    DecisionRequestSerializer,
+    DecisionSerializer,
+    DisputeSerializer,
+)
+from annotator.models import Annotation, Dispute, Label, Membership, Project, User
+
+TARGETS = ("steps", "outcome", "all")
+STATUSES = ("open", "decided")
+
+
+@describe("get_agreement", answers={200: AgreementSerializer})
+@endpoint("GET")
+def agreement_detail(request: ApiRequest, slug: str) -> Response:
+    """How far people agree, over all and per pair, from what is submitted now. For reviewers and admins."""
+    project = access.get_membership(request.user, slug, *SETTLERS).project
+    report = asdict(agreement.report(project))
+    named = _raters(project, {rater for pair in report["pairs"] for rater in pair["raters"]})
+    for pair in report["pairs"]:
+        pair["raters"] = [named[rater] for rater in pair["raters"]]
+    return Response(AgreementSerializer({"values": VALUES, **report}).data)
+
+
+def _raters(project: Project, user_ids: set[int]) -> dict[int, dict[str, str]]:
+    codes = dict(Membership.objects.filter(project=project).values_list("user_id", "rater_code"))
+    names = User.objects.filter(pk__in=user_ids).values_list("pk", "username")
+    return {pk: {"rater_code": codes.get(pk, f"r-former-{pk}"), "username": username} for pk, username in names}
+
+
+@describe(
+    "list_disputes",
+    answers={200: page_of(DisputeSerializer)},
+    refusals=(400, 403, 404),
+    query=(OpenApiParameter("target", enum=TARGETS), OpenApiParameter("status", enum=STATUSES), *PAGE),
+)
+@endpoint("GET")
+def dispute_list(request: ApiRequest, slug: str) -> Response:
+    """Disputes, worst first: of steps unless `target` says otherwise, open and decided. For reviewers and admins."""
+    project = access.get_membership(request.user, slug, *SETTLERS).project
+    target, status = read_choice(request, "target", TARGETS), read_choice(request, "status", STATUSES)
+    disputes = Dispute.objects.filter(trajectory__project=project).worst_first()
+    if target != "all":
+        disputes = disputes.filter(step__isnull=target == "outcome")
+    if status is not None:
+        disputes = disputes.filter(decided_at__isnull=status == "open")
+    disputes = disputes.select_related("step", "trajectory").prefetch_related("adjudications__reviewer")
+    light = disputes.only("severity", "decided_at", "step", "trajectory__external_id")
+    return paginate(request, light, _represent)
+
+
+def _represent(disputes: Sequence[Dispute]) -> Any:
+    values = _values({dispute.trajectory_id for dispute in disputes})
+    rows = [
+        {
+            "id": dispute.pk,
+            "trajectory": dispute.trajectory,
+            "step": dispute.step,
+            "severity": dispute.severity,
+            "status": "open" if dispute.decided_at is None else "decided",
+            "values": values[dispute.trajectory_id, dispute.step_id],
+            "decisions": dispute.adjudications.all(),
+        }
+        for dispute in disputes
+    ]
+    return DisputeSerializer(rows, many=True).data
+
+
+def _values(trajectory_ids: set[int]) -> dict[tuple[int, int | None], list[dict[str, object]]]:
+    """What was submitted, by trajectory and step, under the letters that the reviewers' pages use."""
+    submitted = Annotation.objects.submitted().filter(trajectory__in=trajectory_ids).order_by("submitted_at", "id")
+    letters: dict[int, str] = {}
+    n_of: dict[int, int] = defaultdict(int)
+    for annotation_id, trajectory_id in submitted.values_list("pk", "trajectory_id"):
+        letters[annotation_id] = letter(n_of[trajectory_id])
+        n_of[trajectory_id] += 1
+    labels = Label.objects.submitted().filter(
+        annotation__trajectory__in=trajectory_ids,
+    )
+    values: dict[tuple[int, int | None], list[dict[str, object]]] = defaultdict(list)
+    rows = labels.order_by("annotation__submitted_at", "annotation_id")
+    for annotation_id, trajectory_id, step_id, value in rows.values_list(
+        "annotation_id", "annotation__trajectory_id", "step_id", "value"
+    ):
+        values[trajectory_id, step_id].append({"rater": letters[annotation_id], "value": value})
+    return values
+
+
+@describe(
+    "decide_dispute",
+    request=DecisionRequestSerializer,
+    answers={201: DecisionSerializer},
+    refusals=(400, 403, 404, 409),
+)
+@endpoint("POST")
+def decision_create(request: ApiRequest, pk: int) -> Response:
+    """Decides a dispute; a later decision overrules, and both stay. For reviewers and admins."""
+    _, dispute = access.get_dispute(request.user, pk)
+    decision = adjudication.decide(dispute, request.user, adjudication.parse_decision(read_json(request)))
+    return Response(DecisionSerializer(decision).data, status=201)

@@ -1,0 +1,39 @@
+"""The site map of the API, below /api/v1/."""
+
+from csp.decorators import csp_update
+from django.urls import path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from annotator.api import assignments, disputes, projects, releases
+from annotator.api.fallback import not_found
+
+app_name = "api"
+
+# Swagger UI writes style elements and attributes; scripts stay limited to this site.
+swagger_ui = csp_update({"style-src": ["'self'", "'unsafe-inline'"]})(
+    SpectacularSwaggerSplitView.as_view(url_name="api:schema")
+)
+
+urlpatterns = [
+    path("projects/", projects.project_list),
+    path("projects/<slug:slug>/", projects.project_detail),
+    path("projects/<slug:slug>/trajectories/", projects.trajectory_list),
+    path("projects/<slug:slug>/imports/", projects.import_start),
+    path("projects/<slug:slug>/assignments/claim/", assignments.claim),
+    path("projects/<slug:slug>/agreement/", disputes.agreement_detail),
+    path("projects/<slug:slug>/disputes/", disputes.dispute_list),
+    path("projects/<slug:slug>/releases/", releases.release_list),
+    path("jobs/<int:pk>/", projects.job_detail),
+    path("jobs/<int:pk>/cancel/", projects.job_cancel),
+    path("assignments/<int:pk>/", assignments.assignment_detail),
+    path("assignments/<int:pk>/labels/", assignments.save_labels),
+    path("assignments/<int:pk>/submit/", assignments.submit),
+    path("assignments/<int:pk>/skip/", assignments.skip),
+    path("assignments/<int:pk>/release/", assignments.release_claim),
+    path("disputes/<int:pk>/decisions/", disputes.decision_create),
+    path("releases/<int:pk>/", releases.release_detail),
+    path("releases/<int:pk>/export/", releases.release_export),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", swagger_ui, name="docs"),
+    re_path("", not_found),
+]

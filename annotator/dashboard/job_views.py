@@ -1,0 +1,81 @@
+"""Background work as admins see it."""
+
+from datetime import timedelta
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.timezone import now
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_POST
+
+from annotator import access, jobs
+from annotator.dashboard.forms import FORMAT_LABELS
+from annotator.http import Request
+from annotator.models import Job, Membership
+
+MOST_LISTED = 100
+# A worker that is running takes a job within a second or two.
+LONG_WAIT = timedelta(seconds=10)
+
+BADGES = {
+    Job.Status.QUEUED: "",
+    Job.Status.RUNNING: "info",
+    Job.Status.DONE: "good",
+    Job.Status.FAILED: "bad",
+    Job.Status.CANCELLED: "warn",
+}
+
+
+@require_GET
+def job_list(request: Request, slug: str) -> HttpResponse:
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    latest = membership.project.jobs.select_related("created_by").defer("result").order_by("-id")[:MOST_LISTED]
+    context = {"membership": membership, "section": "jobs", "jobs": latest, "badges": BADGES, "most": MOST_LISTED}
+    return render(request, "dashboard/job_list.html", context)
+
+
+@never_cache
+@require_GET
+def job_detail(request: Request, pk: int) -> HttpResponse:
+    """One job; while it is not finished its fragment asks for itself again every second."""
+    membership, job = access.get_job(request.user, pk)
+    report = job.result if job.kind != Job.Kind.PUBLISH and job.result else None
+    context = {
+        "membership": membership,
+        "section": "jobs",
+        "job": job,
+        "badge": BADGES[Job.Status(job.status)],
+        "progress": progress_text(job),
+        "waits_long": job.status == Job.Status.QUEUED and now() - job.queued_at > LONG_WAIT,
+        "report": report,
+        "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
+        "can_import": _can_import(job),
+        "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
+    }
+    return render(request, "dashboard/job.html#job" if request.htmx else "dashboard/job.html", context)
+
+
+def _can_import(job: Job) -> bool:
+    """Whether a check found something that an import with the same choices would bring in."""
+    if job.kind != Job.Kind.IMPORT_CHECK or job.status != Job.Status.DONE:
+        return False
+    return bool(job.result["n_trajectories"]) and not (job.params["on_error"] == "abort" and job.result["n_bad"])
+
+
+@require_POST
+def job_cancel(request: Request, pk: int) -> HttpResponse:
+    _, job = access.get_job(request.user, pk)
+    jobs.cancel(job, user=request.user)
+    return redirect("job-detail", pk)
+
+
+def progress_text(job: Job) -> str:
+    """How far the job is, in its own unit: `1.2 of 3.2 MB`, `4 of 20 files`."""
+    if job.n_total is None:
+        return f"{job.n_done} {job.unit}"
+    if job.unit != "bytes":
+        return f"{job.n_done} of {job.n_total} {job.unit}"
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if job.n_total >= factor:
+            return f"{job.n_done / factor:.1f} of {job.n_total / factor:.1f} {unit}"
+    return f"{job.n_done} of {job.n_total} bytes"

@@ -1,0 +1,177 @@
+"""How far the work of a project has got: one query per table."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce, Greatest
+from django.utils.timezone import now
+
+from annotator.adjudication import actions as adjudication
+from annotator.models import (
+    Adjudication,
+    Assignment,
+    Dispute,
+    GoldLabel,
+    Job,
+    Label,
+    Membership,
+    Project,
+    Release,
+    Review,
+    Trajectory,
+    User,
+)
+
+Status = Assignment.Status
+
+
+def _counted(rows: QuerySet[Assignment] | QuerySet[Review] | QuerySet[Job], by: str) -> Coalesce:
+    """How many of these rows there are, as a column of a query; `rows` refer to that query by OuterRef."""
+    counts = rows.order_by().values(by).annotate(n=Count("pk")).values("n")
+    return Coalesce(Subquery(counts, output_field=IntegerField()), 0)
+
+
+def memberships_of(user: User) -> QuerySet[Membership]:
+    """The user's projects with n_wanted, n_submitted, n_reviews (not decided yet) and n_jobs (queued or running)."""
+    slots = Assignment.objects.live().filter(project=OuterRef("project"))
+    return (
+        Membership.objects.filter(user=user)
+        .select_related("project")
+        .order_by("project__name")
+        .annotate(
+            n_wanted=_counted(slots, "project"),
+            n_submitted=_counted(slots.filter(status=Status.SUBMITTED), "project"),
+            n_reviews=_counted(
+                Review.objects.filter(project=OuterRef("project")).exclude(status=Review.Status.DONE), "project"
+            ),
+            n_jobs=_counted(
+                Job.objects.filter(project=OuterRef("project"), status__in=["queued", "running"]), "project"
+            ),
+        )
+    )
+
+
+@dataclass
+class Claim:
+    """An assignment that somebody holds, and how much of it is labelled."""
+
+    assignment: Assignment
+    n_labels: int
+
+    @property
+    def n_wanted(self) -> int:
+        steps = self.assignment.wanted_steps
+        n_steps = self.assignment.trajectory.n_steps if steps is None else len(steps)
+        return n_steps + self.assignment.wants_outcome
+
+
+def claims_of(project: Project, annotator: User) -> list[Claim]:
+    """What the annotator holds, the one that lapses first at the top."""
+    held = (
+        Assignment.objects.filter(project=project, annotator=annotator, status=Status.CLAIMED)
+        .select_related("trajectory")
+        .only(
+            "wanted_steps",
+            "wants_outcome",
+            "lease_expires_at",
+            "trajectory__external_id",
+            "trajectory__instruction",
+            "trajectory__n_steps",
+        )
+        .order_by("lease_expires_at")
+    )
+    drafts = Label.objects.filter(annotation__assignment__in=held, annotation__annotator=annotator).order_by()
+    n_labels = dict(drafts.values_list("annotation__assignment").annotate(Count("pk")))
+    return [Claim(assignment, n_labels.get(assignment.pk, 0)) for assignment in held]
+
+
+def own_counts(project: Project, annotator: User) -> dict[str, int]:
+    """What the annotator has submitted and skipped, and submitted today (UTC)."""
+    today = now().replace(hour=0, minute=0, second=0, microsecond=0)
+    submitted = Q(status=Status.SUBMITTED)
+    return Assignment.objects.filter(project=project, annotator=annotator).aggregate(
+        n_submitted=Count("pk", filter=submitted),
+        n_today=Count("pk", filter=submitted & Q(finished_at__gte=today)),
+        n_skipped=Count("pk", filter=Q(status=Status.SKIPPED)),
+    )
+
+
+@dataclass
+class Progress:
+    """The project as reviewers and admins see it."""
+
+    n_trajectories: int
+    n_steps: int
+    n_wanted: int
+    n_submitted: int
+    n_settled: int
+    settled: list[tuple[str, int]]
+    n_disputes: int
+    n_reviews: int
+    n_releases: int
+    latest_release: Release | None
+
+
+def of_project(project: Project, user: User) -> Progress:
+    """Counts of everything; n_reviews are those that `user` could take up now."""
+    size = project.trajectories.aggregate(n=Count("pk"), steps=Coalesce(Sum("n_steps"), 0))
+    slots = Assignment.objects.live().filter(project=project)
+    judgements = slots.aggregate(n=Count("pk"), submitted=Count("pk", filter=Q(status=Status.SUBMITTED)))
+    gold = GoldLabel.objects.filter(trajectory__project=project, step__isnull=False)
+    by_provenance = dict(gold.order_by().values_list("provenance").annotate(Count("pk")))
+    releases = list(Release.objects.published().filter(project=project).defer("manifest", "policy"))
+    return Progress(
+        n_trajectories=size["n"],
+        n_steps=size["steps"],
+        n_wanted=judgements["n"],
+        n_submitted=judgements["submitted"],
+        n_settled=sum(by_provenance.values()),
+        settled=[(choice.label, by_provenance.get(choice.value, 0)) for choice in GoldLabel.Provenance],
+        n_disputes=Dispute.objects.undecided().filter(trajectory__project=project).count(),
+        n_reviews=Review.objects.filter(adjudication.available(project, user)).count(),
+        n_releases=len(releases),
+        latest_release=releases[0] if releases else None,
+    )
+
+
+@dataclass
+class Member:
+    """What one member has done in the project."""
+
+    membership: Membership
+    n_submitted: int
+    n_skipped: int
+    n_decided: int
+    last_active: datetime | None
+
+
+def members_of(project: Project) -> list[Member]:
+    """Everybody in the project by name; `last_active` is their latest claim, end of an assignment, or decision."""
+    theirs = Assignment.objects.filter(project=project, annotator=OuterRef("user"))
+    decisions = Adjudication.objects.filter(dispute__trajectory__project=project, reviewer=OuterRef("user"))
+    by_reviewer = decisions.order_by().values("reviewer")
+    activity = theirs.order_by().values("annotator").annotate(at=Greatest(Max("finished_at"), Max("claimed_at")))
+    rows = (
+        project.memberships.select_related("user")
+        .order_by("user__username")
+        .annotate(
+            n_submitted=_counted(theirs.filter(status=Status.SUBMITTED), "annotator"),
+            n_skipped=_counted(theirs.filter(status=Status.SKIPPED), "annotator"),
+            n_decided=Coalesce(Subquery(by_reviewer.annotate(n=Count("pk")).values("n")), 0),
+            worked_at=Subquery(activity.values("at")),
+            decided_at=Subquery(by_reviewer.annotate(at=Max("decided_at")).values("at")),
+        )
+        .annotate(last_active=Greatest("worked_at", "decided_at"))
+    )
+    return [Member(row, row.n_submitted, row.n_skipped, row.n_decided, row.last_active) for row in rows]
+
+
+def waiting_for_nobody(project: Project, limit: int) -> list[Trajectory]:
+    """Trajectories that want a judgement which no annotator can give: all have judged or skipped them."""
+    had_it = Assignment.objects.filter(trajectory=OuterRef(OuterRef("trajectory")), annotator=OuterRef("user"))
+    can_judge = Membership.objects.filter(~Exists(had_it), project=project, role=Membership.Role.ANNOTATOR)
+    stuck = Assignment.objects.open().filter(~Exists(can_judge), project=project)
+    skips = Count("assignments", filter=Q(assignments__status=Status.SKIPPED))
+    trajectories = project.trajectories.filter(pk__in=stuck.values("trajectory")).annotate(n_skipped=skips)
+    return list(trajectories.filter(n_skipped__gt=0).only("external_id", "project").order_by(F("id").asc())[:limit])

@@ -1,0 +1,86 @@
+"""What a person sees first: their projects, one project, their API tokens."""
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_not_required
+from django.db import DatabaseError, connection, transaction
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from knox.models import AuthToken
+from knox.settings import knox_settings
+
+from annotator import access, audit
+from annotator.dashboard import progress
+from annotator.http import Request
+from annotator.models import Membership
+from annotator.releases import actions as releases
+
+Role = Membership.Role
+
+# So many trajectories that nobody can judge any more are named; they are rare, and the first ones tell the story.
+MOST_STUCK = 20
+
+
+@require_GET
+@login_not_required
+def health(request: HttpRequest) -> HttpResponse:
+    """Whether this process and its database can serve people; for load balancers, so it needs no session."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return JsonResponse({"status": "error", "message": "The database does not answer."}, status=503)
+    return JsonResponse({"status": "ok"})
+
+
+@require_GET
+def project_list(request: Request) -> HttpResponse:
+    return render(request, "dashboard/project_list.html", {"memberships": progress.memberships_of(request.user)})
+
+
+@require_GET
+def project_overview(request: Request, slug: str) -> HttpResponse:
+    """An annotator sees their own work and nothing of their colleagues'; the others see how the project stands."""
+    membership = access.get_membership(request.user, slug)
+    project = membership.project
+    context = {"membership": membership, "section": "overview", "guideline": project.guidelines.first()}
+    if membership.role == Role.ANNOTATOR:
+        own = {"claims": progress.claims_of(project, request.user), "own": progress.own_counts(project, request.user)}
+        return render(request, "dashboard/overview_annotator.html", {**context, **own})
+    members = progress.members_of(project)
+    whole = {
+        "progress": progress.of_project(project, request.user),
+        "members": members,
+        "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
+        "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
+        "n_releasable": releases.releasable(project).count(),
+        "is_admin": membership.role == Role.ADMIN,
+    }
+    return render(request, "dashboard/overview_project.html", {**context, **whole})
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def token_list(request: Request) -> HttpResponse:
+    """One's own API tokens; a POST makes one and shows it in its answer, the only time that it can be read."""
+    new = None
+    if request.method == "POST":
+        with transaction.atomic():
+            stored, new = AuthToken.objects.create(user=request.user)
+            audit.log("token.created", request.user, user=request.user, project_id=None, data={"key": stored.token_key})
+    tokens = AuthToken.objects.filter(user=request.user).order_by("-created")
+    return render(
+        request, "dashboard/tokens.html", {"tokens": tokens, "new": new, "days": knox_settings.TOKEN_TTL.days}
+    )
+
+
+@require_POST
+def token_revoke(request: Request, key: str) -> HttpResponse:
+    with transaction.atomic():
+        # The key is the start of the token and not unique by itself; the digest is.
+        if not AuthToken.objects.filter(user=request.user, token_key=key).delete()[0]:
+            raise Http404(f"There is no token that begins with {key!r} among yours.")
+        audit.log("token.revoked", request.user, user=request.user, project_id=None, data={"key": key})
+    messages.success(request, f"The token that begins with {key} no longer opens anything.", extra_tags="good")
+    return redirect("token-list")

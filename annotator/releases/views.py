@@ -1,0 +1,145 @@
+"""Publishing releases, and fetching them."""
+
+import tempfile
+from dataclasses import dataclass
+from typing import Any, BinaryIO, cast
+
+from django.http import FileResponse, HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_GET, require_http_methods
+
+from annotator import access, flow
+from annotator.http import Request
+from annotator.models import Job, Membership, Release
+from annotator.releases import actions
+from annotator.releases.exporters import EXPORTERS
+from annotator.releases.forms import ReleaseForm, initial_of
+from annotator.releases.policy import SPLITS, ReleasePolicy
+
+# An export up to this size stays in memory, a larger one goes to a temporary file.
+SPOOLED_BYTES = 8 * 1024 * 1024
+MEDIA_TYPES = {"jsonl": "application/x-ndjson", "json": "application/json"}
+
+
+@require_http_methods(["GET", "POST"])
+def release_list(request: Request, slug: str) -> HttpResponse:
+    """The published releases; a POST by an admin publishes the next one."""
+    if request.method == "GET":
+        return _render_list(request, access.get_membership(request.user, slug, *access.SETTLERS), None)
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    form = ReleaseForm(request.POST)
+    if not form.is_valid():
+        return _render_list(request, membership, form)
+    job = flow.publish(membership.project, form.policy(), user=request.user)
+    if job.status == Job.Status.DONE:
+        return redirect("release-detail", job.result["release"])
+    if job.status == Job.Status.FAILED:
+        form.add_error(None, job.error)
+        return _render_list(request, membership, form)
+    return redirect("job-detail", job.pk)
+
+
+def _render_list(request: Request, membership: Membership, form: ReleaseForm | None) -> HttpResponse:
+    project = membership.project
+    releases = list(Release.objects.published().filter(project=project).select_related("created_by"))
+    is_admin = membership.role == Membership.Role.ADMIN
+    status = 200 if form is None else 422
+    if form is None and is_admin:
+        # The policy of the last release: two releases that are to be compared should count the same things.
+        latest = ReleasePolicy.parse(releases[0].policy) if releases else ReleasePolicy()
+        form = ReleaseForm(initial=initial_of(latest))
+    context = {
+        "membership": membership,
+        "section": "releases",
+        "releases": releases,
+        "form": form,
+        "n_releasable": actions.releasable(project).count() if is_admin else 0,
+        "n_trajectories": project.trajectories.count() if is_admin else 0,
+    }
+    return render(request, "releases/list.html", context, status=status)
+
+
+@dataclass
+class File:
+    """One file of a release as the manifest describes it."""
+
+    name: str
+    split: str | None
+    n_rows: int
+    n_bytes: int
+    sha256: str
+    left_out: dict[str, int]
+
+
+@dataclass
+class Format:
+    """One format of a release with its files."""
+
+    name: str
+    description: str
+    files: list[File]
+
+
+def _format(name: str, manifest_files: dict[str, Any]) -> Format:
+    files = []
+    for split in (None, *SPLITS):
+        about = manifest_files.get(actions.file_name(name, split))
+        if about:
+            files.append(File(actions.file_name(name, split), split, **{"left_out": {}, **about}))
+    return Format(name, EXPORTERS[name].description, files)
+
+
+@require_GET
+def release_detail(request: Request, pk: int) -> HttpResponse:
+    membership, release = access.get_release(request.user, pk)
+    files = release.manifest["files"]
+    is_admin = membership.role == Membership.Role.ADMIN
+    context = {
+        "membership": membership,
+        "section": "releases",
+        "release": release,
+        "manifest": release.manifest,
+        "manifest_sha256": actions.manifest_sha256(release),
+        "formats": [_format(name, files) for name in EXPORTERS],
+        "figures": _figures(release.manifest["agreement"]),
+        "raters": release.project.memberships.select_related("user").order_by("user__username") if is_admin else None,
+        "split_files": [split for split in SPLITS if actions.file_name("trl_stepwise", split) in files],
+    }
+    return render(request, "releases/detail.html", context)
+
+
+def _figures(agreement: dict[str, Any]) -> list[tuple[str, dict[str, float | None]]]:
+    names = {
+        "raw_agreement": "Raw agreement on steps",
+        "cohen_kappa": "Cohen's kappa",
+        "fleiss_kappa": "Fleiss' kappa",
+        "krippendorff_alpha_nominal": "Krippendorff's alpha, nominal",
+        "krippendorff_alpha_ordinal": "Krippendorff's alpha, ordinal",
+        "first_error_agreement": "Agreement on the first error",
+    }
+    return [(label, agreement[name]) for name, label in names.items() if name in agreement]
+
+
+@require_GET
+def release_manifest(request: Request, pk: int) -> HttpResponse:
+    membership, release = access.get_release(request.user, pk)
+    response = HttpResponse(actions.manifest_text(release), content_type="application/json")
+    name = f"{membership.project.slug}-v{release.number}-manifest.json"
+    response["Content-Disposition"] = f'attachment; filename="{name}"'
+    return response
+
+
+@require_GET
+def release_export(request: Request, pk: int) -> FileResponse:
+    """One file of a release. It is written out first, so that a fault does not end in half a file."""
+    membership, release = access.get_release(request.user, pk)
+    format_name, split = request.GET.get("format", ""), request.GET.get("split") or None
+    actions.check_export(format_name, split)
+    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES))  # noqa: SIM115  # the response closes it
+    actions.export(release, format_name, file, split=split)
+    file.seek(0)
+    extension = EXPORTERS[format_name].extension
+    parts = [membership.project.slug, f"v{release.number}", format_name, *([split] if split else [])]
+    return FileResponse(
+        file, as_attachment=True, filename=f"{'-'.join(parts)}.{extension}", content_type=MEDIA_TYPES[extension]
+    )
