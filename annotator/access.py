@@ -4,7 +4,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
-from annotator.models import Assignment, Dispute, Job, Membership, Release, Review, Trajectory, User
+from annotator.models import Assignment, AuditEvent, Dispute, Job, Membership, Release, Review, Trajectory, User
 
 Role = Membership.Role
 
@@ -21,12 +21,16 @@ def get_membership(user: User, slug: str, *roles: Role) -> Membership:
 
 
 def get_assignment(user: User, pk: int) -> Assignment:
-    """An assignment that the user holds, has finished, or has a draft in; nobody else's can be seen."""
-    assignment = get_object_or_404(
-        Assignment.objects.select_related("project", "trajectory").filter(project__memberships__user=user), pk=pk
-    )
-    if assignment.annotator_id != user.pk and not assignment.annotations.filter(annotator=user).exists():
-        raise Http404(f"Assignment {pk} is not one of yours.")
+    """An assignment that the user holds, or once held; nobody else's can be seen.
+
+    Whoever held it may come back after the lease ran out: to go on if it is still free, else to be told.
+    """
+    mine = Assignment.objects.select_related("project").filter(project__memberships__user=user)
+    assignment = get_object_or_404(mine, pk=pk)
+    if assignment.annotator_id != user.pk:
+        claims = AuditEvent.objects.filter(object_type="assignment", object_id=pk, action="assignment.claimed")
+        if not claims.filter(user=user).exists():
+            raise Http404(f"Assignment {pk} is not one of yours.")
     return assignment
 
 

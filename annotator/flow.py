@@ -22,7 +22,6 @@ from annotator.models import Annotation, Assignment, Job, Project, Release, Uplo
 from annotator.queue import actions as queue
 from annotator.releases import actions as releases
 from annotator.releases.policy import ReleasePolicy
-from annotator.releases.policy import ReleasePolicy
 
 logger = logging.getLogger(__name__)
 

@@ -132,7 +132,13 @@ CELERY_ACCEPT_CONTENT = ["json"]
 CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_ACKS_LATE = True
 # Redis redelivers what is not acknowledged in this time: longer than the longest task (a second start is harmless).
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 6 * 3600}
+# The others: a web request that cannot reach Redis goes on at once instead of after kombu's six seconds.
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 6 * 3600,
+    "max_retries": 1,
+    "interval_start": 0.1,
+    "socket_connect_timeout": 2,
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # A web request that cannot reach Redis must not hang: the beat finds the queued Job again (workers.tasks.recover_jobs).
 CELERY_TASK_PUBLISH_RETRY = False

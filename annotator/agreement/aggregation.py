@@ -10,7 +10,7 @@ State = Literal["unanimous", "majority", "escalate", "dispute", "discard"]
 
 @dataclass(frozen=True)
 class Rule:
-    """A project's escalation: start with `overlap` people, ask up to `max_overlap`, until `required_agreement` agree."""
+    """A project's escalation: ask up to `max_overlap` people, until `required_agreement` of them agree."""
 
     max_overlap: int
     required_agreement: int

@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 # Whether something is missing or hidden stays unsaid: an outsider must not learn which ids exist.
 NOT_FOUND = "There is nothing at this address, or it is not yours to see."
+NO_TOKEN = "Send a token in the header `Authorization: Bearer TOKEN`; the page Tokens or create_token makes one."
 
 CODES: dict[type[exceptions.APIException], str] = {
     exceptions.NotAuthenticated: "auth.missing",
@@ -48,9 +49,7 @@ def exception_handler(exc: Exception, context: Mapping[str, object]) -> Response
     logger.error("The API failed at something it did not expect.", exc_info=exc)
     request = context.get("request")
     got_request_exception.send(sender=None, request=request)  # as Django itself does for a view that raises
-    return refusal(
-        500, "internal", "The server failed. Nothing was stored; try again, and report it if it happens again."
-    )
+    return refusal(500, "internal", "The server failed. Try again, and report it if it happens again.")
 
 
 def refusal(status: int, code: str, message: str, fields: Mapping[str, str] | None = None) -> Response:
@@ -58,7 +57,8 @@ def refusal(status: int, code: str, message: str, fields: Mapping[str, str] | No
 
 
 def _api_exception(exc: exceptions.APIException) -> Response:
-    response = refusal(exc.status_code, CODES.get(type(exc), "refused"), str(exc.detail))
+    message = NO_TOKEN if isinstance(exc, exceptions.NotAuthenticated) else str(exc.detail)
+    response = refusal(exc.status_code, CODES.get(type(exc), "refused"), message)
     if isinstance(exc, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
         response["WWW-Authenticate"] = getattr(exc, "auth_header", "Bearer")
     return response

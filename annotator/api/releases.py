@@ -1,8 +1,6 @@
 """Publishing releases and fetching their files."""
 
 from collections.abc import Sequence
-from tempfile import SpooledTemporaryFile
-from typing import BinaryIO, cast
 
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
@@ -22,13 +20,9 @@ from annotator.api.schema import PAGE, describe, page_of
 from annotator.api.serializers import JobSerializer, ReleaseDetailSerializer, ReleaseSerializer
 from annotator.errors import NothingToRelease
 from annotator.models import Job
-from annotator.releases import actions as releases
+from annotator.releases.downloads import download
 from annotator.releases.exporters import EXPORTERS
 from annotator.releases.policy import SPLITS
-
-# An export of up to so many bytes is put together in memory, a larger one in a temporary file.
-IN_MEMORY = 8 * 1024 * 1024
-CONTENT_TYPES = {"json": "application/json", "jsonl": "application/x-ndjson"}
 
 
 @describe(
@@ -104,18 +98,5 @@ class AnyAccept(DefaultContentNegotiation):
 @content_negotiation_class(AnyAccept)
 def release_export(request: ApiRequest, pk: int) -> Response | FileResponse:
     """One file of a release, of one split or of all; always the same bytes. For reviewers and admins."""
-    membership, release = access.get_release(request.user, pk)
-    format_name, split = request.query_params.get("format", ""), request.query_params.get("split")
-    releases.check_export(format_name, split)
-    file = cast(BinaryIO, SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  # the response closes it
-    result = releases.export(release, format_name, file, split=split)
-    file.seek(0)
-    extension = EXPORTERS[format_name].extension
-    name = "-".join([membership.project.slug, f"v{release.number}", format_name, *([split] if split else [])])
-    return FileResponse(
-        file,
-        as_attachment=True,
-        filename=f"{name}.{extension}",
-        content_type=CONTENT_TYPES[extension],
-        headers={"X-Content-SHA256": result.sha256},
-    )
+    _, release = access.get_release(request.user, pk)
+    return download(release, request.query_params.get("format", ""), request.query_params.get("split"))

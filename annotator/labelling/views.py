@@ -39,9 +39,7 @@ class Page:
 
 
 def _page_of(assignment: Assignment, annotation: Annotation | None) -> tuple[Page, int | None]:
-    labels: dict[int | None, int] = (
-        dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
-    )
+    labels: dict[int | None, int] = dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
     page = Page()
     waiting: list[Block] = []
     for block in blocks_of(assignment.trajectory.messages):

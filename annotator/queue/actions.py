@@ -97,7 +97,7 @@ def skip(assignment_id: int, annotator: User, reason: str) -> None:
         raise InvalidInput("Say in a few words why you skip this trajectory.", {"reason": "A reason is needed."})
     assignment = hold(assignment_id, annotator)
     assignment.status = Status.SKIPPED
-    assignment.skip_reason = reason.strip()[:500]
+    assignment.skip_reason = reason.replace("\0", "").strip()[:500]  # PostgreSQL stores no NUL
     assignment.finished_at = now()
     assignment.lease_expires_at = None
     assignment.save(update_fields=["status", "skip_reason", "finished_at", "lease_expires_at"])

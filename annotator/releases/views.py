@@ -1,8 +1,7 @@
 """Publishing releases, and fetching them."""
 
-import tempfile
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from django.http import FileResponse, HttpResponse
 from django.shortcuts import redirect, render
@@ -12,13 +11,10 @@ from annotator import access, flow
 from annotator.http import Request
 from annotator.models import Job, Membership, Release
 from annotator.releases import actions
+from annotator.releases.downloads import download
 from annotator.releases.exporters import EXPORTERS
 from annotator.releases.forms import ReleaseForm, initial_of
 from annotator.releases.policy import SPLITS, ReleasePolicy
-
-# An export up to this size stays in memory, a larger one goes to a temporary file.
-SPOOLED_BYTES = 8 * 1024 * 1024
-MEDIA_TYPES = {"jsonl": "application/x-ndjson", "json": "application/json"}
 
 
 @require_http_methods(["GET", "POST"])
@@ -93,7 +89,7 @@ def _format(name: str, manifest_files: dict[str, Any]) -> Format:
 def release_detail(request: Request, pk: int) -> HttpResponse:
     membership, release = access.get_release(request.user, pk)
     files = release.manifest["files"]
-    is_admin = membership.role == Membership.Role.ADMIN
+    raters = membership.project.memberships.select_related("user").order_by("user__username")
     context = {
         "membership": membership,
         "section": "releases",
@@ -102,7 +98,7 @@ def release_detail(request: Request, pk: int) -> HttpResponse:
         "manifest_sha256": actions.manifest_sha256(release),
         "formats": [_format(name, files) for name in EXPORTERS],
         "figures": _figures(release.manifest["agreement"]),
-        "raters": release.project.memberships.select_related("user").order_by("user__username") if is_admin else None,
+        "raters": raters if membership.role == Membership.Role.ADMIN else None,
         "split_files": [split for split in SPLITS if actions.file_name("trl_stepwise", split) in files],
     }
     return render(request, "releases/detail.html", context)
@@ -131,15 +127,5 @@ def release_manifest(request: Request, pk: int) -> HttpResponse:
 
 @require_GET
 def release_export(request: Request, pk: int) -> FileResponse:
-    """One file of a release. It is written out first, so that a fault does not end in half a file."""
-    membership, release = access.get_release(request.user, pk)
-    format_name, split = request.GET.get("format", ""), request.GET.get("split") or None
-    actions.check_export(format_name, split)
-    file = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=SPOOLED_BYTES))  # noqa: SIM115  # the response closes it
-    actions.export(release, format_name, file, split=split)
-    file.seek(0)
-    extension = EXPORTERS[format_name].extension
-    parts = [membership.project.slug, f"v{release.number}", format_name, *([split] if split else [])]
-    return FileResponse(
-        file, as_attachment=True, filename=f"{'-'.join(parts)}.{extension}", content_type=MEDIA_TYPES[extension]
-    )
+    _, release = access.get_release(request.user, pk)
+    return download(release, request.GET.get("format", ""), request.GET.get("split") or None)

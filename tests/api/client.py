@@ -18,8 +18,8 @@ UNDOCUMENTED = {405, 413, 415, 500}
 
 @cache
 def openapi() -> Any:
-    generator = SchemaGenerator()  # type: ignore[no-untyped-call]
-    return generator.get_schema(request=None, public=True)  # type: ignore[no-untyped-call]
+    generator = SchemaGenerator()
+    return generator.get_schema(request=None, public=True)
 
 
 def operation(method: str, path: str) -> Any:

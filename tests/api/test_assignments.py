@@ -75,8 +75,8 @@ def test_reading_an_assignment_takes_few_queries(
 ) -> None:
     pk = claim(client)["id"]
     put(client, f"/api/v1/assignments/{pk}/labels/", {"labels": [{"step": 0, "value": 1}]})
-    # The token, its owner's tokens, the assignment, the draft, its labels, what is missing (2), steps, guideline.
-    with django_assert_num_queries(9):
+    # The token, its owner's tokens, assignment, trajectory, draft, its labels, what is missing (2), steps, guideline.
+    with django_assert_num_queries(10):
         client.get(f"/api/v1/assignments/{pk}/")
 
 

@@ -36,7 +36,8 @@ def test_the_database_holds_only_a_hash_of_the_token(world: World) -> None:
 
 def test_without_a_token_the_answer_is_401_and_no_redirect(world: World) -> None:
     response = client_of(None).get(PROJECTS)
-    refused(response, 401, "auth.missing")
+    error = refused(response, 401, "auth.missing")
+    assert error["message"].startswith("Send a token in the header `Authorization: Bearer TOKEN`")
     assert response["WWW-Authenticate"] == 'Bearer realm="stepmark"'
 
 

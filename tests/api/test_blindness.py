@@ -8,7 +8,7 @@ from annotator.models import ReferenceLabel
 from tests.api.client import client_of, post, put
 from tests.factories import World, judge, make_trajectory
 
-SECRETS = {
+SECRETS: dict[str, Any] = {
     "reference": {"answer": "SECRET-reference"},
     "metadata": {"score": "SECRET-metadata"},
     "group_key": "SECRET-group",
@@ -29,7 +29,7 @@ def keys_of(value: Any) -> Iterator[str]:
 
 def test_nothing_that_an_annotator_can_get_tells_what_the_source_or_others_said(world: World) -> None:
     trajectory = make_trajectory(world.project, **SECRETS)
-    sibling = make_trajectory(world.project, **{**SECRETS, "group_key": "SECRET-group"})
+    sibling = make_trajectory(world.project, **SECRETS)
     for step in trajectory.steps.all():
         ReferenceLabel.objects.create(trajectory=trajectory, step=step, value=-1)
     ReferenceLabel.objects.create(trajectory=trajectory, step=None, value=-1)
@@ -60,10 +60,8 @@ def test_nothing_that_an_annotator_can_get_tells_what_the_source_or_others_said(
         assert world.second.username not in text
         assert sibling.external_id not in text
         assert not {"reference", "reference_labels", "metadata", "group_key", "gold", "annotator"} & set(keys_of(body))
-    for answer in answers:
-        for found in (answer.json(),):
-            assert found.get("labels", []) == []
-            assert found.get("outcome") is None
+        assert body.get("labels", []) == []
+        assert body.get("outcome") is None
 
 
 def test_when_all_is_submitted_the_annotator_still_sees_only_their_own_labels(world: World) -> None:
@@ -73,4 +71,4 @@ def test_when_all_is_submitted_the_annotator_still_sees_only_their_own_labels(wo
     body = client_of(world.annotator).get(f"/api/v1/assignments/{mine.assignment_id}/").json()
     assert body["labels"] == [{"step": 0, "value": 1}, {"step": 1, "value": 0}, {"step": 2, "value": 1}]
     assert body["outcome"] == 1
-    assert "-1" not in json.dumps({key: value for key, value in body.items() if key != "messages"})
+    assert ": -1" not in json.dumps(body)

@@ -9,7 +9,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.urls import URLPattern
 
-from annotator.api import urls
+from annotator.api import errors, urls
 from tests.api.client import openapi
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "openapi.yaml"
@@ -56,3 +56,13 @@ def test_the_document_and_its_page_are_public_and_only_the_page_has_a_looser_pol
     script = client.get("/api/v1/docs/?script=")
     assert script["Content-Type"].startswith("application/javascript")
     assert "/api/v1/schema/" in script.content.decode()
+
+
+def test_the_guide_lists_every_operation_and_every_error_code() -> None:
+    guide = (DOCUMENT.parent / "api.md").read_text(encoding="utf-8")
+    for path, methods in openapi()["paths"].items():
+        for method in methods:
+            assert f"| `{method.upper()} {path.removeprefix('/api/v1/')}` |" in guide
+    codes = {*errors.CODES.values(), "not_found", "input.too_large", "input.refused", "internal"}
+    for code in codes:
+        assert f"`{code}`" in guide

@@ -81,9 +81,7 @@ def test_labels_given_while_the_server_is_dead_arrive(
     assert slot is not None
     client = Client()
     client.force_login(world.annotator)
-    page.context.add_cookies(
-        [{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": server.url}]
-    )
+    page.context.add_cookies([{"name": "sessionid", "value": client.cookies["sessionid"].value, "url": server.url}])
     watch(page).goto(f"{server.url}/assignments/{slot.pk}/")
     page.keyboard.press("1")
     expect(page.locator("#save-status")).to_have_text("All saved")
@@ -104,5 +102,5 @@ def test_labels_given_while_the_server_is_dead_arrive(
     page.wait_for_url("**/projects/demo/")
     slot.refresh_from_db()
     assert slot.status == "submitted"
-    assert all("ERR_CONNECTION_REFUSED" in error for error in console_errors)
+    assert all("ERR_CONNECTION_" in error for error in console_errors)  # reset at first, then refused
     console_errors.clear()

@@ -1,6 +1,7 @@
 """The labelling page in a real browser: keys, the outbox, and what happens when things break."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -21,7 +22,7 @@ def world() -> World:
     return make_world(overlap=1)
 
 
-def claim(world: World, n_steps: int = 3, **fields: object) -> Assignment:
+def claim(world: World, n_steps: int = 3, **fields: Any) -> Assignment:
     make_trajectory(world.project, n_steps=n_steps, **fields)
     slot = queue.claim_next(world.project, world.annotator)
     assert slot is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from annotator import flow, jobs
-from annotator.importing import actions
+from annotator.importing import actions, uploads
 from annotator.importing.actions import ImportReport, import_trajectories
 from annotator.models import Assignment, Job, Project, ReferenceLabel, Step, Trajectory, Upload
 from tests.factories import World, make_messages
@@ -170,8 +170,6 @@ def test_a_cancelled_import_keeps_what_is_in_and_puts_it_into_the_queue(
 
 
 def test_an_upload_is_deleted_after_its_import_and_kept_after_its_check(world: World) -> None:
-    from annotator.importing import uploads
-
     upload = uploads.store(world.project, "runs.jsonl", [lines(chat("a")).getvalue()], user=world.admin)
     for is_dry_run in (True, False):
         job = flow.request_import(upload, format=None, on_error="skip", is_dry_run=is_dry_run, user=world.admin)

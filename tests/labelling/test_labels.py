@@ -1,5 +1,7 @@
 """Saving labels and submitting them."""
 
+from collections.abc import Callable
+
 import pytest
 from django.db import InternalError, ProgrammingError, transaction
 
@@ -158,8 +160,8 @@ def test_a_half_labelled_trajectory_counts_nowhere(slot: Assignment, world: Worl
     ],
 )
 def test_the_database_refuses_to_change_what_was_submitted(
-    _case: str, statement, slot: Assignment, world: World
-) -> None:  # type: ignore[no-untyped-def]  # lambdas over models
+    _case: str, statement: Callable[[Annotation], object], slot: Assignment, world: World
+) -> None:
     Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[0, 1])
     annotation = label(slot, world.annotator, {0: 1, 1: -1}, outcome=1)
     flow.submit(slot.pk, world.annotator)

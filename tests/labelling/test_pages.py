@@ -1,9 +1,11 @@
 """The labelling views: who may open them, what they cost, what they never show."""
 
 import json
+from datetime import timedelta
 
 import pytest
 from django.test import Client
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
 from annotator.models import Assignment, Label, ReferenceLabel
@@ -90,8 +92,8 @@ def test_the_page_costs_the_same_for_3_and_for_100_steps(
         slot = queue.claim_next(world.project, world.annotator)
         assert slot is not None
         label(slot, world.annotator, {0: 1})
-        # session, user, assignment, annotation, its labels, membership, guideline, tools of the page: none
-        with django_assert_num_queries(7):
+        # session, user, assignment, annotation, trajectory, its labels, membership, guideline
+        with django_assert_num_queries(8):
             assert client.get(f"/assignments/{slot.pk}/").status_code == 200
 
 
@@ -134,6 +136,21 @@ def test_the_outbox_is_told_exactly_what_is_wrong(client: Client, slot: Assignme
     assert Label.objects.count() == 0
     assert client.put(url, json.dumps({"labels": [{"step": 0, "value": 1}]}), content_type=kind).status_code == 200
     assert Label.objects.get().value == 1
+
+
+def test_whoever_labels_for_the_first_time_after_the_lease_ran_out_gets_the_slot_back(
+    client: Client, slot: Assignment, world: World
+) -> None:
+    Assignment.objects.filter(pk=slot.pk).update(lease_expires_at=now() - timedelta(seconds=1))
+    assert queue.expire() == 1
+    client.force_login(world.annotator)
+    body = {"labels": [{"step": 0, "value": 1}]}
+    url = f"/assignments/{slot.pk}/labels/"
+    assert client.put(url, body, content_type="application/json").status_code == 200
+    slot.refresh_from_db()
+    assert (slot.status, slot.annotator) == ("claimed", world.annotator)
+    client.force_login(world.second)
+    assert client.put(url, body, content_type="application/json").status_code == 404
 
 
 def test_a_form_with_a_value_outside_the_scale_changes_nothing(client: Client, slot: Assignment, world: World) -> None:

@@ -3,6 +3,7 @@
 import json
 import urllib.request
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
@@ -45,8 +46,7 @@ def test_32_api_clients_and_4_tabs_of_one_person_claim_at_once(live_server: Live
         for _ in range(3):
             pages.append(tab.post("/projects/busy/claim/")["Location"])
 
-    work = [lambda token=token: claim_over_the_api(token) for token in tokens]
-    work += [lambda: claim_in_a_tab(tabs_of) for _ in range(4)]
+    work = [partial(claim_over_the_api, token) for token in tokens] + [partial(claim_in_a_tab, tabs_of)] * 4
     assert run_at_once(work) == []
 
     # 80 slots; 32 × 3 + 12 = 108 requests: every slot was given out once, the rest were told that nothing is left.

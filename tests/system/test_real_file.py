@@ -31,8 +31,8 @@ class Api:
         self.client = Client()
 
     def call(self, method: str, path: str, body: object = None, *, status: int = 200) -> Any:
-        content = {} if body is None else {"data": json.dumps(body), "content_type": "application/json"}
-        response = self.client.generic(method, f"/api/v1/{path}", headers=self.headers, **content)
+        data, kind = ("", "") if body is None else (json.dumps(body), "application/json")
+        response = self.client.generic(method, f"/api/v1/{path}", data, kind, headers=self.headers)
         assert response.status_code == status, response.content
         return response.json() if response.content else None
 
@@ -62,7 +62,7 @@ def read_records(path: Path) -> dict[str, dict[str, Any]]:
 def label_everything(api: Api, records: dict[str, dict[str, Any]]) -> int:
     """Claims until nothing is left, and gives every step the label of its record."""
     for n_done in itertools.count():
-        claimed = api.client.generic("POST", "/api/v1/projects/demo/assignments/claim/", headers=api.headers)
+        claimed = api.client.post("/api/v1/projects/demo/assignments/claim/", headers=api.headers)
         if claimed.status_code == 204:
             return n_done
         pk = claimed.json()["id"]

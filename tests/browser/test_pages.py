@@ -1,0 +1,103 @@
+"""Every page with something on it, for each role: no console errors, no accessibility violations."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from annotator import flow
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
+from annotator.models import Dispute, Job, Release, Review, Trajectory, User
+from annotator.releases.policy import ReleasePolicy
+from tests.browser.conftest import axe_violations
+from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+PAGES = {
+    "annotator": ["/", "/projects/demo/", "/tokens/"],
+    "reviewer": [
+        "/",
+        "/projects/demo/",
+        "/projects/demo/trajectories/",
+        "/projects/demo/trajectories/{trajectory}/",
+        "/projects/demo/reviews/",
+        "/reviews/{review}/",
+        "/projects/demo/agreement/",
+        "/projects/demo/releases/",
+        "/releases/{release}/",
+    ],
+    "admin": [
+        "/",
+        "/projects/demo/",
+        "/projects/demo/import/",
+        "/projects/demo/jobs/",
+        "/jobs/{job}/",
+        "/projects/demo/releases/",
+        "/releases/{release}/",
+    ],
+}
+
+
+def full_world() -> tuple[World, dict[str, int]]:
+    """A project in which every page has something to show."""
+    world = make_world()
+    settled, disputed, open_ = (make_trajectory(world.project, n_steps=3) for _ in range(3))
+    judge(settled, world.annotator, [1, 0, -1])
+    judge(settled, world.second, [1, 1, -1])
+    judge(disputed, world.annotator, [1, -1, -1], outcome=-1)
+    judge(disputed, world.second, [1, 1, 1], outcome=1)
+    judge(open_, world.annotator, [1, 1, 1])
+    decision = DecisionIn(value=0, reason_code="guideline", note="See the second example.")
+    adjudication.decide(Dispute.objects.get(trajectory=settled), world.reviewer, decision)
+    flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    return world, {
+        "trajectory": Trajectory.objects.get(pk=disputed.pk).pk,
+        "review": Review.objects.get(trajectory=disputed).pk,
+        "release": Release.objects.get().pk,
+        "job": Job.objects.latest("id").pk,
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("who", PAGES)
+def test_every_page_is_clean(
+    who: str, scheme: Literal["light", "dark"], page: Page, open_as: Callable[[User, str], Page]
+) -> None:
+    world, keys = full_world()
+    page.emulate_media(color_scheme=scheme)
+    for path in PAGES[who]:
+        opened = open_as(world.user(who), path.format(**keys))
+        expect(opened.locator("h1")).to_have_count(1)
+        assert axe_violations(opened) == [], path
+
+
+def test_signing_in_and_out(page: Page, live_server: object, watch: Callable[[Page], Page]) -> None:
+    world = make_world()
+    watch(page).goto(f"{live_server.url}/projects/demo/")  # type: ignore[attr-defined]  # pytest-django's LiveServer
+    assert axe_violations(page) == []
+    page.get_by_label("Username").fill(world.annotator.username)
+    page.get_by_label("Password").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("Please enter a correct username and password.")
+    page.get_by_label("Username").fill(world.annotator.username)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/projects/demo/")
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_url("**/accounts/login/")
+
+
+def test_the_refusal_pages_are_pages(open_as: Callable[[User, str], Page], console_errors: list[str]) -> None:
+    world = make_world()
+    page = open_as(world.annotator, "/projects/demo/agreement/")
+    expect(page.locator("h1")).to_have_text("You may not do this")
+    expect(page.get_by_text("This needs the role reviewer or admin; yours in this project is")).to_be_visible()
+    assert axe_violations(page) == []
+    page = open_as(world.outsider, "/projects/demo/")
+    expect(page.locator("h1")).to_have_text("There is no such page")
+    assert axe_violations(page) == []
+    assert {error.rpartition("status of ")[2] for error in console_errors} == {"403 (Forbidden)", "404 (Not Found)"}
+    console_errors.clear()

@@ -1,0 +1,140 @@
+"""Looking trajectories up."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from annotator.dashboard import trajectory_views
+from annotator.models import ReferenceLabel, Step
+from annotator.queue import actions as queue
+from tests.factories import World, judge, make_trajectory
+
+URL = "/projects/demo/trajectories/"
+
+
+@pytest.fixture
+def listed(world: World, client: Client) -> Callable[[str], list[str]]:
+    """The ids in the table, for a query string."""
+    client.force_login(world.reviewer)
+
+    def ids(query: str = "") -> list[str]:
+        html = client.get(URL + query).content.decode()
+        return re.findall(rf'href="{URL}\d+/">([^<]+)</a>', html)
+
+    return ids
+
+
+def test_the_filters_tell_the_states_apart(world: World, listed: Callable[[str], list[str]]) -> None:
+    names = ("held", "half", "agreed", "differs", "new")
+    held, half, agreed, differs, _ = (make_trajectory(world.project, external_id=name, n_steps=1) for name in names)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    assert slot.trajectory == held
+    judge(half, world.annotator, [1])
+    for annotator in (world.annotator, world.second):
+        judge(agreed, annotator, [1])
+        judge(differs, annotator, [1 if annotator == world.annotator else 0])
+    assert listed("") == list(names)
+    assert listed("?show=untouched") == ["held", "new"]
+    assert listed("?show=in-work") == ["held", "half"]
+    assert listed("?show=judged") == ["agreed", "differs"]
+    assert listed("?show=disputed") == ["differs"]
+    assert listed("?show=nonsense&order=nonsense&page=nonsense") == list(names)
+
+
+def test_search_looks_into_id_and_instruction(world: World, listed: Callable[[str], list[str]]) -> None:
+    make_trajectory(world.project, external_id="Run-1", instruction="How tall is it?")
+    make_trajectory(world.project, external_id="b", instruction="Why did the run fail?")
+    make_trajectory(world.project, external_id="c", instruction="100 % sure?")
+    assert listed("?q=RUN") == ["Run-1", "b"]
+    assert listed("?q=%25") == ["c"]
+    assert listed("?q=nothing%00") == []
+
+
+def test_the_order_can_be_chosen(world: World, listed: Callable[[str], list[str]]) -> None:
+    for name, n_steps in (("b", 1), ("a", 3), ("c", 2)):
+        make_trajectory(world.project, external_id=name, n_steps=n_steps)
+    assert listed("?order=imported") == ["b", "a", "c"]
+    assert listed("?order=newest") == ["c", "a", "b"]
+    assert listed("?order=id") == ["a", "b", "c"]
+    assert listed("?order=longest") == ["a", "c", "b"]
+    assert listed("?order=shortest") == ["b", "c", "a"]
+
+
+def test_pages_keep_the_search(
+    world: World, client: Client, listed: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trajectory_views, "PER_PAGE", 2)
+    for name in "abcde":
+        make_trajectory(world.project, external_id=f"run-{name}", enqueue=False)
+    assert listed("?q=run&page=2") == ["run-c", "run-d"]
+    html = client.get(URL + "?q=run&page=2").content.decode()
+    assert 'href="/projects/demo/trajectories/?q=run&amp;page=3"' in html
+
+
+def test_htmx_gets_the_table_alone(world: World, client: Client) -> None:
+    make_trajectory(world.project)
+    client.force_login(world.reviewer)
+    html = client.get(URL, headers={"HX-Request": "true"}).content.decode()
+    assert html.strip().startswith('<div id="rows">')
+    assert "<h1>" not in html
+
+
+def test_the_list_takes_the_same_queries_however_long_it_is(
+    world: World, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for _ in range(10):
+        judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    client.force_login(world.reviewer)
+    with django_assert_num_queries(6):  # session, user, membership, count, ids of the page, rows
+        client.get(URL)
+
+
+def test_an_empty_project_and_an_empty_search_say_what_to_do(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    assert "There are no trajectories yet." in client.get(URL).content.decode()
+    make_trajectory(world.project)
+    assert "No trajectory fits." in client.get(URL + "?q=nothing").content.decode()
+
+
+def test_the_detail_shows_what_is_known_of_each_step(
+    world: World, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    trajectory = make_trajectory(
+        world.project, n_steps=3, reference={"answer": "300"}, outcome=0.5, metadata={"model": "m-7"}
+    )
+    steps = list(Step.objects.filter(trajectory=trajectory))
+    ReferenceLabel.objects.create(trajectory=trajectory, step=steps[1], value=-1)
+    judge(trajectory, world.annotator, [1, 0, 1])
+    judge(trajectory, world.second, [1, 0, -1])
+    client.force_login(world.reviewer)
+    # Session, user, membership, trajectory, gold, reference labels, disputes, slots.
+    with django_assert_num_queries(8):
+        html = client.get(f"{URL}{trajectory.pk}/").content.decode()
+    cards = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card)) for card in html.split("<article")[1:]]
+    assert [card.count("settled") for card in cards] == [1, 1, 0]
+    assert "Step 1 Assistant settled +1 unanimous" in cards[0]
+    assert "settled 0 unanimous imported reference −1" in cards[1]
+    assert "Step 3 Assistant disputed" in cards[2]
+    assert "imported reference" not in cards[0] + cards[2]
+    for text in ("2 of 2 submitted", "m-7", "&quot;answer&quot;: &quot;300&quot;", "0.5", "metres"):
+        assert text in html
+
+
+def test_imported_text_is_shown_as_text(world: World, client: Client) -> None:
+    attack = "<script>alert(1)</script>"
+    messages = [{"role": "user", "content": attack}, {"role": "assistant", "content": attack}]
+    trajectory = make_trajectory(
+        world.project,
+        messages=messages,
+        instruction=attack,
+        external_id=attack,
+        metadata={attack: attack},
+        reference=attack,
+    )
+    client.force_login(world.reviewer)
+    for url in (URL, f"{URL}{trajectory.pk}/"):
+        assert attack not in client.get(url).content.decode()

@@ -1,0 +1,102 @@
+"""A real Celery worker on a real Redis: jobs run by themselves, and a killed worker's job is finished by the next."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from django.db import connection
+from django.utils.timezone import now
+
+from annotator import flow, jobs
+from annotator.importing import uploads
+from annotator.models import Assignment, Job, Step, Trajectory
+from tests.factories import World, make_messages, make_world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ROOT = Path(__file__).parents[2]
+N_STEPS = 3
+
+
+@pytest.fixture
+def world(transactional_db: None) -> World:
+    return make_world()
+
+
+StartWorker = Callable[[], "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def start_worker(world: World, redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
+    """Starts a worker on the test's database; returns its process."""
+    settings = connection.settings_dict
+    host = settings["HOST"] or settings["OPTIONS"].get("host", "")
+    login = f"{quote(settings['USER'], safe='')}:{quote(settings['PASSWORD'], safe='')}"
+    database = f"postgresql://{login}@:{settings['PORT']}/{settings['NAME']}?host={quote(host, safe='')}"
+    command = [sys.executable, "-m", "celery", "-A", "annotator.celery", "worker", "-P", "solo", "-c", "1"]
+    environment = {**os.environ, "DATABASE_URL": database, "REDIS_URL": redis_url}
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> "subprocess.Popen[bytes]":
+        with (tmp_path / f"worker-{len(running)}.log").open("wb") as log:
+            worker = subprocess.Popen(
+                [*command, "-Q", "default,gpu"], cwd=ROOT, env=environment, stdout=log, stderr=log
+            )
+        running.append(worker)
+        return worker
+
+    yield start
+    for worker in running:
+        worker.kill()
+        worker.wait()
+
+
+def request_import(world: World, n_trajectories: int, *, unique: str = "") -> Job:
+    pieces = (
+        json.dumps({"id": f"{unique}{n}", "messages": make_messages(N_STEPS, unique=f"{unique}{n}")}).encode() + b"\n"
+        for n in range(n_trajectories)
+    )
+    upload = uploads.store(world.project, "runs.jsonl", pieces, user=world.admin)
+    return flow.request_import(upload, format=None, on_error="skip", is_dry_run=False, user=world.admin)
+
+
+def wait_for(job: Job, is_reached: Callable[[Job], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_reached(job):
+        assert time.monotonic() < deadline, f"{job.get_status_display()}: {job.n_done} of {job.n_total}. {job.error}"
+        time.sleep(0.01)
+        job.refresh_from_db()
+
+
+def test_a_job_runs_by_itself_and_survives_the_death_of_its_worker(world: World, start_worker: StartWorker) -> None:
+    worker = start_worker()
+    small = request_import(world, 3)
+    wait_for(small, lambda job: job.is_finished)
+    assert (small.status, small.error, small.result["n_trajectories"]) == (Job.Status.DONE, "", 3)
+
+    large = request_import(world, 3000, unique="large-")
+    wait_for(large, lambda job: job.n_done > 0)
+    worker.kill()
+    worker.wait()
+    large.refresh_from_db()
+    n_before = Trajectory.objects.count()
+    assert large.status == Job.Status.RUNNING
+    assert 3 < n_before < 3003
+
+    start_worker()
+    long_ago = now() - timedelta(minutes=6)
+    Job.objects.filter(pk=large.pk).update(heartbeat_at=long_ago, queued_at=long_ago)
+    assert jobs.recover() == 1
+    wait_for(large, lambda job: job.is_finished)
+    assert (large.status, large.error) == (Job.Status.DONE, "")
+    counts = {name: large.result[name] for name in ("n_trajectories", "n_steps", "n_duplicates", "n_bad")}
+    assert counts == {"n_trajectories": 3000, "n_steps": 3000 * N_STEPS, "n_duplicates": 0, "n_bad": 0}
+    assert (Trajectory.objects.count(), Step.objects.count()) == (3003, 3003 * N_STEPS)
+    assert Assignment.objects.open().count() == 3003 * world.project.overlap
