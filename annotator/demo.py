@@ -49,6 +49,15 @@ def seed() -> None:
         _expect_done(flow.publish(project, ReleasePolicy(), user=admin))
 
 
+def close_accounts() -> None:
+    """Takes the published passwords from the demo accounts: whoever knows this file could sign in."""
+    for username, password, _ in ACCOUNTS:
+        user = User.objects.filter(username=username).first()
+        if user is not None and user.check_password(password):
+            user.set_unusable_password()
+            user.save(update_fields=["password"])
+
+
 def _project(guideline: str) -> Project:
     project = Project.objects.filter(slug=SLUG).first()
     if project is None:

@@ -89,7 +89,7 @@ class Supervisor:
 
     def run(self) -> int:
         for sign in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(sign) != signal.SIG_IGN:  # nohup ignores SIGHUP on purpose
+            if sign != signal.SIGHUP or signal.getsignal(sign) != signal.SIG_IGN:  # nohup ignores it on purpose
                 signal.signal(sign, self._on_signal)
         try:
             self._start_servers()
@@ -198,6 +198,8 @@ class Supervisor:
         say(f"\nStepmark is ready: http://{self._host}:{self._port}/\n")
         for username, password, role in accounts:
             say(f"  {role:<12} {username} / {password}")
+        if not accounts:
+            say("  No demo accounts: their passwords are published, and this address is not only for this machine.")
         say(f"\nData and logs: {self._home}. Ctrl-C stops everything.")
 
     def _stop(self) -> None:

@@ -18,7 +18,7 @@ from annotator.models import Job, Membership, Upload
 def import_new(request: Request, slug: str) -> HttpResponse:
     """Takes a file and queues the check of what it would bring; nothing is imported yet."""
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
-    form = ImportForm(request.POST or None, request.FILES or None)
+    form = ImportForm(request.POST or None, request.FILES or None, label_suffix="")
     if request.method == "POST" and form.is_valid():
         file: UploadedFile[bytes] = form.cleaned_data["file"]
         upload = uploads.store(membership.project, file.name or "file", file.chunks(), user=request.user)

@@ -7,6 +7,7 @@ from django.core.paginator import Paginator
 from django.db.models import Exists, OuterRef, Q
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET
 
 from annotator import access
@@ -62,8 +63,12 @@ def trajectory_list(request: Request, slug: str) -> HttpResponse:
         "orderings": {key: label for key, (label, _) in ORDERINGS.items()},
         "is_empty_project": not query and show == "all" and not page.paginator.count,
     }
-    template = "dashboard/trajectory_list.html#rows" if request.htmx else "dashboard/trajectory_list.html"
-    return render(request, template, context)
+    # Going back in the browser asks for the whole page, whether htmx asks (its history) or the browser's cache.
+    is_fragment = request.htmx and not request.htmx.history_restore_request
+    template = "dashboard/trajectory_list.html#rows" if is_fragment else "dashboard/trajectory_list.html"
+    response = render(request, template, context)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
 
 
 def _rows(ids: list[int]) -> list[Trajectory]:

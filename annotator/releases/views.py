@@ -23,7 +23,7 @@ def release_list(request: Request, slug: str) -> HttpResponse:
     if request.method == "GET":
         return _render_list(request, access.get_membership(request.user, slug, *access.SETTLERS), None)
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
-    form = ReleaseForm(request.POST)
+    form = ReleaseForm(request.POST, label_suffix="")
     if not form.is_valid():
         return _render_list(request, membership, form)
     job = flow.publish(membership.project, form.policy(), user=request.user)
@@ -43,7 +43,7 @@ def _render_list(request: Request, membership: Membership, form: ReleaseForm | N
     if form is None and is_admin:
         # The policy of the last release: two releases that are to be compared should count the same things.
         latest = ReleasePolicy.parse(releases[0].policy) if releases else ReleasePolicy()
-        form = ReleaseForm(initial=initial_of(latest))
+        form = ReleaseForm(initial=initial_of(latest), label_suffix="")
     context = {
         "membership": membership,
         "section": "releases",

@@ -111,3 +111,14 @@ def test_a_part_that_fails_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annotator.demo._label", lambda project, judgements: None)
     with pytest.raises(CommandError, match="The demo is incomplete, because its release failed: There is nothing"):
         call_command("seed_demo")
+
+
+def test_the_published_passwords_can_be_taken_away_and_changed_ones_stay() -> None:
+    call_command("seed_demo")
+    changed = User.objects.get(username="admin")
+    changed.set_password("only we know this")
+    changed.save()
+    demo.close_accounts()
+    for username, password, _ in demo.ACCOUNTS:
+        assert authenticate(username=username, password=password) is None
+    assert authenticate(username="admin", password="only we know this") == changed

@@ -81,6 +81,9 @@ def test_htmx_gets_the_table_alone(world: World, client: Client) -> None:
     html = client.get(URL, headers={"HX-Request": "true"}).content.decode()
     assert html.strip().startswith('<div id="rows">')
     assert "<h1>" not in html
+    whole = client.get(URL, headers={"HX-Request": "true", "HX-History-Restore-Request": "true"})
+    assert "<h1>" in whole.content.decode()
+    assert "HX-Request" in whole["Vary"]
 
 
 def test_the_list_takes_the_same_queries_however_long_it_is(

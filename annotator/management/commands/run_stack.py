@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from annotator import stack
 from annotator.embedded import EmbeddedError
 
+LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
 
 class Command(BaseCommand):
     help = "Start PostgreSQL, Redis, web, worker and beat on this machine (HOST and PORT say where); Ctrl-C stops them."
@@ -35,9 +37,13 @@ class Command(BaseCommand):
 
     def _prepare(self) -> None:
         """The part that needs Django with its database; the last line is for the supervisor."""
-        from annotator.demo import ACCOUNTS
+        from annotator import demo
 
         call_command("migrate", interactive=False, verbosity=0)
         call_command("collectstatic", interactive=False, verbosity=0)
-        call_command("seed_demo", verbosity=0)
-        self.stdout.write(json.dumps(ACCOUNTS))
+        is_private = os.environ.get("HOST", "127.0.0.1") in LOOPBACK
+        if is_private:
+            call_command("seed_demo", verbosity=0)
+        else:
+            demo.close_accounts()
+        self.stdout.write(json.dumps(demo.ACCOUNTS if is_private else []))
