@@ -38,7 +38,7 @@ def test_from_the_key_press_to_the_exported_file(
     # The admin checks the file, sees the bad line, and imports the rest. (Here the test is the worker.)
     admin = page_of(world.admin, "/projects/demo/")
     admin.get_by_role("link", name="Import", exact=True).click()
-    admin.get_by_label("File:").set_input_files(source)
+    admin.get_by_label("File", exact=True).set_input_files(source)
     admin.get_by_role("button", name="Check the file").click()
     flow.run_job(Job.objects.latest("id").pk)
     expect(admin.get_by_role("row", name="Line 2 messages[0].role")).to_be_visible()
