@@ -6,19 +6,21 @@ from annotator.models.agreement import Dispute, GoldLabel
 from annotator.models.audit import AuditEvent
 from annotator.models.importing import ReferenceLabel, Step, Trajectory, Upload, UploadChunk
 from annotator.models.jobs import Job
-from annotator.models.labelling import Annotation, Label, LabelEvent
-from annotator.models.projects import Guideline, Membership, Project
+from annotator.models.labelling import Annotation, AnnotationReturn, Label, LabelEvent, StepComment
+from annotator.models.projects import Guideline, Invitation, Membership, Project
 from annotator.models.queue import Assignment
 from annotator.models.releases import Release, ReleaseRow
 
 __all__ = [
     "Adjudication",
     "Annotation",
+    "AnnotationReturn",
     "Assignment",
     "AuditEvent",
     "Dispute",
     "GoldLabel",
     "Guideline",
+    "Invitation",
     "Job",
     "Label",
     "LabelEvent",
@@ -29,6 +31,7 @@ __all__ = [
     "ReleaseRow",
     "Review",
     "Step",
+    "StepComment",
     "Trajectory",
     "Upload",
     "UploadChunk",

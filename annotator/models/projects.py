@@ -7,6 +7,7 @@ from django.db import models
 from django.db.models import F, Q
 
 from annotator.models.accounts import User
+from annotator.projects.scheme import LabelScheme
 
 
 def make_rater_code() -> str:
@@ -42,6 +43,9 @@ class Project(models.Model):
         default=60, validators=[MinValueValidator(1)], help_text="A claim with no label saved for so long goes back."
     )
     asks_outcome = models.BooleanField(default=True, help_text="Annotators also judge the final result.")
+    label_scheme = models.JSONField(
+        default=dict, blank=True, help_text="projects.scheme.LabelScheme: labelling mode, reveal, extras of a label."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()
@@ -74,6 +78,11 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def scheme(self) -> LabelScheme:
+        """The label scheme, with defaults where the project says nothing."""
+        return LabelScheme.model_validate(self.label_scheme)
+
 
 class Membership(models.Model):
     """One person's role in one project."""
@@ -97,6 +106,24 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} is {self.role} in {self.project}"
+
+
+class Invitation(models.Model):
+    """A link by which somebody becomes a member, once; only a hash of its secret is stored."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
+    role = models.CharField(max_length=10, choices=Membership.Role)
+    secret_sha256 = models.CharField(max_length=64, unique=True)
+    note = models.CharField(max_length=200, blank=True, help_text="For whom it is meant.")
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    expires_at = models.DateTimeField()
+    used_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
+    used_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"invitation {self.pk} to {self.project}"
 
 
 class Guideline(models.Model):

@@ -30,13 +30,15 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
 class Assignment(models.Model):
     """One wanted judgement of one trajectory, of all its steps or (a spot question) of a named few.
 
-    open → claimed (with a lease) → submitted / skipped. A claim whose lease ran out is open again.
+    open → claimed (with a lease) → submitted / skipped. A claim whose lease ran out is open again. A submitted one may
+    be returned: to its annotator alone, without a lease, for a new revision.
     """
 
     class Status(models.TextChoices):
         OPEN = "open"
         CLAIMED = "claimed"
         SUBMITTED = "submitted"
+        RETURNED = "returned"
         SKIPPED = "skipped"
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")

@@ -4,12 +4,13 @@ from typing import Literal
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
 from annotator.errors import InvalidSettings
 from annotator.models import Guideline, Membership, Project, User
+from annotator.projects.scheme import LabelScheme
 
 
 class ProjectSettings(BaseModel):
@@ -25,6 +26,7 @@ class ProjectSettings(BaseModel):
     claim_minutes: int = 60
     asks_outcome: bool = True
     guideline: str | None = None
+    label_scheme: dict[str, JsonValue] = {}
 
     @classmethod
     def parse(cls, data: object) -> "ProjectSettings":
@@ -52,6 +54,7 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
         on_unsettled=settings.on_unsettled,
         claim_minutes=settings.claim_minutes,
         asks_outcome=settings.asks_outcome,
+        label_scheme=LabelScheme.parse(settings.label_scheme).model_dump(mode="json"),
     )
     try:
         project.full_clean()
