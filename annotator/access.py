@@ -4,7 +4,18 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
-from annotator.models import Assignment, AuditEvent, Dispute, Job, Membership, Release, Review, Trajectory, User
+from annotator.models import (
+    Annotation,
+    Assignment,
+    AuditEvent,
+    Dispute,
+    Job,
+    Membership,
+    Release,
+    Review,
+    Trajectory,
+    User,
+)
 
 Role = Membership.Role
 
@@ -37,6 +48,20 @@ def get_assignment(user: User, pk: int) -> Assignment:
 def get_trajectory(user: User, slug: str, pk: int) -> tuple[Membership, Trajectory]:
     membership = get_membership(user, slug, *SETTLERS)
     return membership, get_object_or_404(Trajectory, project=membership.project, pk=pk)
+
+
+def get_annotation(user: User, pk: int) -> tuple[Membership, Annotation]:
+    """A submitted annotation as reviewers and admins may see it."""
+    submitted = Annotation.objects.filter(submitted_at__isnull=False).select_related("assignment")
+    annotation = get_object_or_404(submitted, pk=pk)
+    return _membership_of(user, annotation.assignment.project_id, *SETTLERS), annotation
+
+
+def get_own_annotation(user: User, pk: int) -> tuple[Membership, Annotation]:
+    """A submitted annotation as its author may see it; nobody else's can be seen."""
+    own = Annotation.objects.filter(submitted_at__isnull=False, annotator=user).select_related("assignment")
+    annotation = get_object_or_404(own, pk=pk)
+    return _membership_of(user, annotation.assignment.project_id), annotation
 
 
 def get_job(user: User, pk: int) -> tuple[Membership, Job]:

@@ -12,7 +12,7 @@ from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import JobFailed
 from annotator.labelling import actions as labelling
-from annotator.labelling.actions import Changes
+from annotator.labelling.intake import Changes
 from annotator.models import Adjudication, Annotation, Assignment, Dispute, Job, Membership, Project, User
 from annotator.projects import actions as projects
 from annotator.projects.actions import ProjectSettings

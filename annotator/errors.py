@@ -35,6 +35,20 @@ class IncompleteAnnotation(DomainError):
     status = 422
 
 
+class InconsistentAnnotation(DomainError):
+    """Labels of one annotation contradict each other."""
+
+    code = "annotation.inconsistent"
+    status = 422
+
+
+class UnconfirmedWarnings(DomainError):
+    """Labels look odd together; whoever means them may submit them all the same."""
+
+    code = "annotation.warnings"
+    status = 422
+
+
 class AssignmentNotYours(DomainError):
     """The claim ended and somebody else holds the slot, or it was submitted or skipped."""
 

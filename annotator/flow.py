@@ -32,9 +32,9 @@ PUBLISH_AT_ONCE_STEPS = 5_000
 
 
 @transaction.atomic
-def submit(assignment_id: int, annotator: User) -> Annotation:
+def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False) -> Annotation:
     """Submits an annotation and, if it was the last one wanted, settles the trajectory's steps."""
-    annotation = labelling.submit(assignment_id, annotator)
+    annotation = labelling.submit(assignment_id, annotator, heeds_warnings=heeds_warnings)
     if agreement.settle(annotation.trajectory_id):
         project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
         adjudication.refresh_review(annotation.trajectory_id, project_id)
@@ -137,6 +137,9 @@ def run_job(job_id: int, handler: Handler | None = None) -> None:
     except DomainError as error:
         jobs.finish(job, Job.Status.FAILED, error=error.message, result=getattr(error, "result", None))
     except Exception as error:
+        if jobs.is_outage(error):
+            logger.warning("Job %s lost PostgreSQL; the beat sends it again once it counts as abandoned.", job_id)
+            raise
         logger.exception("Job %s failed.", job_id)
         jobs.finish(job, Job.Status.FAILED, error=f"Unexpected {type(error).__name__}: {error}. The log has the rest.")
         raise

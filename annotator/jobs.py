@@ -4,7 +4,8 @@ import logging
 from functools import partial
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, transaction
+from django.db import OperationalError as DatabaseOperationalError
 from django.utils.timezone import now
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -12,7 +13,7 @@ from redis.exceptions import RedisError
 from annotator import audit
 from annotator.celery import app
 from annotator.errors import JobConflict
-from annotator.models import Job, Project, User
+from annotator.models import Job, Project, Upload, User
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,14 @@ def finish(job: Job, status: Job.Status, *, result: dict[str, Any] | None = None
     )
 
 
+def is_outage(error: Exception) -> bool:
+    """Whether PostgreSQL went away, which passes by itself: the job then stays as it is, and recover() finds it."""
+    if not isinstance(error, (DatabaseOperationalError, InterfaceError)):
+        return False
+    state = getattr(error.__cause__, "sqlstate", None)  # None: the connection broke before the server could answer
+    return state is None or state.startswith(("08", "57P"))
+
+
 @transaction.atomic
 def cancel(job: Job, *, user: User) -> None:
     """Stops a queued job now and a running one at its next report."""
@@ -87,6 +96,29 @@ def cancel(job: Job, *, user: User) -> None:
     ) and not running.update(is_cancel_requested=True):
         raise JobConflict("This job has already ended, so there is nothing to cancel.")
     audit.log("job.cancelled", job, user=user, project_id=job.project_id)
+
+
+@transaction.atomic
+def retry(job: Job, *, user: User) -> Job:
+    """Queues a new job with the parameters of one that failed or was cancelled; the old one stays as it ended.
+
+    Raises JobConflict when it has not ended badly, or when the file that it read is no longer there.
+    """
+    if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
+        raise JobConflict("Only a job that failed or was cancelled can be tried again.")
+    if job.kind != Job.Kind.PUBLISH:
+        # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.
+        upload = Upload.objects.select_for_update(no_key=True).filter(pk=job.params.get("upload")).first()
+        if upload is None:
+            raise JobConflict(
+                "The file of this job is no longer there, or it was read by a command on the server. "
+                "Import the file again; nothing is added twice."
+            )
+    params = {name: value for name, value in job.params.items() if name != "release"}
+    total = None if job.kind == Job.Kind.PUBLISH else job.n_total
+    again = enqueue(job.project, Job.Kind(job.kind), params, unit=job.unit, n_total=total, user=user)
+    audit.log("job.retried", job, user=user, project_id=job.project_id, data={"as": again.pk})
+    return again
 
 
 def recover() -> int:

@@ -107,7 +107,13 @@ SECURE_SSL_REDIRECT = HTTPS
 SESSION_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_SECURE = HTTPS
 SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+# With subdomains: over plain HTTP one of them could plant cookies here. Whether the domain enters the browsers' preload
+# list (W021) is for its owner to decide, not for one program on it.
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+# How many proxies stand in front: the last so many addresses of X-Forwarded-For can be believed, and no other.
+PROXIES = env.int("PROXIES", default=1 if HTTPS else 0)
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CONTENT_SECURITY_POLICY = {
@@ -144,9 +150,12 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
+# When a running job without a sign of life counts as abandoned, and how often the beat looks for lost jobs.
+JOB_STALLED_SECONDS = env.int("JOB_STALLED_SECONDS", default=300)
+JOB_RESEND_SECONDS = env.int("JOB_RESEND_SECONDS", default=30)
 CELERY_BEAT_SCHEDULE = {
     "expire-claims": {"task": "workers.tasks.expire_claims", "schedule": timedelta(minutes=1)},
-    "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=30)},
+    "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=JOB_RESEND_SECONDS)},
     "delete-old-uploads": {"task": "workers.tasks.delete_old_uploads", "schedule": timedelta(days=1)},
 }
 
@@ -194,4 +203,3 @@ LOGGING = {
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
 }
-SILENCED_SYSTEM_CHECKS: list[str] = []

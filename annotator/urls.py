@@ -4,11 +4,14 @@ from django.contrib import admin
 from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
+from annotator import signin
 from annotator.adjudication import views as adjudication
 from annotator.agreement import views as agreement
-from annotator.dashboard import import_views, job_views, trajectory_views
+from annotator.dashboard import audit_views, import_views, job_views, table_views, trajectory_views
 from annotator.dashboard import views as dashboard
+from annotator.labelling import history_views
 from annotator.labelling import views as labelling
+from annotator.projects import views as projects
 from annotator.releases import views as releases
 
 project_urls = [  # /projects/<slug>/
@@ -17,10 +20,24 @@ project_urls = [  # /projects/<slug>/
     path("trajectories/<int:pk>/", trajectory_views.trajectory_detail, name="trajectory-detail"),
     path("import/", import_views.import_new, name="import-new"),
     path("jobs/", job_views.job_list, name="job-list"),
+    path("members/", projects.member_list, name="member-list"),
+    path("members/<int:pk>/role/", projects.member_change, name="member-change"),
+    path("members/<int:pk>/remove/", projects.member_remove, name="member-remove"),
+    path("invitations/<int:pk>/revoke/", projects.invitation_revoke, name="invitation-revoke"),
+    path("guideline/", projects.guideline, name="guideline"),
+    path("guideline/preview/", projects.guideline_preview, name="guideline-preview"),
+    path("guideline/changes/", projects.guideline_changes, name="guideline-changes"),
+    path("guideline/older/", projects.guideline_older, name="guideline-older"),
+    path("settings/", projects.settings, name="project-settings"),
+    path("data/", table_views.table_list, name="table-list"),
+    path("data/<slug:name>.<slug:format>", table_views.table_download, name="table-download"),
+    path("audit/", audit_views.audit_list, name="audit-list"),
+    path("history/", history_views.history, name="history"),
     path("claim/", labelling.claim, name="assignment-claim"),
     path("reviews/", adjudication.review_list, name="review-list"),
     path("reviews/claim/", adjudication.claim, name="review-claim"),
     path("agreement/", agreement.agreement, name="agreement"),
+    path("agreement/steps/", agreement.agreement_steps, name="agreement-steps"),
     path("releases/", releases.release_list, name="release-list"),
 ]
 
@@ -29,7 +46,10 @@ assignment_urls = [  # /assignments/<pk>/
     path("labels/", labelling.save_labels, name="assignment-labels"),
     path("submit/", labelling.submit, name="assignment-submit"),
     path("skip/", labelling.skip, name="assignment-skip"),
+    path("reveal/", labelling.reveal, name="assignment-reveal"),
+    path("texts/<int:message_index>/<str:part>/", labelling.assignment_text, name="assignment-text"),
     path("release/", labelling.release_claim, name="assignment-release"),
+    path("reopen/", history_views.reopen, name="assignment-reopen"),
 ]
 
 urlpatterns = [
@@ -38,18 +58,27 @@ urlpatterns = [
     path("assignments/<int:pk>/", include(assignment_urls)),
     path("jobs/<int:pk>/", job_views.job_detail, name="job-detail"),
     path("jobs/<int:pk>/cancel/", job_views.job_cancel, name="job-cancel"),
+    path("jobs/<int:pk>/retry/", job_views.job_retry, name="job-retry"),
     path("jobs/<int:pk>/import/", import_views.import_checked, name="import-checked"),
     path("reviews/<int:pk>/", adjudication.review_detail, name="review-detail"),
     path("reviews/<int:pk>/release/", adjudication.release_claim, name="review-release"),
+    path("reviews/<int:pk>/raters/", adjudication.reveal_raters, name="review-raters"),
     path("disputes/<int:pk>/decide/", adjudication.decide, name="dispute-decide"),
+    path("disputes/<int:pk>/decide-run/", adjudication.decide_run, name="dispute-decide-run"),
+    path("disputes/<int:pk>/comment/", adjudication.comment, name="dispute-comment"),
+    path("annotations/<int:pk>/return/", adjudication.return_annotation, name="annotation-return"),
+    path("annotations/<int:pk>/answer/", history_views.answer, name="annotation-answer"),
     path("releases/<int:pk>/", releases.release_detail, name="release-detail"),
     path("releases/<int:pk>/manifest/", releases.release_manifest, name="release-manifest"),
     path("releases/<int:pk>/export/", releases.release_export, name="release-export"),
+    path("releases/<int:pk>/compare/<int:other>/", releases.release_compare, name="release-compare"),
+    path("invitations/<str:secret>/", projects.invitation_open, name="invitation"),
     path("tokens/", dashboard.token_list, name="token-list"),
     path("tokens/<str:key>/revoke/", dashboard.token_revoke, name="token-revoke"),
-    path("accounts/login/", auth_views.LoginView.as_view(redirect_authenticated_user=True), name="login"),
+    path("accounts/login/", signin.SignInView.as_view(), name="login"),
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("healthz/", dashboard.health, name="health"),
     path("api/v1/", include("annotator.api.urls")),
+    path("operators/login/", signin.operators_login),
     path("operators/", admin.site.urls),
 ]

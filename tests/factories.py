@@ -8,7 +8,7 @@ from typing import Any
 from annotator import flow
 from annotator.importing.schema import judged_sha256, steps_of
 from annotator.labelling import actions as labelling
-from annotator.labelling.actions import Changes
+from annotator.labelling.intake import Changes
 from annotator.models import Annotation, Assignment, Membership, Project, Step, Trajectory, User
 from annotator.projects import actions as projects
 from annotator.projects.actions import ProjectSettings

@@ -1,20 +1,34 @@
-"""Reviewers' work: hold a trajectory's disputes, decide them one by one."""
+"""Reviewers' work: hold a trajectory's disputes, decide them alone or as a run, send an annotation back."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Q, Sum
+from django.db.models import Exists, OuterRef, Q, Sum
 from django.utils.timezone import now
 from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
 from annotator.errors import InvalidInput, ReviewHeld
-from annotator.models import Adjudication, Dispute, GoldLabel, Project, Review, Trajectory, User
+from annotator.labelling import revisions
+from annotator.models import (
+    Adjudication,
+    Assignment,
+    AuditEvent,
+    Dispute,
+    GoldLabel,
+    Project,
+    Review,
+    Trajectory,
+    User,
+)
 
 Status = Review.Status
 
 LEASE = timedelta(hours=1)
+
+_returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 
 
 @transaction.atomic
@@ -37,17 +51,24 @@ def refresh_review(trajectory_id: int, project_id: int) -> None:
 
 
 def available(project: Project, reviewer: User) -> Q:
-    """Reviews that are open, held by this reviewer, or whose holder's lease has run out."""
-    return Q(project=project) & (
-        Q(status=Status.OPEN) | Q(status=Status.CLAIMED) & (Q(reviewer=reviewer) | Q(lease_expires_at__lt=now()))
+    """Reviews that are open, held by this reviewer, or whose holder's lease has run out; none that waits."""
+    return (
+        Q(project=project)
+        & (Q(status=Status.OPEN) | Q(status=Status.CLAIMED) & (Q(reviewer=reviewer) | Q(lease_expires_at__lt=now())))
+        & Q(~Exists(_returned.filter(trajectory=OuterRef("trajectory"))))
     )
+
+
+def waits(trajectory_id: int) -> bool:
+    """Whether an annotation of the trajectory is back with its author: its disputes may change."""
+    return _returned.filter(trajectory=trajectory_id).exists()
 
 
 @transaction.atomic
 def claim_next(project: Project, reviewer: User) -> Review | None:
     """The worst trajectory that nobody else holds; one that the reviewer already holds comes first."""
-    held = Review.objects.filter(status=Status.CLAIMED, reviewer=reviewer, project=project, lease_expires_at__gte=now())
-    review = held.worst_first().first()
+    held = Review.objects.filter(available(project, reviewer), status=Status.CLAIMED, reviewer=reviewer)
+    review = held.filter(lease_expires_at__gte=now()).worst_first().first()
     if review is None:
         free = Review.objects.filter(available(project, reviewer)).worst_first()
         review = free.select_for_update(skip_locked=True, of=("self",)).first()
@@ -118,10 +139,15 @@ def parse_decision(data: object) -> DecisionIn:
 def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
     """Settles one dispute; a later decision overrules and both stay visible.
 
-    Raises ReviewHeld while another reviewer holds the trajectory.
+    Raises ReviewHeld while another reviewer holds the trajectory, or an annotation of it is back with its author.
     """
     # settle() locks the trajectory, too: it must not overwrite the gold of a decision that it has not seen.
     Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=dispute.trajectory_id)
+    if waits(dispute.trajectory_id):
+        raise ReviewHeld(
+            "An annotation of this trajectory is back with its author, so the disputes may change. Nothing was "
+            "decided; decide when the new revision is in."
+        )
     review = Review.objects.get(trajectory_id=dispute.trajectory_id)
     review = claim(review.pk, reviewer)
     at = now()
@@ -148,3 +174,52 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
         data={"adjudication": adjudication.pk, "value": decision.value},
     )
     return adjudication
+
+
+@transaction.atomic
+def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
+    """Settles several disputes of one trajectory alike, all or none; each can be decided again alone.
+
+    Raises InvalidInput unless they are undecided disputes of one trajectory, and what decide raises.
+    """
+    disputes = list(Dispute.objects.select_related("step").filter(pk__in=dispute_ids).order_by("step__index"))
+    trajectories = {dispute.trajectory_id for dispute in disputes}
+    if len(disputes) != len(set(dispute_ids)) or len(trajectories) != 1:
+        raise InvalidInput("Nothing was decided. A run is made of disputes of one trajectory; open the review again.")
+    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=trajectories.pop())
+    # Under the lock: what somebody has decided meanwhile is not overruled in passing.
+    if Dispute.objects.undecided().filter(pk__in=dispute_ids).count() != len(disputes):
+        raise InvalidInput(
+            "Nothing was decided, because a step of this run has been decided meanwhile. Open the review again and "
+            "decide what is left."
+        )
+    return [decide(dispute, reviewer, decision) for dispute in disputes]
+
+
+@transaction.atomic
+def return_to_author(annotation_id: int, reviewer: User, message: str) -> Assignment:
+    """Sends an annotation back to its author; the trajectory's review waits for the new revision, held by nobody.
+
+    Raises ReviewHeld while another reviewer holds the trajectory, and what revisions.return_annotation raises.
+    """
+    assignment = revisions.return_annotation(annotation_id, reviewer, message)
+    review = Review.objects.select_for_update(of=("self",)).filter(trajectory=assignment.trajectory_id).first()
+    if review is not None and review.status == Status.CLAIMED:
+        claim(review.pk, reviewer)
+        release_claim(review.pk, reviewer)
+    return assignment
+
+
+@transaction.atomic
+def reveal_raters(review_id: int, reviewer: User) -> None:
+    """Shows this reviewer, on this review, who the raters are; the audit trail keeps that they asked."""
+    # Two clicks at once leave one event.
+    review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
+    if not has_revealed(review, reviewer):
+        audit.log("review.raters_revealed", review, user=reviewer, project_id=review.project_id)
+
+
+def has_revealed(review: Review, reviewer: User) -> bool:
+    """Whether this reviewer has asked who the raters of this review are."""
+    asked = AuditEvent.objects.filter(object_type="review", object_id=review.pk, action="review.raters_revealed")
+    return asked.filter(user=reviewer).exists()

@@ -12,6 +12,7 @@ from annotator.adjudication import actions, reading
 from annotator.adjudication.forms import DecisionForm
 from annotator.errors import DomainError, ReviewHeld
 from annotator.http import Request
+from annotator.labelling import revisions
 from annotator.models import Dispute, Membership, Review
 
 PER_PAGE = 50
@@ -57,7 +58,14 @@ def _claim_one(request: Request, wanted: str) -> Review:
 @require_GET
 def review_detail(request: Request, pk: int) -> HttpResponse:
     membership, review = access.get_review(request.user, pk)
-    return _render_page(request, membership, reading.review_page(review, request.user))
+    review.project = membership.project
+    page = reading.review_page(review, request.user, is_split=_is_split(request))
+    return _render_page(request, membership, page)
+
+
+def _is_split(request: Request) -> bool:
+    """Whether the reviewer wants to decide each step of a run."""
+    return request.GET.get("split") == "1"
 
 
 @require_POST
@@ -80,22 +88,93 @@ def decide(request: Request, pk: int) -> HttpResponse:
     except DomainError as error:
         form.add_error(None, error.message)
         return _refuse(request, membership, dispute, form, error.status)
-    page = reading.review_page(_review_of(dispute), request.user)
+    page = reading.review_page(_review_of(membership, dispute), request.user, is_split=_is_split(request))
     if request.htmx:
         return _render_decision(request, membership, page, dispute)
-    return redirect(f"{reverse('review-detail', args=[page.review.pk])}#{page.next_place(dispute)}")
+    return redirect(_place(page, dispute))
 
 
-def _review_of(dispute: Dispute) -> Review:
+@require_POST
+def decide_run(request: Request, pk: int) -> HttpResponse:
+    """Decides a run of disputes alike; the URL names its first one, the form the others."""
+    membership, dispute = access.get_dispute(request.user, pk)
+    form = DecisionForm(dispute, request.POST)
+    if not form.is_valid():
+        return _refuse(request, membership, dispute, form, 422)
+    ids = [dispute.pk, *(int(given) for given in request.POST.getlist("dispute") if given.isdecimal())]
+    try:
+        decided = actions.decide_run(sorted(set(ids)), request.user, form.decision)
+    except DomainError as error:
+        form.add_error(None, error.message)
+        return _refuse(request, membership, dispute, form, error.status)
+    messages.success(request, f"{len(decided)} steps decided at once; each can be decided again.", extra_tags="good")
+    page = reading.review_page(_review_of(membership, dispute), request.user)
+    return redirect(_place(page, decided[-1].dispute))
+
+
+@require_POST
+def reveal_raters(request: Request, pk: int) -> HttpResponse:
+    """Shows this reviewer who the raters are; the audit trail says that they asked."""
+    _, review = access.get_review(request.user, pk)
+    actions.reveal_raters(review.pk, request.user)
+    return redirect("review-detail", pk)
+
+
+@require_POST
+def return_annotation(request: Request, pk: int) -> HttpResponse:
+    """Sends an annotation back to its author with a message."""
+    membership, annotation = access.get_annotation(request.user, pk)
+    back = _back(membership, annotation.trajectory_id)
+    try:
+        actions.return_to_author(annotation.pk, request.user, request.POST.get("message", ""))
+    except DomainError as error:
+        messages.error(request, error.message, extra_tags="bad")
+        return redirect(back)
+    messages.success(request, "The annotation is back with its author; the review waits for it.", extra_tags="good")
+    return redirect(back)
+
+
+@require_POST
+def comment(request: Request, pk: int) -> HttpResponse:
+    """A word to the author of one judgement about a disputed step."""
+    membership, dispute = access.get_dispute(request.user, pk)
+    given = request.POST.get("annotation", "")
+    _, annotation = access.get_annotation(request.user, int(given) if given.isdecimal() else 0)
+    if annotation.trajectory_id != dispute.trajectory_id:
+        raise Http404("The annotation is of another trajectory.")
+    try:
+        text = request.POST.get("text", "")
+        revisions.comment(annotation, dispute.step, request.user, text, project_id=membership.project.pk)
+    except DomainError as error:
+        messages.error(request, error.message, extra_tags="bad")
+    review = _review_of(membership, dispute)
+    return redirect(f"{reverse('review-detail', args=[review.pk])}#dispute-{dispute.pk}")
+
+
+def _back(membership: Membership, trajectory_id: int) -> str:
+    """The trajectory's review or, where nothing was ever disputed, its page."""
+    review = Review.objects.filter(trajectory=trajectory_id).first()
+    if review is not None:
+        return reverse("review-detail", args=[review.pk])
+    return reverse("trajectory-detail", args=[membership.project.slug, trajectory_id])
+
+
+def _place(page: reading.ReviewPage, dispute: Dispute) -> str:
+    split = "?split=1" if page.is_split else ""
+    return f"{reverse('review-detail', args=[page.review.pk])}{split}#{page.next_place(dispute)}"
+
+
+def _review_of(membership: Membership, dispute: Dispute) -> Review:
     review = Review.objects.get(trajectory_id=dispute.trajectory_id)
-    review.trajectory = dispute.trajectory
+    review.trajectory, review.project = dispute.trajectory, membership.project
     return review
 
 
 def _refuse(
     request: Request, membership: Membership, dispute: Dispute, form: DecisionForm, status: int
 ) -> HttpResponse:
-    page = reading.review_page(_review_of(dispute), request.user, refused=(dispute, form))
+    review = _review_of(membership, dispute)
+    page = reading.review_page(review, request.user, refused=(dispute, form), is_split=_is_split(request))
     if request.htmx:
         # htmx swaps no other refusal than a 422 (see htmx-config in _base.html).
         return _render_decision(request, membership, page, dispute, status=422)

@@ -1,15 +1,17 @@
 """Settling trajectories whose judgements are in, and reporting how far people agree."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 from django.db import transaction
 from django.utils.timezone import now
 
 from annotator import audit
+from annotator.agreement import breakdown
 from annotator.agreement.aggregation import Rule, judge, severity
-from annotator.agreement.metrics import AgreementReport, Judgement, agreement_report
-from annotator.models import Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
+from annotator.agreement.breakdown import Given
+from annotator.agreement.metrics import AgreementReport, agreement_report
+from annotator.models import Annotation, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
 from annotator.queue import actions as queue
 
 # An escalated trajectory is nearly done: it goes before untouched ones of the same priority.
@@ -20,8 +22,9 @@ ESCALATION_BONUS = 1.0
 def settle(trajectory_id: int) -> bool:
     """Turns the submitted labels of a trajectory into gold, disputes or a further slot; True if it did.
 
-    Does nothing while a wanted judgement is still out, and nothing new when it runs again: what a reviewer has
-    decided stays, whatever was said.
+    Does nothing while a wanted judgement is still out (not given yet, or returned to its author), and nothing new when
+    it runs again: what a reviewer has decided stays, whatever was said. After a later revision, gold that people no
+    longer agree on and disputes that are none any more are removed.
     """
     # Two people who submit the last two judgements at once: the second waits here and sees the first one's labels.
     trajectory = Trajectory.objects.select_for_update(no_key=True).defer("messages", "tools").get(pk=trajectory_id)
@@ -42,6 +45,10 @@ def settle(trajectory_id: int) -> bool:
     gold: dict[int | None, tuple[str, int | None]] = {}
     disputed: dict[int | None, int] = {}
     escalated: list[int | None] = []
+    if project.scheme.mode == "stop_at_first_error":
+        for stopped in _beyond_a_first_error(trajectory, values):
+            values.pop(stopped, None)
+            gold[stopped] = (GoldLabel.Provenance.DISCARDED, None)
     for step_id, given in values.items():
         verdict = judge(given, rule)
         if step_id in decided:
@@ -54,12 +61,13 @@ def settle(trajectory_id: int) -> bool:
             gold[step_id] = (GoldLabel.Provenance.DISCARDED, None)
         else:
             gold[step_id] = (verdict.state, verdict.value)
+    n_removed = _remove_stale(trajectory, settled=gold.keys() | decided, disputed=disputed.keys() | decided)
     rows = GoldLabel.objects.filter(trajectory=trajectory).values_list("step_id", "provenance", "value")
     known = {(step_id, (provenance, value)) for step_id, provenance, value in rows}
     gold = {step_id: settled for step_id, settled in gold.items() if (step_id, settled) not in known}
     known_disputes = set(Dispute.objects.filter(trajectory=trajectory).values_list("step_id", "severity"))
     disputed = {step_id: much for step_id, much in disputed.items() if (step_id, much) not in known_disputes}
-    if not (gold or disputed or escalated):
+    if not (gold or disputed or escalated or n_removed):
         return False
     _store_gold(trajectory, gold)
     _store_disputes(trajectory, disputed)
@@ -70,18 +78,43 @@ def settle(trajectory_id: int) -> bool:
         trajectory,
         user=None,
         project_id=project.pk,
-        data={"gold": len(gold), "disputes": len(disputed), "escalated": len(escalated)},
+        data={"gold": len(gold), "disputes": len(disputed), "escalated": len(escalated), "removed": n_removed},
     )
     return True
 
 
-def _submitted_values(trajectory: Trajectory) -> Mapping[int | None, list[int]]:
+def _beyond_a_first_error(trajectory: Trajectory, values: Mapping[int | None, list[int]]) -> list[int]:
+    """Steps that not everybody who was asked has judged, because somebody stopped at an earlier error.
+
+    A judgement of those who went on alone would look unanimous, so such a step stays without gold.
+    """
+    annotations = Annotation.objects.submitted().filter(trajectory=trajectory).select_related("assignment")
+    asked = [annotation.assignment for annotation in annotations]
+    return [
+        step_id
+        for step_id, index in trajectory.steps.values_list("pk", "index")
+        if len(values.get(step_id, ())) < sum(assignment.wants_step(index) for assignment in asked)
+    ]
+
+
+def _submitted_values(trajectory: Trajectory) -> dict[int | None, list[int]]:
     """Submitted values by step id (None: the outcome), in the order of submission."""
     values: dict[int | None, list[int]] = defaultdict(list)
     labels = Label.objects.submitted().filter(annotation__trajectory=trajectory).order_by("annotation__submitted_at")
     for step_id, value in labels.values_list("step_id", "value"):
         values[step_id].append(value)
     return values
+
+
+def _remove_stale(trajectory: Trajectory, *, settled: Set[int | None], disputed: Set[int | None]) -> int:
+    """Removes gold and disputes of steps that are no longer settled or disputed; returns how many."""
+    gold = GoldLabel.objects.filter(trajectory=trajectory).values_list("pk", "step_id")
+    disputes = Dispute.objects.filter(trajectory=trajectory).values_list("pk", "step_id")
+    stale_gold = [pk for pk, step_id in gold if step_id not in settled]
+    stale_disputes = [pk for pk, step_id in disputes if step_id not in disputed]
+    GoldLabel.objects.filter(pk__in=stale_gold).delete()
+    Dispute.objects.filter(pk__in=stale_disputes).delete()
+    return len(stale_gold) + len(stale_disputes)
 
 
 def _store_gold(trajectory: Trajectory, gold: Mapping[int | None, tuple[str, int | None]]) -> None:
@@ -121,16 +154,9 @@ def _escalate(trajectory: Trajectory, step_ids: list[int | None], *, slot: int) 
 
 def report(project: Project, *, resamples: int = 2000) -> AgreementReport:
     """Agreement between people over the project's submitted step labels; raters are user ids."""
-    labels = Label.objects.submitted().filter(annotation__trajectory__project=project, step__isnull=False)
-    rows = labels.order_by("annotation__trajectory_id", "annotation__annotator_id").values_list(
-        "annotation__annotator_id", "annotation__trajectory_id", "step__index", "value"
-    )
-    values: dict[tuple[int, int], dict[int, int]] = defaultdict(dict)
-    for rater, trajectory_id, index, value in rows.iterator(chunk_size=10_000):
-        values[rater, trajectory_id][index] = value
-    judgements = [
-        Judgement(rater=rater, trajectory=trajectory_id, values=given)
-        for (rater, trajectory_id), given in values.items()
-    ]
-    n_steps_of = dict(project.trajectories.values_list("pk", "n_steps"))
-    return agreement_report(judgements, n_steps_of=n_steps_of, resamples=resamples)
+    return report_of(breakdown.read(project), resamples=resamples)
+
+
+def report_of(given: Given, *, resamples: int = 2000) -> AgreementReport:
+    """The same of what has been read already."""
+    return agreement_report(given.judgements, n_steps_of=given.n_steps_of, resamples=resamples)

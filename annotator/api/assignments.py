@@ -14,6 +14,7 @@ from annotator.api.schema import describe
 from annotator.api.serializers import AssignmentSerializer, AssignmentStateSerializer
 from annotator.errors import InvalidInput
 from annotator.labelling import actions as labelling
+from annotator.labelling import intake
 from annotator.models import Annotation, Assignment, Guideline, Step, User
 from annotator.queue import actions as queue
 
@@ -43,7 +44,7 @@ def assignment_detail(request: ApiRequest, pk: int) -> Response:
 
 @describe(
     "save_labels",
-    request=labelling.LabelsIn,
+    request=intake.LabelsIn,
     answers={200: AssignmentStateSerializer},
     refusals=(400, 404, 409),
 )
@@ -52,7 +53,7 @@ def save_labels(request: ApiRequest, pk: int) -> Response:
     """Saves labels into your draft. What is not named stays; saving the same again changes nothing."""
     access.get_assignment(request.user, pk)
     data = read_json(request)
-    changes = labelling.parse_labels(data)
+    changes = intake.parse_labels(data)
     try:
         labelling.save_labels(pk, request.user, changes)
     except InvalidInput as error:

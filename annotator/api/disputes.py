@@ -11,7 +11,7 @@ from rest_framework.response import Response
 from annotator import access
 from annotator.access import SETTLERS
 from annotator.adjudication import actions as adjudication
-from annotator.adjudication.reading import letter
+from annotator.adjudication.reading import letters_of
 from annotator.agreement import actions as agreement
 from annotator.agreement.metrics import VALUES
 from annotator.api.bodies import read_choice, read_json
@@ -24,7 +24,8 @@ from annotator.api.serializers import (
     DecisionSerializer,
     DisputeSerializer,
 )
-from annotator.models import Annotation, Dispute, Label, Membership, Project, User
+from annotator.models import Dispute, Label, Project, User
+from annotator.projects import actions as projects
 
 TARGETS = ("steps", "outcome", "all")
 STATUSES = ("open", "decided")
@@ -43,7 +44,7 @@ def agreement_detail(request: ApiRequest, slug: str) -> Response:
 
 
 def _raters(project: Project, user_ids: set[int]) -> dict[int, dict[str, str]]:
-    codes = dict(Membership.objects.filter(project=project).values_list("user_id", "rater_code"))
+    codes = projects.rater_codes(project)
     names = User.objects.filter(pk__in=user_ids).values_list("pk", "username")
     return {pk: {"rater_code": codes.get(pk, f"r-former-{pk}"), "username": username} for pk, username in names}
 
@@ -88,21 +89,15 @@ def _represent(disputes: Sequence[Dispute]) -> Any:
 
 def _values(trajectory_ids: set[int]) -> dict[tuple[int, int | None], list[dict[str, object]]]:
     """What was submitted, by trajectory and step, under the letters that the reviewers' pages use."""
-    submitted = Annotation.objects.submitted().filter(trajectory__in=trajectory_ids).order_by("submitted_at", "id")
-    letters: dict[int, str] = {}
-    n_of: dict[int, int] = defaultdict(int)
-    for annotation_id, trajectory_id in submitted.values_list("pk", "trajectory_id"):
-        letters[annotation_id] = letter(n_of[trajectory_id])
-        n_of[trajectory_id] += 1
-    labels = Label.objects.submitted().filter(
-        annotation__trajectory__in=trajectory_ids,
-    )
+    letters = letters_of(trajectory_ids)
+    labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
     values: dict[tuple[int, int | None], list[dict[str, object]]] = defaultdict(list)
-    rows = labels.order_by("annotation__submitted_at", "annotation_id")
-    for annotation_id, trajectory_id, step_id, value in rows.values_list(
+    for annotation_id, trajectory_id, step_id, value in labels.values_list(
         "annotation_id", "annotation__trajectory_id", "step_id", "value"
     ):
         values[trajectory_id, step_id].append({"rater": letters[annotation_id], "value": value})
+    for given in values.values():
+        given.sort(key=lambda said: (len(str(said["rater"])), str(said["rater"])))
     return values
 
 

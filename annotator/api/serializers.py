@@ -173,6 +173,9 @@ class RaterSerializer(S.Serializer[Any]):
     username = S.CharField()
 
 
+SPECIFIC = "Of the judgements with a value, the share that met the same value; in the order of `values`."
+
+
 class PairSerializer(S.Serializer[Any]):
     """Two people on the steps that both judged."""
 
@@ -181,28 +184,42 @@ class PairSerializer(S.Serializer[Any]):
     n_steps = S.IntegerField()
     raw_agreement = FigureSerializer()
     cohen_kappa = FigureSerializer()
+    gwet_ac1 = FigureSerializer()
     krippendorff_alpha_nominal = FigureSerializer()
     krippendorff_alpha_ordinal = FigureSerializer()
     first_error_agreement = FigureSerializer()
+    first_error_within_one = FigureSerializer()
+    specific_agreement = FigureSerializer(many=True, help_text=SPECIFIC)
     confusion = S.ListField(
         child=S.ListField(child=S.IntegerField()),
         help_text="Row: what the first said, column: what the second said, each in the order of `values`.",
     )
 
 
-class AgreementSerializer(S.Serializer[Any]):
-    """How far people agree over the steps that two or more judged."""
+class StepReportSerializer(S.Serializer[Any]):
+    """Figures of all people together over a set of steps."""
 
-    values = S.ListField(child=value_field(), help_text="The order of rows and columns in `confusion`.")
     n_raters = S.IntegerField()
     n_trajectories = S.IntegerField()
     n_steps = S.IntegerField()
     raw_agreement = FigureSerializer()
     cohen_kappa = FigureSerializer()
     fleiss_kappa = FigureSerializer()
+    gwet_ac1 = FigureSerializer()
     krippendorff_alpha_nominal = FigureSerializer()
     krippendorff_alpha_ordinal = FigureSerializer()
+
+
+class AgreementSerializer(StepReportSerializer):
+    """How far people agree over the steps that two or more judged."""
+
+    values = S.ListField(child=value_field(), help_text="The order of rows and columns in `confusion`.")
     first_error_agreement = FigureSerializer()
+    first_error_within_one = FigureSerializer()
+    specific_agreement = FigureSerializer(many=True, help_text=SPECIFIC)
+    decision_points = StepReportSerializer(
+        help_text="Only steps at which somebody decided anew: the first, changes, errors marked as new ones."
+    )
     confusion = S.ListField(
         child=S.ListField(child=S.IntegerField()), help_text="Over all pairs; symmetric where there are more than two."
     )

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_POST
 from annotator import access, jobs
 from annotator.dashboard.forms import FORMAT_LABELS
 from annotator.http import Request
-from annotator.models import Job, Membership
+from annotator.models import AuditEvent, Job, Membership
 
 MOST_LISTED = 100
 # A worker that is running takes a job within a second or two.
@@ -50,6 +50,8 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "report": report,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "can_import": _can_import(job),
+        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED),
+        "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),
         "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
     }
     return render(request, "dashboard/job.html#job" if request.htmx else "dashboard/job.html", context)
@@ -67,6 +69,12 @@ def job_cancel(request: Request, pk: int) -> HttpResponse:
     _, job = access.get_job(request.user, pk)
     jobs.cancel(job, user=request.user)
     return redirect("job-detail", pk)
+
+
+@require_POST
+def job_retry(request: Request, pk: int) -> HttpResponse:
+    _, job = access.get_job(request.user, pk)
+    return redirect("job-detail", jobs.retry(job, user=request.user).pk)
 
 
 def progress_text(job: Job) -> str:

@@ -1,15 +1,17 @@
 """How far the work of a project has got: one query per table."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime, time, timedelta
+from math import ceil
 
 from django.db.models import Count, Exists, F, IntegerField, Max, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce, Greatest
+from django.db.models.functions import Coalesce, Greatest, TruncDate
 from django.utils.timezone import now
 
 from annotator.adjudication import actions as adjudication
 from annotator.models import (
     Adjudication,
+    Annotation,
     Assignment,
     Dispute,
     GoldLabel,
@@ -175,3 +177,74 @@ def waiting_for_nobody(project: Project, limit: int) -> list[Trajectory]:
     skips = Count("assignments", filter=Q(assignments__status=Status.SKIPPED))
     trajectories = project.trajectories.filter(pk__in=stuck.values("trajectory")).annotate(n_skipped=skips)
     return list(trajectories.filter(n_skipped__gt=0).only("external_id", "project").order_by(F("id").asc())[:limit])
+
+
+CHART_DAYS = 14
+PACE_DAYS = 7
+
+
+@dataclass
+class Bar:
+    """One day of the chart; x, y, width and height are in the units of its picture."""
+
+    day: date
+    n: int
+    x: float
+    y: float
+    height: float
+
+
+@dataclass
+class Throughput:
+    """Judgements submitted per day (UTC), and how long the open ones take at this pace."""
+
+    bars: list[Bar]
+    most: int
+    pace: float
+    n_left: int
+    days_left: int | None
+
+    HEIGHT = 80
+    STEP = 24
+    BAR = 18
+
+
+def throughput(project: Project, n_left: int) -> Throughput:
+    """The last two weeks; the pace is that of the last seven days, today among them.
+
+    A later revision is the same judgement again, so only first submissions count.
+    """
+    today = now().date()
+    first = today - timedelta(days=CHART_DAYS - 1)
+    midnight = datetime.combine(first, time.min, UTC)
+    submitted = Annotation.objects.filter(assignment__project=project, revision=1, submitted_at__gte=midnight)
+    by_day = submitted.order_by().annotate(day=TruncDate("submitted_at")).values_list("day").annotate(Count("pk"))
+    counts: dict[date, int] = dict(by_day)
+    days = [first + timedelta(days=number) for number in range(CHART_DAYS)]
+    most = max(counts.values(), default=0)
+    bars = []
+    for number, day in enumerate(days):
+        n = counts.get(day, 0)
+        height = round(Throughput.HEIGHT * n / most, 1) if most else 0.0
+        bars.append(Bar(day, n, number * Throughput.STEP, Throughput.HEIGHT - height, height))
+    pace = sum(bar.n for bar in bars[-PACE_DAYS:]) / PACE_DAYS
+    return Throughput(bars, most, pace, n_left, ceil(n_left / pace) if pace else None)
+
+
+@dataclass
+class Returned:
+    """Annotations that are with their author for a new revision."""
+
+    username: str
+    n: int
+    is_member: bool
+
+
+def returned_to(project: Project) -> list[Returned]:
+    """Who has returned annotations to revise; whoever left the project never will."""
+    is_member = Exists(Membership.objects.filter(project=project, user=OuterRef("annotator")))
+    returned = Assignment.objects.filter(project=project, status=Status.RETURNED).order_by("annotator__username")
+    rows = (
+        returned.annotate(is_member=is_member).values_list("annotator__username", "is_member").annotate(n=Count("pk"))
+    )
+    return [Returned(username, n, is_member) for username, is_member, n in rows]

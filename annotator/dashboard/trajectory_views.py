@@ -1,21 +1,40 @@
-"""The trajectories of a project as reviewers and admins look them up; nothing here can be changed."""
+"""The trajectories of a project as reviewers and admins look them up, each with all that is known of it."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
 from django.core.paginator import Paginator
 from django.db.models import Exists, OuterRef, Q
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.http import require_GET
 
 from annotator import access
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.reading import letters_of
 from annotator.http import Request
 from annotator.labelling.conversation import Block, blocks_of
-from annotator.models import Assignment, Dispute, GoldLabel, ReferenceLabel, Trajectory
+from annotator.models import (
+    Annotation,
+    Assignment,
+    AuditEvent,
+    Dispute,
+    GoldLabel,
+    Label,
+    Membership,
+    ReferenceLabel,
+    ReleaseRow,
+    Review,
+    Trajectory,
+    User,
+)
 
 PER_PAGE = 50
+MOST_EVENTS = 200
+MOST_SIBLINGS = 50
 
 ORDERINGS = {
     "imported": ("As imported", "id"),
@@ -28,7 +47,7 @@ ORDERINGS = {
 _slots = Assignment.objects.live().filter(trajectory=OuterRef("pk"))
 _submitted = Exists(_slots.filter(status=Assignment.Status.SUBMITTED))
 _not_submitted = Exists(_slots.exclude(status=Assignment.Status.SUBMITTED))
-_held = Exists(_slots.filter(status=Assignment.Status.CLAIMED))
+_held = Exists(_slots.filter(status__in=[Assignment.Status.CLAIMED, Assignment.Status.RETURNED]))
 _disputed = Exists(Dispute.objects.undecided().filter(trajectory=OuterRef("pk")))
 
 FILTERS = {
@@ -80,11 +99,13 @@ def _rows(ids: list[int]) -> list[Trajectory]:
 
 
 class Judged(TypedDict):
-    """What is known of a step or of the outcome."""
+    """What is known of a step or of the outcome; `said` has one entry per rater, None where they gave no label."""
 
     gold: GoldLabel | None
     reference: int | None
     is_disputed: bool
+    dispute: Dispute | None
+    said: list[Label | None]
 
 
 @dataclass
@@ -95,27 +116,164 @@ class Row:
     judged: Judged | None
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """One submitted revision of somebody's judgement, under the name by which the reader may know them."""
+
+    rater: str
+    annotation: Annotation
+    labels: list[Label]
+
+    @property
+    def state(self) -> str:
+        if self.annotation.is_superseded:
+            return "replaced by a later revision"
+        is_returned = self.annotation.assignment.status == Assignment.Status.RETURNED
+        return "back with its author" if is_returned else "counts"
+
+    @property
+    def can_be_returned(self) -> bool:
+        return self.state == "counts"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line of the audit trail; who did it is said as the reader may know it."""
+
+    who: str
+    event: AuditEvent
+
+
+@dataclass(frozen=True)
+class Whole:
+    """One trajectory with everything that people said of it."""
+
+    trajectory: Trajectory
+    rows: list[Row]
+    outcome: Judged
+    judgements: list[Judgement]
+    disputes: list[Dispute]
+    slots: list[Assignment]
+    review: Review | None
+    is_named: bool
+    n_reference: int
+    who: Mapping[int, str]
+
+    @property
+    def raters(self) -> list[str]:
+        """The columns: whose labels count now."""
+        return [judgement.rater for judgement in self.judgements if not judgement.annotation.is_superseded]
+
+    @property
+    def n_wanted(self) -> int:
+        return sum(slot.status != Assignment.Status.SKIPPED for slot in self.slots)
+
+    @property
+    def n_submitted(self) -> int:
+        return sum(slot.status == Assignment.Status.SUBMITTED for slot in self.slots)
+
+    @property
+    def n_disputes(self) -> int:
+        return sum(dispute.decided_at is None for dispute in self.disputes)
+
+
+def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whole:
+    """Admins see names; reviewers see letters, until they have asked for the names on the trajectory's review."""
+    review = Review.objects.filter(trajectory=trajectory).first()
+    is_named = membership.role == Membership.Role.ADMIN or (
+        review is not None and adjudication.has_revealed(review, reader)
+    )
+    letters = letters_of([trajectory.pk])
+    submitted = Annotation.objects.filter(trajectory=trajectory, submitted_at__isnull=False)
+    annotations = list(submitted.select_related("assignment", "annotator"))
+    annotations.sort(key=lambda a: (len(letters[a.pk]), letters[a.pk], a.revision))
+    labels: dict[int, list[Label]] = defaultdict(list)
+    given = Label.objects.filter(annotation__in=annotations).select_related("step").order_by("step__index")
+    for label in given:
+        labels[label.annotation_id].append(label)
+    judgements = [Judgement(a.annotator.username if is_named else letters[a.pk], a, labels[a.pk]) for a in annotations]
+    current = [
+        {label.step_id: label for label in judgement.labels}
+        for judgement in judgements
+        if not judgement.annotation.is_superseded
+    ]
+    gold = {row.step_id: row for row in trajectory.gold_labels.all()}
+    reference: dict[int | None, int] = dict(trajectory.reference_labels.values_list("step_id", "value"))
+    disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
+    dispute_of = {dispute.step_id: dispute for dispute in disputes}
+    steps: dict[int, int] = dict(trajectory.steps.values_list("index", "pk"))
+
+    def judged(step_id: int | None) -> Judged:
+        dispute = dispute_of.get(step_id)
+        return {
+            "gold": gold.get(step_id),
+            "reference": reference.get(step_id),
+            "is_disputed": dispute is not None and dispute.decided_at is None,
+            "dispute": dispute,
+            "said": [labels_of.get(step_id) for labels_of in current],
+        }
+
+    return Whole(
+        trajectory=trajectory,
+        rows=[Row(b, None if b.step is None else judged(steps[b.step])) for b in blocks_of(trajectory.messages)],
+        outcome=judged(None),
+        judgements=judgements,
+        disputes=disputes,
+        slots=list(Assignment.objects.filter(trajectory=trajectory)),
+        review=review,
+        is_named=is_named,
+        n_reference=len(reference),
+        who={judgement.annotation.annotator_id: judgement.rater for judgement in judgements},
+    )
+
+
+def _events(whole: Whole, membership: Membership) -> list[Event]:
+    """What happened to the trajectory and to everything that belongs to it, the latest first."""
+    trajectory = whole.trajectory
+    of = {
+        "trajectory": [trajectory.pk],
+        "assignment": [slot.pk for slot in whole.slots],
+        "annotation": list(Annotation.objects.filter(trajectory=trajectory).values_list("pk", flat=True)),
+        "dispute": [dispute.pk for dispute in whole.disputes],
+        "review": [whole.review.pk] if whole.review else [],
+    }
+    about = Q()
+    for object_type, ids in of.items():
+        about |= Q(object_type=object_type, object_id__in=ids)
+    settlers = set(
+        Membership.objects.filter(project=membership.project, role__in=access.SETTLERS).values_list("user", flat=True)
+    )
+
+    def who(event: AuditEvent) -> str:
+        if event.user_id is None:
+            return "Stepmark"
+        if whole.is_named:
+            return event.username
+        return whole.who.get(event.user_id) or (event.username if event.user_id in settlers else "an annotator")
+
+    return [Event(who(event), event) for event in AuditEvent.objects.filter(about).order_by("-id")[:MOST_EVENTS]]
+
+
 @require_GET
 def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
     membership, trajectory = access.get_trajectory(request.user, slug, pk)
-    gold = {row.step.index if row.step else None: row for row in trajectory.gold_labels.select_related("step")}
-    reference: dict[int | None, int] = dict(trajectory.reference_labels.values_list("step__index", "value"))
-    disputed = set(Dispute.objects.undecided().filter(trajectory=trajectory).values_list("step__index", flat=True))
-
-    def judged(index: int | None) -> Judged:
-        return {"gold": gold.get(index), "reference": reference.get(index), "is_disputed": index in disputed}
-
-    rows = [Row(b, None if b.step is None else judged(b.step)) for b in blocks_of(trajectory.messages)]
-    statuses = list(Assignment.objects.live().filter(trajectory=trajectory).values_list("status", flat=True))
+    whole = _whole(trajectory, membership, request.user)
+    siblings = membership.project.trajectories.filter(group_key=trajectory.group_key).exclude(pk=trajectory.pk)
+    beside = None
+    if wanted := request.GET.get("beside"):
+        other = siblings.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+        if other is None:
+            raise Http404("There is no such trajectory of the same task.")
+        beside = _whole(other, membership, request.user)
+    rows = ReleaseRow.objects.filter(trajectory=trajectory, release__published_at__isnull=False)
     context = {
         "membership": membership,
         "section": "trajectories",
         "trajectory": trajectory,
-        "rows": rows,
-        "outcome": judged(None),
-        "n_wanted": len(statuses),
-        "n_submitted": statuses.count(Assignment.Status.SUBMITTED),
-        "n_disputes": len(disputed),
-        "n_reference": len(reference),
+        "whole": whole,
+        "beside": beside,
+        "siblings": siblings.only("external_id", "n_steps").order_by("id")[:MOST_SIBLINGS],
+        "events": _events(whole, membership),
+        "releases": rows.select_related("release").only("split", "release__number").order_by("release__number"),
     }
     return render(request, "dashboard/trajectory_detail.html", context)

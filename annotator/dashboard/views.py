@@ -49,8 +49,11 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         own = {"claims": progress.claims_of(project, request.user), "own": progress.own_counts(project, request.user)}
         return render(request, "dashboard/overview_annotator.html", {**context, **own})
     members = progress.members_of(project)
+    state = progress.of_project(project, request.user)
     whole = {
-        "progress": progress.of_project(project, request.user),
+        "progress": state,
+        "throughput": progress.throughput(project, state.n_wanted - state.n_submitted),
+        "returned": progress.returned_to(project),
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),

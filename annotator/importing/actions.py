@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from django.db import transaction
 
+from annotator.bulk import copy_rows
 from annotator.importing.formats import BadRecord, read
 from annotator.importing.schema import StepIn, TrajectoryIn, content_sha256, steps_of
 from annotator.models import Job, Project, ReferenceLabel, Step, Trajectory
@@ -158,8 +159,9 @@ def _new_ones(
 
 
 def _store(project: Project, new: list[_Incoming], job: Job | None) -> None:
-    trajectories = Trajectory.objects.bulk_create(_trajectory_row(project, each, job) for each in new)
-    steps = Step.objects.bulk_create(
+    trajectories = [_trajectory_row(project, each, job) for each in new]
+    copy_rows(trajectories)
+    steps = [
         Step(
             trajectory=trajectory,
             index=step.index,
@@ -169,7 +171,8 @@ def _store(project: Project, new: list[_Incoming], job: Job | None) -> None:
         )
         for trajectory, each in zip(trajectories, new, strict=True)
         for step in each.steps
-    )
+    ]
+    copy_rows(steps)
     step_at = {(step.trajectory_id, step.message_index): step for step in steps}
     references = []
     for trajectory, each in zip(trajectories, new, strict=True):
@@ -179,7 +182,7 @@ def _store(project: Project, new: list[_Incoming], job: Job | None) -> None:
         if each.trajectory.reference_outcome is not None:
             value = each.trajectory.reference_outcome
             references.append(ReferenceLabel(trajectory=trajectory, step=None, value=value))
-    ReferenceLabel.objects.bulk_create(references)
+    copy_rows(references)
 
 
 def _trajectory_row(project: Project, incoming: _Incoming, job: Job | None) -> Trajectory:

@@ -1,164 +1,187 @@
 """Saving labels, clearing them, submitting: the writes of the labelling page and of the API."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Any
 
 from django.db import transaction
 from django.utils.timezone import now
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import IncompleteAnnotation, InvalidInput
+from annotator.errors import (
+    DomainError,
+    IncompleteAnnotation,
+    InconsistentAnnotation,
+    InvalidInput,
+    UnconfirmedWarnings,
+)
+from annotator.labelling.intake import Changes
+from annotator.labelling.validators import Finding, Said, check
 from annotator.models import Annotation, Assignment, Guideline, Label, LabelEvent, Step, User
+from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
-# Strict: 1.0, true and "1" are mistakes of the caller, not labels. (A Literal would take the first two.)
-Value = Annotated[int, Field(strict=True, ge=-1, le=1)]
-StrictIndex = Annotated[int, Field(strict=True, ge=0)]
-
-
-class StepValueIn(BaseModel):
-    """One step's label, the step by its index from 0."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: StrictIndex
-    value: Value
-
-
-class LabelsIn(BaseModel):
-    """What a save brings: labels to set, step indices to clear, and the outcome (null clears it)."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    labels: list[StepValueIn] = []
-    cleared: list[StrictIndex] = []
-    outcome: Value | None = None
-
-    def changes(self) -> "Changes":
-        steps: dict[int, int | None] = {label.step: label.value for label in self.labels}
-        steps.update(dict.fromkeys(self.cleared))
-        return Changes(steps, {"outcome": self.outcome} if "outcome" in self.model_fields_set else {})
-
-
-class Changes:
-    """What to set: step index → value (None: clear), and perhaps the outcome."""
-
-    def __init__(self, steps: Mapping[int, int | None], outcome: Mapping[str, int | None]) -> None:
-        self.steps = steps
-        self.has_outcome = "outcome" in outcome
-        self.outcome = outcome.get("outcome")
-
-
-def parse_labels(data: object) -> Changes:
-    """Reads a save request. Raises InvalidInput that names each wrong place, e.g. `labels[0].value`."""
-    try:
-        parsed = LabelsIn.model_validate(data)
-    except SchemaError as error:
-        fields = {_place(e["loc"]): e["msg"] for e in error.errors()}
-        said = "; ".join(f"{place}: {message}" for place, message in fields.items())
-        raise InvalidInput(f"The labels were not saved. {said}.", fields) from None
-    seen: set[int] = set()
-    for position, label in enumerate(parsed.labels):
-        if label.step in seen or label.step in parsed.cleared:
-            place = f"labels[{position}].step"
-            raise InvalidInput(
-                f"The labels were not saved. {place}: step {label.step} is named twice.", {place: "twice"}
-            )
-        seen.add(label.step)
-    return parsed.changes()
-
-
-def _place(location: tuple[int | str, ...]) -> str:
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
-    return place or "body"
+# A label's content: what a change of makes it a new statement. The rest is evidence of reading.
+CONTENT = ("value", "root_id", "exit_reason", "local_value", "extras")
+EVIDENCE = ("active_ms", "is_seen", "has_opened")
 
 
 @transaction.atomic
 def save_labels(assignment_id: int, annotator: User, changes: Changes) -> Annotation:
     """Stores the labels of a draft; saving the same again changes nothing.
 
-    Raises InvalidInput for a step that the trajectory does not have or the assignment does not ask for, and
-    AssignmentNotYours when the claim is gone; then nothing is stored.
+    Raises InvalidInput for a step that the trajectory does not have or the assignment does not ask for and for extras
+    that the project's label scheme does not know, AssignmentNotYours when the claim is gone. Then nothing is stored.
     """
     assignment = queue.hold(assignment_id, annotator)
-    steps = _wanted_steps(assignment, changes)
-    annotation, _ = Annotation.objects.get_or_create(
-        assignment=assignment, annotator=annotator, defaults={"trajectory_id": assignment.trajectory_id}
+    scheme = assignment.project.scheme
+    steps = _steps_named(assignment, changes)
+    _refuse_what_does_not_fit(assignment, scheme, changes, steps)
+    annotation = draft_of(assignment, annotator) or Annotation.objects.create(
+        assignment=assignment, annotator=annotator, trajectory_id=assignment.trajectory_id
     )
-    targets: dict[int | None, int | None] = {steps[index].pk: value for index, value in changes.steps.items()}
-    if changes.has_outcome:
-        targets[None] = changes.outcome
-    current: dict[int | None, int] = dict(annotation.labels.values_list("step_id", "value"))
-    changed = {step_id: value for step_id, value in targets.items() if current.get(step_id) != value}
-    if changed:
-        _write(annotation, changed)
+    targets: dict[int | None, tuple[int | None, dict[str, Any]]] = {}
+    for index, value in changes.steps.items():
+        details = dict(changes.details.get(index, {}))
+        if "root" in details:
+            root = details.pop("root")
+            details["root_id"] = None if root is None else steps[root].pk
+        targets[steps[index].pk] = (value, details)
+    if "outcome" in changes.outcome:
+        targets[None] = (changes.outcome["outcome"], {})
+    is_revealed = scheme.reveal == "always" or annotation.revealed_at is not None
+    _write(annotation, targets, is_after_reveal=is_revealed)
     return annotation
 
 
-def _wanted_steps(assignment: Assignment, changes: Changes) -> dict[int, Step]:
-    steps = {}
-    if changes.steps:
-        found = Step.objects.filter(trajectory_id=assignment.trajectory_id, index__in=list(changes.steps))
-        steps = {step.index: step for step in found}
+def draft_of(assignment: Assignment, annotator: User) -> Annotation | None:
+    """The annotation that this person is working on in this assignment, if there is one."""
+    drafts = Annotation.objects.filter(assignment=assignment, annotator=annotator, submitted_at__isnull=True)
+    return drafts.order_by("-revision").first()
+
+
+def _steps_named(assignment: Assignment, changes: Changes) -> dict[int, Step]:
+    named = set(changes.steps) | {d["root"] for d in changes.details.values() if d.get("root") is not None}
+    if not named:
+        return {}
+    return {step.index: step for step in Step.objects.filter(trajectory=assignment.trajectory_id, index__in=named)}
+
+
+def _refuse_what_does_not_fit(
+    assignment: Assignment, scheme: LabelScheme, changes: Changes, steps: Mapping[int, Step]
+) -> None:
     fields = {}
-    for index in changes.steps:
+    for index, value in changes.steps.items():
+        place, details = f"step {index}", changes.details.get(index, {})
+        root = details.get("root")
         if index not in steps:
-            fields[f"step {index}"] = "The trajectory has no such step (steps count from 0)."
+            fields[place] = "The trajectory has no such step (steps count from 0)."
         elif not assignment.wants_step(index):
-            fields[f"step {index}"] = "This assignment does not ask for this step."
-    if changes.has_outcome and changes.outcome is not None and not assignment.wants_outcome:
+            fields[place] = "This assignment does not ask for this step."
+        elif root is not None and not (root in steps and root < index and value == -1):
+            fields[place] = "Only a step labelled -1 can follow from an error, and only from an earlier step."
+        elif value is not None:
+            wrong = scheme.check_extras(value, details.get("extras", {}))
+            if wrong:
+                fields[place] = " ".join(f"{key}: {message}" for key, message in wrong.items())
+    if changes.outcome.get("outcome") is not None and not assignment.wants_outcome:
         fields["outcome"] = "This assignment does not ask for the outcome."
     if fields:
         said = " ".join(f"{place}: {message}" for place, message in fields.items())
         raise InvalidInput(f"The labels were not saved. {said}", fields)
-    return steps
 
 
-def _write(annotation: Annotation, changed: Mapping[int | None, int | None]) -> None:
+def _write(
+    annotation: Annotation, targets: Mapping[int | None, tuple[int | None, dict[str, Any]]], *, is_after_reveal: bool
+) -> None:
     at = now()
-    guideline = Guideline.objects.filter(project__assignments=annotation.assignment_id).first()
-    set_, cleared = {}, []
-    for step_id, value in changed.items():
-        if value is None:
-            cleared.append(step_id)
-        else:
-            set_[step_id] = value
-    if cleared:
-        gone = annotation.labels.filter(step_id__in=[step_id for step_id in cleared if step_id is not None])
-        if None in cleared:
-            gone |= annotation.labels.filter(step=None)
-        gone.delete()
-    Label.objects.bulk_create(
+    current = {label.step_id: label for label in annotation.labels.all()}
+    cleared = [current[step_id].pk for step_id, (value, _) in targets.items() if value is None and step_id in current]
+    rows, events = (
+        [],
         [
-            Label(annotation=annotation, step_id=step_id, value=value, guideline=guideline, labelled_at=at)
-            for step_id, value in set_.items()
+            LabelEvent(annotation=annotation, step_id=step_id, value=None, is_after_reveal=is_after_reveal, at=at)
+            for step_id, (value, _) in targets.items()
+            if value is None and step_id in current
         ],
-        update_conflicts=True,
-        unique_fields=["annotation", "step"],
-        update_fields=["value", "guideline", "labelled_at"],
     )
-    LabelEvent.objects.bulk_create(
-        LabelEvent(annotation=annotation, step_id=step_id, value=value, at=at) for step_id, value in changed.items()
-    )
+    for step_id, (value, details) in targets.items():
+        if value is None:
+            continue
+        before = current.get(step_id)
+        label = _label(annotation, step_id, value, details, before)
+        is_new = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
+        if is_new:
+            label.labelled_at, label.is_after_reveal = at, is_after_reveal
+            events.append(
+                LabelEvent(annotation=annotation, step_id=step_id, value=value, is_after_reveal=is_after_reveal, at=at)
+            )
+        if is_new or any(getattr(before, name) != getattr(label, name) for name in EVIDENCE):
+            rows.append(label)
+    if cleared:
+        annotation.labels.filter(pk__in=cleared).delete()
+    if rows:
+        guideline = Guideline.objects.filter(project__assignments=annotation.assignment_id).first()
+        for label in rows:
+            if label.labelled_at == at:
+                label.guideline = guideline
+        Label.objects.bulk_create(
+            rows,
+            update_conflicts=True,
+            unique_fields=["annotation", "step"],
+            update_fields=["guideline", "labelled_at", "is_after_reveal", "value", "root", *CONTENT[2:], *EVIDENCE],
+        )
+    if events:
+        LabelEvent.objects.bulk_create(events)
+
+
+def _label(
+    annotation: Annotation, step_id: int | None, value: int, details: dict[str, Any], before: Label | None
+) -> Label:
+    """The label as it shall be: what was said, over what was said before as far as that still holds."""
+    label = Label(annotation=annotation, step_id=step_id, value=value)
+    if before is not None:
+        kept = ("extras", "guideline_id", "labelled_at", "is_after_reveal", *EVIDENCE)
+        # Another value is another statement: what it followed from or ended has to be said again.
+        for name in (*kept, *CONTENT[1:4]) if before.value == value else kept:
+            setattr(label, name, getattr(before, name))
+    for name, given in details.items():
+        if name == "active_ms":
+            label.active_ms = max(label.active_ms, given)
+        elif name in ("is_seen", "has_opened"):
+            setattr(label, name, getattr(label, name) or given)
+        else:
+            setattr(label, name, given)
+    return label
 
 
 @transaction.atomic
-def submit(assignment_id: int, annotator: User) -> Annotation:
+def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False) -> Annotation:
     """Makes the draft final. Submitting again is harmless: the answer to the first attempt may have been lost.
 
-    Raises IncompleteAnnotation, naming what is missing (steps counted from 1, as the page shows them).
+    Raises IncompleteAnnotation, naming what is missing (steps counted from 1, as the page shows them),
+    InconsistentAnnotation when labels contradict each other and, with `heeds_warnings`, UnconfirmedWarnings when they
+    only look odd.
     """
-    submitted = Annotation.objects.submitted().filter(assignment_id=assignment_id, annotator=annotator).first()
-    if submitted is not None:
-        return submitted
+    assignment = Assignment.objects.get(pk=assignment_id)
+    if assignment.status == Assignment.Status.SUBMITTED:
+        done = Annotation.objects.submitted().filter(assignment=assignment, annotator=annotator).first()
+        if done is not None:
+            return done
     assignment = queue.hold(assignment_id, annotator)
-    annotation = Annotation.objects.filter(assignment=assignment, annotator=annotator).first()
+    annotation = draft_of(assignment, annotator)
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
         raise IncompleteAnnotation(say_missing(missing), dict.fromkeys(missing, "A label is missing."))
+    findings = findings_of(assignment, annotation)
+    _refuse([finding for finding in findings if finding.blocks], InconsistentAnnotation)
+    if heeds_warnings:
+        _refuse(findings, UnconfirmedWarnings)
     at = now()
+    if assignment.project.scheme.mode == "stop_at_first_error":
+        _clear_after_first_error(annotation)
+    # The revision before stays as it was; the trigger allows no more than this mark.
+    earlier = Annotation.objects.filter(assignment=assignment, submitted_at__isnull=False, is_superseded=False)
+    earlier.update(is_superseded=True)
     annotation.submitted_at = at
     annotation.save(update_fields=["submitted_at"])
     queue.finish(assignment, at)
@@ -166,13 +189,69 @@ def submit(assignment_id: int, annotator: User) -> Annotation:
     return annotation
 
 
+def _refuse(findings: list[Finding], error: type[DomainError]) -> None:
+    if findings:
+        places = {"outcome" if each.step is None else f"step {each.step}": each.sentence for each in findings}
+        raise error(" ".join(each.sentence for each in findings), places)
+
+
+def _clear_after_first_error(annotation: Annotation) -> None:
+    """In this mode what comes after the first error is not judged, even if it once was in the draft."""
+    of_steps = annotation.labels.filter(step__isnull=False)
+    first = of_steps.filter(value=-1).order_by("step__index").values_list("step__index", flat=True).first()
+    if first is not None:
+        after = of_steps.filter(step__index__gt=first).values_list("step_id", flat=True)
+        _write(annotation, {step_id: (None, {}) for step_id in after}, is_after_reveal=False)
+
+
+def findings_of(assignment: Assignment, annotation: Annotation) -> list[Finding]:
+    """What does not fit together in a draft."""
+    labels: dict[int, Said] = {}
+    outcome = None
+    rows = annotation.labels.values_list("step__index", "value", "root__index", "exit_reason")
+    for index, value, root, exit_reason in rows:
+        if index is None:
+            outcome = value
+        else:
+            labels[index] = Said(value, root, exit_reason)
+    return check(labels, outcome, carries_errors=assignment.project.scheme.mode == "carry_errors")
+
+
+@transaction.atomic
+def reveal(assignment_id: int, annotator: User) -> None:
+    """Shows the reference to the annotator from now on; what they change afterwards is recorded as such.
+
+    Raises InvalidInput unless the project reveals it after labelling and every wanted label is given.
+    """
+    assignment = queue.hold(assignment_id, annotator)
+    if assignment.project.scheme.reveal != "after_labels":
+        raise InvalidInput("This project does not show the reference while you label.")
+    annotation = draft_of(assignment, annotator)
+    missing = missing_labels(assignment, annotation)
+    if annotation is None or missing:
+        raise InvalidInput(say_missing(missing).replace("submitting", "looking at the reference"))
+    if annotation.revealed_at is None:
+        annotation.revealed_at = now()
+        annotation.save(update_fields=["revealed_at"])
+        audit.log("annotation.revealed", annotation, user=annotator, project_id=assignment.project_id)
+
+
 def missing_labels(assignment: Assignment, annotation: Annotation | None) -> list[str]:
-    """What the assignment wants and has no label yet: `step 0`, …, `outcome`."""
+    """What the assignment wants and has not got yet: `step 0`, `step 2: rationale`, …, `outcome`."""
     # Not through assignment.trajectory: that would load all its messages.
     steps = Step.objects.filter(trajectory_id=assignment.trajectory_id).order_by("index")
     indices = [index for index in steps.values_list("index", flat=True) if assignment.wants_step(index)]
-    given = set(annotation.labels.values_list("step__index", flat=True)) if annotation else set()
-    missing = [f"step {index}" for index in indices if index not in given]
+    rows = annotation.labels.values_list("step__index", "value", "extras") if annotation else []
+    given = {index: (value, extras) for index, value, extras in rows}
+    scheme = assignment.project.scheme
+    missing = []
+    for index in indices:
+        if index not in given:
+            missing.append(f"step {index}")
+            continue
+        missing += [f"step {index}: {name}" for name in scheme.missing_extras(*given[index])]
+        if scheme.mode == "stop_at_first_error" and given[index][0] == -1:
+            break  # what comes after the first error is not judged
     if assignment.wants_outcome and None not in given:
         missing.append("outcome")
     return missing
@@ -180,9 +259,14 @@ def missing_labels(assignment: Assignment, annotation: Annotation | None) -> lis
 
 def say_missing(missing: list[str]) -> str:
     """`Label steps 2, 3 and the outcome before submitting.`"""
-    numbers = [str(int(place.removeprefix("step ")) + 1) for place in missing if place != "outcome"]
+    numbers = [str(int(place.removeprefix("step ")) + 1) for place in missing if place.removeprefix("step ").isdigit()]
     shown = numbers[:8] + ([f"{len(numbers) - 8} more"] if len(numbers) > 8 else [])
     parts = [f"step{'s' if len(numbers) > 1 else ''} {', '.join(shown)}"] if numbers else []
     if "outcome" in missing:
         parts.append("the outcome")
-    return f"Label {' and '.join(parts)} before submitting."
+    sentences = [f"Label {' and '.join(parts)} before submitting."] if parts else []
+    for place in missing:
+        if ": " in place:
+            step, name = place.removeprefix("step ").split(": ")
+            sentences.append(f"Step {int(step) + 1} needs a {name}.")
+    return " ".join(sentences)

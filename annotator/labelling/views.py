@@ -1,20 +1,22 @@
 """The labelling page and what its buttons and its script post to."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from django.contrib import messages
-from django.http import HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotator import access, flow
 from annotator.errors import DomainError, InvalidInput
 from annotator.http import Request
 from annotator.labelling import actions
-from annotator.labelling.conversation import Block, blocks_of
-from annotator.models import Annotation, Assignment, Label, Membership
+from annotator.labelling.conversation import Block, blocks_of, text_of_part
+from annotator.labelling.intake import Changes, parse_labels
+from annotator.models import Annotation, AnnotationReturn, Assignment, Label, Membership
 from annotator.queue import actions as queue
 
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
@@ -38,19 +40,31 @@ class Page:
     after: list[Block] = field(default_factory=list)
 
 
-def _page_of(assignment: Assignment, annotation: Annotation | None) -> tuple[Page, int | None]:
-    labels: dict[int | None, int] = dict(annotation.labels.values_list("step__index", "value")) if annotation else {}
+def _page_of(assignment: Assignment, labels: Mapping[int | None, Label]) -> Page:
     page = Page()
     waiting: list[Block] = []
     for block in blocks_of(assignment.trajectory.messages):
         if block.step is None:
             waiting.append(block)
             continue
+        label = labels.get(block.step)
         is_wanted = assignment.wants_step(block.step)
-        page.turns.append(Turn(waiting, block, is_wanted, labels.get(block.step)))
+        page.turns.append(Turn(waiting, block, is_wanted, label.value if label else None))
         waiting = []
     page.after = waiting
-    return page, labels.get(None)
+    return page
+
+
+def _as_data(label: Label) -> dict[str, object]:
+    """A step label as the page's script keeps it."""
+    return {
+        "value": label.value,
+        "root": label.root.index if label.root else None,
+        "exit_reason": label.exit_reason,
+        "local_value": label.local_value,
+        "extras": label.extras,
+        "active_ms": label.active_ms,
+    }
 
 
 @require_http_methods(["GET", "POST"])
@@ -65,28 +79,67 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
 
 
 def _render_page(request: Request, assignment: Assignment, error: DomainError | None = None) -> HttpResponse:
-    annotation = assignment.annotations.filter(annotator=request.user).first()
-    page, outcome = _page_of(assignment, annotation)
+    newest = assignment.annotations.filter(annotator=request.user).order_by("-revision")
+    annotation = newest.first()
+    rows = annotation.labels.select_related("step", "root") if annotation else []
+    labels = {label.step.index if label.step else None: label for label in rows}
+    page = _page_of(assignment, labels)
     membership = Membership.objects.select_related("project").get(project=assignment.project, user=request.user)
+    scheme = assignment.project.scheme
     is_mine = assignment.annotator_id == request.user.pk
+    status = Assignment.Status
+    # A lapsed claim that nobody took is taken up again by the first save.
+    is_open = assignment.status == status.OPEN or (is_mine and assignment.status in (status.CLAIMED, status.RETURNED))
+    is_revealed = scheme.reveal == "always" or bool(annotation and annotation.revealed_at)
     context = {
         "membership": membership,
         "section": "label",
         "assignment": assignment,
         "trajectory": assignment.trajectory,
-        "annotation": annotation,
         "page": page,
-        "outcome": outcome,
+        "outcome": labels[None].value if None in labels else None,
         "choices": CHOICES,
         "guideline": assignment.project.guidelines.first(),
         "n_wanted": sum(turn.is_wanted for turn in page.turns) + assignment.wants_outcome,
-        # A lapsed claim that nobody took is taken up again by the first save.
-        "is_open": assignment.status == Assignment.Status.OPEN
-        or (is_mine and assignment.status == Assignment.Status.CLAIMED),
+        "is_open": is_open,
         "is_mine": is_mine,
+        "is_revealed": is_revealed,
+        "scheme": scheme,
+        "texts_url": f"/assignments/{assignment.pk}/texts/",
+        "earlier": _earlier_revision(assignment, annotation),
         "error": error,
+        "data": {
+            "mode": scheme.mode,
+            "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
+            "labels": {index: _as_data(label) for index, label in labels.items() if index is not None},
+        },
     }
     return render(request, "labelling/page.html", context, status=error.status if error else 200)
+
+
+def _earlier_revision(assignment: Assignment, annotation: Annotation | None) -> AnnotationReturn | None:
+    """Why a reviewer sent the revision before this one back, if that is why there is another."""
+    if annotation is None or annotation.revision == 1:
+        return None
+    returns = AnnotationReturn.objects.filter(annotation__assignment=assignment).select_related("reviewer")
+    return returns.order_by("-id").first()
+
+
+@require_GET
+def assignment_text(request: Request, pk: int, message_index: int, part: str) -> HttpResponse:
+    """A text that was too long for the page, as plain text."""
+    messages_ = access.get_assignment(request.user, pk).trajectory.messages
+    text = text_of_part(messages_[message_index], part) if message_index < len(messages_) else None
+    if text is None:
+        raise Http404("This message has no such text.")
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+@require_POST
+def reveal(request: Request, pk: int) -> HttpResponse:
+    access.get_assignment(request.user, pk)
+    actions.reveal(pk, request.user)
+    return redirect("assignment-detail", pk)
 
 
 @require_http_methods(["PUT"])
@@ -97,7 +150,7 @@ def save_labels(request: Request, pk: int) -> HttpResponse:
         data = json.loads(request.body)
     except ValueError:
         raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
-    annotation = actions.save_labels(pk, request.user, actions.parse_labels(data))
+    annotation = actions.save_labels(pk, request.user, parse_labels(data))
     return JsonResponse({"annotation": annotation.pk})
 
 
@@ -108,7 +161,7 @@ def submit(request: Request, pk: int) -> HttpResponse:
     try:
         if assignment.status != Assignment.Status.SUBMITTED:
             actions.save_labels(pk, request.user, _changes_of_form(request))
-        flow.submit(pk, request.user)
+        flow.submit(pk, request.user, heeds_warnings=request.POST.get("confirmed") != "1")
     except DomainError as error:
         if _wants_json(request):
             raise
@@ -159,7 +212,7 @@ def _wants_json(request: Request) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _changes_of_form(request: Request) -> actions.Changes:
+def _changes_of_form(request: Request) -> Changes:
     """The radio buttons of the page: `step-3`, and `outcome`. What is not chosen is left as it was."""
     values = {str(value): value for value in Label.Value.values}
     steps: dict[int, int | None] = {}
@@ -174,4 +227,4 @@ def _changes_of_form(request: Request) -> actions.Changes:
             outcome[name] = values[str(given)]
         else:
             steps[int(number)] = values[str(given)]
-    return actions.Changes(steps, outcome)
+    return Changes(steps, outcome)

@@ -1,6 +1,6 @@
 """The tables, one module per stage."""
 
-from annotator.models.accounts import User
+from annotator.models.accounts import LoginAttempt, User
 from annotator.models.adjudication import Adjudication, Review
 from annotator.models.agreement import Dispute, GoldLabel
 from annotator.models.audit import AuditEvent
@@ -24,6 +24,7 @@ __all__ = [
     "Job",
     "Label",
     "LabelEvent",
+    "LoginAttempt",
     "Membership",
     "Project",
     "ReferenceLabel",

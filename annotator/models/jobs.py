@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import models
 from django.utils.timezone import now
 
@@ -11,12 +12,14 @@ from annotator.models.projects import Project
 
 class JobQuerySet(models.QuerySet["Job"]):
     def stalled(self) -> "JobQuerySet":
-        """Running, but no sign of life for five minutes: its worker died."""
-        return self.filter(status=Job.Status.RUNNING, heartbeat_at__lt=now() - timedelta(minutes=5))
+        """Running, but no sign of life for so long that its worker must have died."""
+        limit = timedelta(seconds=settings.JOB_STALLED_SECONDS)
+        return self.filter(status=Job.Status.RUNNING, heartbeat_at__lt=now() - limit)
 
     def forgotten(self) -> "JobQuerySet":
         """Queued for a while: the message that should have started it was lost (Redis down or emptied)."""
-        return self.filter(status=Job.Status.QUEUED, queued_at__lt=now() - timedelta(seconds=30))
+        limit = timedelta(seconds=settings.JOB_RESEND_SECONDS)
+        return self.filter(status=Job.Status.QUEUED, queued_at__lt=now() - limit)
 
 
 class Job(models.Model):

@@ -23,7 +23,11 @@ def final_with(*, parent_table: str, parent_key: str, final_column: str) -> list
                 IF parent_is_final THEN
                     RAISE EXCEPTION 'stepmark: % row belongs to a final {parent_table} row', TG_TABLE_NAME;
                 END IF;
-                RETURN {row};
+                -- A BEFORE trigger decides by what it returns: OLD would silently drop an update.
+                IF TG_OP = 'DELETE' THEN
+                    RETURN OLD;
+                END IF;
+                RETURN NEW;
             """,
         )
 

@@ -2,7 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import F, Q
 
 from annotator.models.accounts import User
 from annotator.models.importing import Trajectory
@@ -19,8 +19,10 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
 
     def claimable_by(self, user: User) -> "AssignmentQuerySet":
         """Open slots of trajectories that this person has not had before."""
-        had_before = Assignment.objects.filter(trajectory_id=OuterRef("trajectory_id"), annotator=user)
-        return self.open().filter(~Exists(had_before))
+        # NOT IN and not an anti-join: with statistics that lag behind a busy day the planner takes a person for new and
+        # compares every open slot with everything they have had.
+        had_before = Assignment.objects.filter(annotator=user).values("trajectory_id")
+        return self.open().exclude(trajectory_id__in=had_before)
 
     def best_first(self) -> "AssignmentQuerySet":
         # By id within a priority, so that a trajectory's slots fill up together and its labels can be compared early.

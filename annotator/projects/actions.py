@@ -1,16 +1,29 @@
-"""Making projects, members and guidelines."""
+"""Making projects, their members, settings and guidelines."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.utils.timezone import now
 from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import InvalidSettings
-from annotator.models import Guideline, Membership, Project, User
+from annotator.errors import InvalidInput, InvalidSettings
+from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.scheme import LabelScheme
+
+# What `change_settings` may change; the slug stands in links and exports, so it stays.
+CHANGEABLE = (
+    "name",
+    "overlap",
+    "max_overlap",
+    "required_agreement",
+    "on_unsettled",
+    "claim_minutes",
+    "asks_outcome",
+    "label_scheme",
+)
 
 
 class ProjectSettings(BaseModel):
@@ -69,6 +82,51 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
 
 
 @transaction.atomic
+def change_settings(project: Project, changes: dict[str, Any], *, user: User) -> dict[str, dict[str, Any]]:
+    """Changes the named settings; returns what differs now, as {"old": …, "new": …}.
+
+    Raises InvalidSettings, naming each field that is wrong; then nothing has changed.
+    """
+    unknown = sorted(set(changes) - set(CHANGEABLE))
+    if unknown:
+        raise InvalidSettings(f"There is no setting {unknown[0]!r}.", dict.fromkeys(unknown, "Unknown."))
+    if "label_scheme" in changes:
+        changes = {**changes, "label_scheme": LabelScheme.parse(changes["label_scheme"]).model_dump(mode="json")}
+    current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    # A project that says nothing about its scheme has the default one: saying so is no change.
+    old = {name: getattr(current, name) for name in changes}
+    if "label_scheme" in old:
+        old["label_scheme"] = current.scheme.model_dump(mode="json")
+    for name, value in changes.items():
+        setattr(current, name, value)
+    try:
+        current.full_clean()
+    except ValidationError as error:
+        fields = _by_setting(error)
+        raise InvalidSettings(f"The settings were not changed: {' '.join(fields.values())}", fields) from None
+    names = [name for name in changes if getattr(current, name) != old[name]]
+    difference = {
+        "old": {name: old[name] for name in names},
+        "new": {name: getattr(current, name) for name in names},
+    }
+    if names:
+        current.save(update_fields=names)
+        audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
+    return difference
+
+
+def _by_setting(error: ValidationError) -> dict[str, str]:
+    """The messages by field; those of a constraint begin with the name of the setting that they are about."""
+    fields: dict[str, str] = {}
+    for name, messages in error.message_dict.items():
+        for message in messages:
+            about = message.split()[0].rstrip(":") if name == "__all__" else name
+            place = about if about in CHANGEABLE else name
+            fields[place] = f"{fields[place]} {message}" if place in fields else message
+    return fields
+
+
+@transaction.atomic
 def add_guideline(project: Project, text: str, *, user: User | None) -> Guideline:
     """Adds the next version; labels given from now on carry it."""
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -80,9 +138,81 @@ def add_guideline(project: Project, text: str, *, user: User | None) -> Guidelin
 
 @transaction.atomic
 def add_member(project: Project, member: User, role: Membership.Role, *, user: User | None) -> Membership:
-    """Gives a person a role in the project, or changes the one they have."""
-    membership, _ = Membership.objects.update_or_create(project=project, user=member, defaults={"role": role})
+    """Gives a person a role in the project, or changes the one they have; who comes back keeps their rater code.
+
+    Raises InvalidInput rather than leave the project without an admin.
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    membership = Membership.objects.filter(project=project, user=member).first()
+    if membership is None:
+        known = former_rater_codes(project).get(member.pk)
+        code = {"rater_code": known} if known else {}
+        membership = Membership.objects.create(project=project, user=member, role=role, **code)
+    else:
+        if role != Membership.Role.ADMIN:
+            _refuse_if_last_admin(membership)
+            _revoke_invitations(membership, user=user)
+        membership.role = role
+        membership.save(update_fields=["role"])
     audit.log(
         "membership.set", membership, user=user, project_id=project.pk, data={"member": member.username, "role": role}
     )
     return membership
+
+
+@transaction.atomic
+def remove_member(membership: Membership, *, user: User) -> None:
+    """Ends a membership: the person sees nothing of the project any more; what they said stays, under the same code.
+
+    Raises InvalidInput rather than leave the project without an admin.
+    """
+    Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
+    _refuse_if_last_admin(membership)
+    _revoke_invitations(membership, user=user)
+    member = membership.user
+    audit.log(
+        "membership.removed",
+        membership,
+        user=user,
+        project_id=membership.project_id,
+        # The audit trail cannot be changed, so it is where the code of a former member is kept.
+        data={
+            "member": member.username,
+            "member_id": member.pk,
+            "role": membership.role,
+            "rater_code": membership.rater_code,
+        },
+    )
+    membership.delete()
+
+
+def _refuse_if_last_admin(membership: Membership) -> None:
+    """Call it with the project's row locked."""
+    admins = Membership.objects.filter(project=membership.project_id, role=Membership.Role.ADMIN)
+    if list(admins.values_list("pk", flat=True)) == [membership.pk]:
+        raise InvalidInput(
+            f"{membership.user.username} is the only admin of this project. Make somebody else an admin first.",
+            {"role": "The project needs an admin."},
+        )
+
+
+def _revoke_invitations(membership: Membership, *, user: User | None) -> None:
+    """Takes back what a person who is no longer an admin has in store: one of these links could bring them back."""
+    theirs = Invitation.objects.filter(project=membership.project_id, created_by=membership.user_id)
+    unused = list(theirs.filter(used_at=None, revoked_at=None).select_for_update())
+    Invitation.objects.filter(pk__in=[invitation.pk for invitation in unused]).update(revoked_at=now())
+    audit.log_all("invitation.revoked", unused, user=user, project_id=membership.project_id)
+
+
+def former_rater_codes(project: Project) -> dict[int, str]:
+    """The rater codes of people who were members once, by user id."""
+    removals = AuditEvent.objects.filter(project=project, action="membership.removed").order_by("id")
+    return {data["member_id"]: data["rater_code"] for data in removals.values_list("data", flat=True)}
+
+
+def rater_codes(project: Project) -> dict[int, str]:
+    """The rater code of everybody who is or was a member, by user id: a code never changes."""
+    return {
+        **former_rater_codes(project),
+        **dict(Membership.objects.filter(project=project).values_list("user_id", "rater_code")),
+    }

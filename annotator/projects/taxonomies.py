@@ -1,39 +1,44 @@
 """Error categories ready to choose: key → what annotators read. The keys are stored; the words may be mended."""
 
+# The nine classes of PRMBench (Song et al., arXiv 2501.03124) under its three headings. The keys are the values of
+# `classification` in its data files, spelling included, so that labels can be compared with it row by row.
+_PRMBENCH = {
+    "redundency": "Simplicity: a redundant step",
+    "circular": "Simplicity: circular reasoning",
+    "counterfactual": "Soundness: contradicts facts or evidence",
+    "step_contradiction": "Soundness: contradicts another step",
+    "domain_inconsistency": "Soundness: uses a rule outside its domain",
+    "confidence": "Soundness: states something wrong with confidence",
+    "missing_condition": "Sensitivity: misses a needed condition",
+    "deception": "Sensitivity: falls for a trap in the question",
+    "multi_solutions": "Sensitivity: does not hold over several solutions",
+}
+
 TAXONOMIES: dict[str, dict[str, str]] = {
-    # What AgentProcessBench's annotation guide tells apart for tool-using agents.
+    # What AgentProcessBench's annotation guide v1.1 (github.com/RUCBM/AgentProcessBench, sections 2.2, 4 and 5) gives
+    # as reasons for a -1. The guide has no codes: the keys are ours.
     "agentprocessbench": {
         "wrong_tool": "Wrong tool for the purpose",
         "wrong_arguments": "Wrong or invalid arguments",
         "misread_observation": "Misreads what came back",
-        "unsupported_claim": "States something that nothing supports",
-        "reasoning": "Faulty reasoning or calculation",
-        "policy": "Breaks a rule of the instructions or policy",
-        "ignored_error": "Passes over an error message",
-        "incomplete": "Stops or answers before the work is done",
-        "carried_on": "Builds on an earlier error",
+        "unsupported_claim": "Makes something up, or claims it without evidence",
+        "redundant": "Repeats without bringing anything new",
+        "carried_on": "Builds on an earlier error without checking it",
+        "policy": "Breaks a rule: policy, format or order of actions",
+        "off_topic": "Drifts away from the instruction",
+        "failed_correction": "Corrects an error only in appearance",
+        "wrong_answer": "Final answer is wrong or goes against the evidence",
+        "incomplete": "Stops, hands over or answers before the work is done",
     },
-    # PRMBench's three dimensions with their nine classes.
-    "prmbench": {
-        "non_redundancy": "Simplicity: a redundant step",
-        "non_circular_logic": "Simplicity: circular reasoning",
-        "empirical_soundness": "Soundness: contradicts facts or evidence",
-        "step_consistency": "Soundness: contradicts another step",
-        "domain_consistency": "Soundness: uses a rule outside its domain",
-        "confidence_invariance": "Soundness: wrongly confident",
-        "prerequisite_sensitivity": "Sensitivity: misses a needed condition",
-        "deception_resistance": "Sensitivity: falls for a trap in the question",
-        "multi_solution_consistency": "Sensitivity: inconsistent over several solutions",
-    },
-    # Error types of clinical reasoning, after MedPRMBench.
+    "prmbench": _PRMBENCH,
+    # MedPRMBench (Wu et al., arXiv 2604.17282) adds medical types to PRMBench's nine, fourteen in all. Its abstract and
+    # summaries name what they are about (evidence, context, prerequisites, safety); the five keys and words are ours.
     "medprmbench": {
-        "fact": "Wrong medical fact",
-        "misread_case": "Misreads the case",
-        "reasoning": "Conclusion does not follow",
-        "omission": "Leaves out something essential",
-        "guideline": "Against clinical guidelines",
-        "calculation": "Wrong dose or calculation",
-        "unsafe": "Could harm the patient",
-        "redundant": "Redundant step",
+        **_PRMBENCH,
+        "evidence": "Medicine: cites evidence wrongly, or evidence that does not exist",
+        "misapplied_context": "Medicine: right knowledge, wrong patient or situation",
+        "omitted_finding": "Medicine: leaves out a finding or check that it needs",
+        "dosage": "Medicine: wrong dose, unit or calculation",
+        "unsafe": "Medicine: could harm the patient",
     },
 }

@@ -7,6 +7,7 @@ from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from annotator import audit
+from annotator.bulk import copy_rows
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
 
@@ -30,7 +31,7 @@ def enqueue(project: Project) -> int:
                 for trajectory_id in trajectory_ids
                 for slot in range(project.overlap)
             ]
-            Assignment.objects.bulk_create(slots)
+            copy_rows(slots)
             n_slots += len(slots)
         if len(trajectory_ids) < BATCH:
             return n_slots
@@ -72,10 +73,13 @@ def claim_next(project: Project, annotator: User) -> Assignment | None:
 def hold(assignment_id: int, annotator: User) -> Assignment:
     """Locks an assignment for its annotator and renews the lease; call it before every write.
 
-    Whoever comes back after the lease ran out gets the slot again as long as nobody else has taken it.
+    Whoever comes back after the lease ran out gets the slot again as long as nobody else has taken it. A returned one
+    is its annotator's without a lease, for as long as it takes.
     Raises AssignmentNotYours, saying what became of it.
     """
     assignment = Assignment.objects.select_for_update(of=("self",)).select_related("project").get(pk=assignment_id)
+    if assignment.annotator_id == annotator.pk and assignment.status == Status.RETURNED:
+        return assignment
     if assignment.annotator_id == annotator.pk and assignment.status == Status.CLAIMED:
         _renew(assignment)
         return assignment
@@ -96,6 +100,7 @@ def skip(assignment_id: int, annotator: User, reason: str) -> None:
     if not reason.strip():
         raise InvalidInput("Say in a few words why you skip this trajectory.", {"reason": "A reason is needed."})
     assignment = hold(assignment_id, annotator)
+    _refuse_returned(assignment)
     assignment.status = Status.SKIPPED
     assignment.skip_reason = reason.replace("\0", "").strip()[:500]  # PostgreSQL stores no NUL
     assignment.finished_at = now()
@@ -122,6 +127,7 @@ def skip(assignment_id: int, annotator: User, reason: str) -> None:
 def release_claim(assignment_id: int, annotator: User) -> None:
     """Puts a claimed slot back; the draft stays and the same person may take it up again."""
     assignment = hold(assignment_id, annotator)
+    _refuse_returned(assignment)
     _reopen([assignment])
     audit.log("assignment.released", assignment, user=annotator, project_id=assignment.project_id)
 
@@ -145,6 +151,15 @@ def finish(assignment: Assignment, at: datetime) -> None:
     assignment.finished_at = at
     assignment.lease_expires_at = None
     assignment.save(update_fields=["status", "finished_at", "lease_expires_at"])
+
+
+def _refuse_returned(assignment: Assignment) -> None:
+    """A returned assignment has a submitted revision that counts: nobody else can take its place."""
+    if assignment.status == Status.RETURNED:
+        raise AssignmentNotYours(
+            "This trajectory was returned to you, so it cannot go to somebody else. Correct your labels and submit "
+            "them again; if you stand by them, submit them as they are."
+        )
 
 
 def _claim(assignment: Assignment, annotator: User, project: Project) -> None:

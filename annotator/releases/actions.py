@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils.timezone import now
 
 from annotator import audit
@@ -19,7 +19,6 @@ from annotator.models import (
     Adjudication,
     GoldLabel,
     Label,
-    Membership,
     Project,
     ReferenceLabel,
     Release,
@@ -29,8 +28,11 @@ from annotator.models import (
     User,
 )
 from annotator.models.importing import TrajectoryQuerySet
+from annotator.projects import actions as projects
+from annotator.releases.compare import Frozen, TrajectoryChange, compare
 from annotator.releases.exporters import EXPORTERS, ExportOptions, WriteResult, write
 from annotator.releases.exporters.record import Decision, GoldOutcome, GoldStep, RawLabel, ReleaseRecord
+from annotator.releases.exporters.views import in_view
 from annotator.releases.policy import SPLITS, ReleasePolicy, split_of
 
 BATCH = 200
@@ -149,7 +151,7 @@ class _Behind:
     """Everything behind the gold of some trajectories, read with one query per table."""
 
     def __init__(self, project: Project, trajectory_ids: list[int]) -> None:
-        self._code_of = dict(Membership.objects.filter(project=project).values_list("user_id", "rater_code"))
+        self._code_of = projects.rater_codes(project)
         self._steps: dict[int, list[Step]] = defaultdict(list)
         for step in Step.objects.filter(trajectory__in=trajectory_ids).order_by("trajectory", "index"):
             self._steps[step.trajectory_id].append(step)
@@ -157,7 +159,9 @@ class _Behind:
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
         self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
-        for label in labels.select_related("annotation", "guideline").order_by("annotation__submitted_at", "id"):
+        for label in labels.select_related("annotation", "guideline", "root").order_by(
+            "annotation__submitted_at", "id"
+        ):
             self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
         self._decisions: dict[tuple[int, int | None], list[Decision]] = defaultdict(list)
         decisions = Adjudication.objects.filter(dispute__trajectory__in=trajectory_ids).select_related("dispute")
@@ -211,7 +215,6 @@ class _Behind:
 
     def _label(self, label: Label) -> RawLabel:
         submitted_at = label.annotation.submitted_at
-        assert submitted_at  # only submitted labels are read
         assert submitted_at is not None  # only submitted labels are read
         return {
             "rater": self._code(label.annotation.annotator_id),
@@ -220,6 +223,10 @@ class _Behind:
             "annotation": label.annotation_id,
             "labelled_at": label.labelled_at.isoformat(),
             "submitted_at": submitted_at.isoformat(),
+            "root": label.root.index if label.root else None,
+            "exit_reason": label.exit_reason,
+            "local_value": label.local_value,
+            "extras": label.extras,
         }
 
     def _decision(self, decision: Adjudication) -> Decision:
@@ -273,8 +280,9 @@ def _counts(release: Release, in_split: Counter[str]) -> dict[str, Any]:
     values: Counter[str] = Counter()
     provenances: Counter[str] = Counter()
     n_steps = n_labels = 0
+    error_view = ReleasePolicy.parse(release.policy).error_view
     for record in release.rows.values_list("record", flat=True).iterator(chunk_size=BATCH):
-        for step in record["steps"]:
+        for step in in_view(record["steps"], error_view):
             n_steps += 1
             n_labels += len(step["labels"])
             provenances[step["provenance"]] += 1
@@ -313,7 +321,9 @@ def export(release: Release, format_name: str, out: BinaryIO, *, split: str | No
     Raises InvalidInput for an unknown format or split.
     """
     check_export(format_name, split)
-    return write(format_name, records(release, split), out, ExportOptions(neutral=release.policy["neutral"]))
+    policy = ReleasePolicy.parse(release.policy)  # one of before `error_view` has the default
+    options = ExportOptions(neutral=policy.neutral, error_view=policy.error_view)
+    return write(format_name, records(release, split), out, options)
 
 
 def check_export(format_name: str, split: str | None) -> None:
@@ -348,6 +358,28 @@ def records(release: Release, split: str | None = None) -> Iterator[ReleaseRecor
                 "messages": trajectory.messages,
                 **row.record,
             },
+        )
+
+
+def changes(before: Release, after: Release) -> Iterator[TrajectoryChange]:
+    """The trajectories that two releases of one project do not hold alike; a few at a time in memory."""
+    views = [ReleasePolicy.parse(release.policy).error_view for release in (before, after)]
+    rows = [release.rows.select_related("trajectory") for release in (before, after)]
+    if views[0] == views[1]:
+        # Most rows are the same on both sides: the database passes over them, so that they are never read.
+        twin = ReleaseRow.objects.filter(
+            trajectory=OuterRef("trajectory"), split=OuterRef("split"), record=OuterRef("record")
+        )
+        others = (after, before)
+        rows = [side.filter(~Exists(twin.filter(release=other))) for side, other in zip(rows, others, strict=True)]
+    return compare(_frozen(rows[0]), _frozen(rows[1]), view_before=views[0], view_after=views[1])
+
+
+def _frozen(rows: QuerySet[ReleaseRow]) -> Iterator[Frozen]:
+    wanted = rows.only("release_id", "trajectory__external_id", "split", "record").order_by("trajectory_id")
+    for row in wanted.iterator(chunk_size=BATCH):
+        yield Frozen(
+            row.trajectory_id, row.trajectory.external_id, row.split, row.record["steps"], row.record["outcome"]
         )
 
 

@@ -12,6 +12,14 @@ _STEP_WITHOUT_VALUE = [
 ]
 
 
+ERROR_VIEWS = {
+    "as_labelled": "As people labelled them",
+    "strict": "Strict: each step by itself, where every −1 of it was marked as following from an earlier error",
+    "until_corrected": "Until corrected: an error counts on until a step ends it, as it was labelled",
+    "stop_at_first": "Stop at the first error: steps after it carry no label",
+}
+
+
 class ReleaseForm(forms.Form):
     """What counts, what a 0 becomes, and how large the splits are."""
 
@@ -30,6 +38,11 @@ class ReleaseForm(forms.Form):
     neutral = forms.ChoiceField(
         label="A 0 in formats that know only right and wrong",
         choices=[("positive", "Counts as right"), ("negative", "Counts as wrong"), ("drop", "Is left out")],
+    )
+    error_view = forms.ChoiceField(
+        label="Steps that follow an error",
+        choices=list(ERROR_VIEWS.items()),
+        help_text="The provenance format always has what was settled.",
     )
     train = forms.DecimalField(label="Train, %", min_value=0, max_value=100, decimal_places=3)
     validation = forms.DecimalField(label="Validation, %", min_value=0, max_value=100, decimal_places=3)
@@ -53,7 +66,7 @@ class ReleaseForm(forms.Form):
         """The policy that the valid form states."""
         data = self.cleaned_data
         splits = {split: float(data[split] / 100) for split in SPLITS}
-        fields = ("provenances", "undecidable", "discarded", "neutral", "seed")
+        fields = ("provenances", "undecidable", "discarded", "neutral", "error_view", "seed")
         return ReleasePolicy.parse({**{name: data[name] for name in fields}, "splits": splits})
 
 

@@ -9,6 +9,7 @@ from annotator.errors import InvalidSettings
 
 Split = Literal["train", "validation", "test"]
 Settled = Literal["unanimous", "majority", "adjudicated"]
+ErrorView = Literal["as_labelled", "strict", "until_corrected", "stop_at_first"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -23,6 +24,8 @@ class ReleasePolicy(BaseModel):
     discarded: Literal["mask", "leave_out"] = "mask"
     # What a 0 becomes in the binary formats.
     neutral: Literal["positive", "negative", "drop"] = "positive"
+    # What becomes of the steps that follow an error; exporters/views.py says what each choice does.
+    error_view: ErrorView = "as_labelled"
     splits: dict[Split, Annotated[float, Field(ge=0, le=1)]] = {"train": 0.8, "validation": 0.1, "test": 0.1}
     seed: int = 0
 

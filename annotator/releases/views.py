@@ -1,16 +1,19 @@
 """Publishing releases, and fetching them."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from typing import Any
 
-from django.http import FileResponse, HttpResponse
+from django.core.paginator import Paginator
+from django.http import FileResponse, Http404, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_GET, require_http_methods
 
 from annotator import access, flow
 from annotator.http import Request
-from annotator.models import Job, Membership, Release
+from annotator.models import Adjudication, Job, Membership, Release
 from annotator.releases import actions
+from annotator.releases.compare import Counts, TrajectoryChange
 from annotator.releases.downloads import download
 from annotator.releases.exporters import EXPORTERS
 from annotator.releases.forms import ReleaseForm, initial_of
@@ -38,6 +41,7 @@ def release_list(request: Request, slug: str) -> HttpResponse:
 def _render_list(request: Request, membership: Membership, form: ReleaseForm | None) -> HttpResponse:
     project = membership.project
     releases = list(Release.objects.published().filter(project=project).select_related("created_by"))
+    rows = [{"release": r, "previous": p} for r, p in zip_longest(releases, releases[1:])]
     is_admin = membership.role == Membership.Role.ADMIN
     status = 200 if form is None else 422
     if form is None and is_admin:
@@ -47,7 +51,7 @@ def _render_list(request: Request, membership: Membership, form: ReleaseForm | N
     context = {
         "membership": membership,
         "section": "releases",
-        "releases": releases,
+        "rows": rows,
         "form": form,
         "n_releasable": actions.releasable(project).count() if is_admin else 0,
         "n_trajectories": project.trajectories.count() if is_admin else 0,
@@ -97,6 +101,7 @@ def release_detail(request: Request, pk: int) -> HttpResponse:
         "manifest": release.manifest,
         "manifest_sha256": actions.manifest_sha256(release),
         "formats": [_format(name, files) for name in EXPORTERS],
+        "error_view": ReleasePolicy.parse(release.policy).error_view.replace("_", " "),
         "figures": _figures(release.manifest["agreement"]),
         "raters": raters if membership.role == Membership.Role.ADMIN else None,
         "split_files": [split for split in SPLITS if actions.file_name("trl_stepwise", split) in files],
@@ -129,3 +134,67 @@ def release_manifest(request: Request, pk: int) -> HttpResponse:
 def release_export(request: Request, pk: int) -> FileResponse:
     _, release = access.get_release(request.user, pk)
     return download(release, request.GET.get("format", ""), request.GET.get("split") or None)
+
+
+COMPARED_PER_PAGE = 50
+
+
+@require_GET
+def release_compare(request: Request, pk: int, other: int) -> HttpResponse:
+    """What changed from release `pk` to release `other`; `?format=json` has all of it."""
+    membership, before = access.get_release(request.user, pk)
+    _, after = access.get_release(request.user, other)
+    if before.project_id != after.project_id:
+        raise Http404(f"Releases {pk} and {other} are not of one project.")
+    counts, changes = Counts(), []
+    for change in actions.changes(before, after):
+        counts.add(change)
+        changes.append(change)
+    policy = _policy_changes(before, after)
+    if request.GET.get("format") == "json":
+        return JsonResponse(_compared_json(before, after, policy, counts, changes))
+    members = membership.project.memberships.select_related("user")
+    is_admin = membership.role == Membership.Role.ADMIN
+    context = {
+        "membership": membership,
+        "section": "releases",
+        "before": before,
+        "after": after,
+        "releases": Release.objects.published().filter(project=membership.project).order_by("number"),
+        "policy_changes": policy,
+        "counts": counts,
+        "transitions": sorted(counts.transitions.items(), key=lambda item: (-item[1], str(item[0]))),
+        "reasons": counts.reasons.most_common(),
+        "page": Paginator(changes, COMPARED_PER_PAGE).get_page(request.GET.get("page")),
+        # Who is behind a rater code is for admins alone.
+        "names": {member.rater_code: member.user.username for member in members} if is_admin else {},
+        "reason_codes": dict(Adjudication.Reason.choices),
+    }
+    return render(request, "releases/compare.html", context)
+
+
+def _policy_changes(before: Release, after: Release) -> dict[str, tuple[object, object]]:
+    """The fields of the policy in which the two differ: from, to."""
+    old, new = (ReleasePolicy.parse(release.policy).model_dump(mode="json") for release in (before, after))
+    return {name: (old[name], new[name]) for name in new if old[name] != new[name]}
+
+
+def _compared_json(
+    before: Release,
+    after: Release,
+    policy: dict[str, tuple[object, object]],
+    counts: Counts,
+    changes: list[TrajectoryChange],
+) -> dict[str, Any]:
+    transitions = sorted(counts.transitions.items(), key=str)
+    return {
+        "before": {"id": before.pk, "number": before.number},
+        "after": {"id": after.pk, "number": after.number},
+        "policy": {name: {"before": old, "after": new} for name, (old, new) in policy.items()},
+        "counts": {
+            **{name: getattr(counts, name) for name in ("added", "removed", "changed", "moved", "steps", "outcomes")},
+            "transitions": [{"before": old, "after": new, "n": n} for (old, new), n in transitions],
+            "reasons": dict(sorted(counts.reasons.items())),
+        },
+        "trajectories": [asdict(change) for change in changes],
+    }

@@ -31,8 +31,16 @@ _SETTLERS = [
     ("releases", "Releases", "release-list"),
 ]
 _ADMINS = [("import", "Import", "import-new"), ("jobs", "Jobs", "job-list")]
+# What admins need now and then; it folds into one menu, so that the bar stays one line.
+_MANAGE = [
+    ("members", "Members", "member-list"),
+    ("guideline", "Guideline", "guideline"),
+    ("settings", "Settings", "project-settings"),
+    ("data", "Data", "table-list"),
+    ("audit", "Audit", "audit-list"),
+]
 _NAV = {
-    Membership.Role.ANNOTATOR: _EVERYONE,
+    Membership.Role.ANNOTATOR: [*_EVERYONE, ("history", "Your work", "history")],
     Membership.Role.REVIEWER: _EVERYONE + _SETTLERS,
     Membership.Role.ADMIN: _EVERYONE + _SETTLERS + _ADMINS,
 }
@@ -43,6 +51,14 @@ def nav_entries(membership: Membership, section: str) -> list[NavEntry]:
     """The project's pages that this member may open."""
     slug = membership.project.slug
     entries = _NAV[Membership.Role(membership.role)]
+    return [NavEntry(label, reverse(name, args=[slug]), key == section) for key, label, name in entries]
+
+
+@register.filter
+def manage_entries(membership: Membership, section: str) -> list[NavEntry]:
+    """The pages in the admins' menu; none for anybody else."""
+    entries = _MANAGE if membership.role == Membership.Role.ADMIN else []
+    slug = membership.project.slug
     return [NavEntry(label, reverse(name, args=[slug]), key == section) for key, label, name in entries]
 
 

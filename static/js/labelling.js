@@ -1,150 +1,192 @@
-// The labelling page: keys, and an outbox that keeps every label until the server has stored it.
-//
-// The radio buttons are the state. A change goes into the outbox (localStorage, so that it survives a closed tab or a
-// crash) and from there to the server, one request at a time and newest value last; it leaves the outbox when the server
-// has acknowledged exactly that value.
+// The labelling page: labels by key, what belongs to them, and how errors carry on. `state` holds what the page shows.
 "use strict";
 
 (() => {
-  const PREFIX = "stepmark:outbox:";
   const work = document.getElementById("work");
+  if ("final" in work.dataset) return;
   const form = document.getElementById("label-form");
   const refusal = document.getElementById("refusal");
   const status = document.getElementById("save-status");
-  const csrf = form.elements.csrfmiddlewaretoken.value;
-  const key = PREFIX + work.dataset.outbox;
-
-  // --- outbox -------------------------------------------------------------------------------------------------------
-
-  const load = (name) => JSON.parse(localStorage.getItem(name) || "null") || { pending: {} };
-
-  const store = (name, outbox) => {
-    if (Object.keys(outbox.pending).length) localStorage.setItem(name, JSON.stringify(outbox));
-    else localStorage.removeItem(name);
-  };
-
-  const bodyOf = (pending) => {
-    const body = { labels: [], cleared: [] };
-    for (const [target, value] of Object.entries(pending)) {
-      if (target === "outcome") body.outcome = value;
-      else if (value === null) body.cleared.push(Number(target));
-      else body.labels.push({ step: Number(target), value });
-    }
-    return JSON.stringify(body);
-  };
-
-  // Answers "stored", "later" (try again: no connection, server down, signed out) or a refusal {message}.
-  const send = async (url, pending) => {
-    let response;
-    try {
-      response = await fetch(url, {
-        method: "PUT",
-        body: bodyOf(pending),
-        headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrf },
-        redirect: "manual",
-        signal: AbortSignal.timeout(15000),
-      });
-    } catch {
-      return { state: "later", why: "no connection" };
-    }
-    if (response.ok) return { state: "stored" };
-    if (response.type === "opaqueredirect" || response.status === 403)
-      return { state: "later", why: "you are signed out: sign in again in another tab" };
-    if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
-    const answer = await response.json().catch(() => null);
-    return { state: "refused", message: answer?.error?.message || `The server refused the labels (${response.status}).` };
-  };
-
-  let sending = null;
-  let retryAfter = 500;
-  let timer = 0;
-
-  const flush = () => (sending ??= empty().finally(() => (sending = null)));
-
-  const empty = async () => {
-    clearTimeout(timer);
-    for (;;) {
-      const { pending } = load(key);
-      if (!Object.keys(pending).length) break;
-      const answer = await send(work.dataset.labelsUrl, pending);
-      if (answer.state === "later") {
-        showStatus(answer.why);
-        timer = setTimeout(flush, retryAfter);
-        retryAfter = Math.min(retryAfter * 2, 10000);
-        return;
-      }
-      if (answer.state === "refused") {
-        showStatus("not saved");
-        refuse(answer.message);
-        return;
-      }
-      retryAfter = 500;
-      const outbox = load(key); // labels given meanwhile stay
-      for (const [target, value] of Object.entries(pending))
-        if (outbox.pending[target] === value) delete outbox.pending[target];
-      store(key, outbox);
-      showStatus();
-    }
-    showStatus();
-  };
-
-  // Labels of other trajectories that a closed tab left behind go out too; what the server refuses is kept as a draft
-  // there, so nothing is gained by asking again.
-  const flushOthers = async () => {
-    const mine = PREFIX + work.dataset.outbox.split(":")[0] + ":";
-    for (const name of Object.keys(localStorage).filter((name) => name.startsWith(mine) && name !== key)) {
-      const outbox = load(name);
-      if (outbox.url && (await send(outbox.url, outbox.pending)).state !== "later") localStorage.removeItem(name);
-    }
-  };
-
-  const showStatus = (why) => {
-    if (!status) return;
-    const n = Object.keys(load(key).pending).length;
-    status.className = "save-status " + (n ? "pending" : "saved");
-    const text = n ? `${n} unsaved${why ? ` (${why})` : ""}` : "All saved";
-    if (status.textContent !== text) status.textContent = text;
-  };
-
-  const refuse = (message) => {
-    refusal.textContent = message;
-    refusal.hidden = false;
-    refusal.scrollIntoView({ block: "center", behavior: "instant" });
-  };
-
-  // --- labels -------------------------------------------------------------------------------------------------------
+  const data = JSON.parse(document.getElementById("page-data").textContent);
+  const carries = data.mode === "carry_errors";
+  const stops = data.mode === "stop_at_first_error";
 
   const cards = [...document.querySelectorAll(".step[data-wanted]")];
   const railOf = new Map([...document.querySelectorAll(".rail a")].map((link) => [link.dataset.target, link]));
+  const state = new Map(); // target -> {value, root, exit_reason, local_value, extras}
+  const independent = new Set(); // targets marked as standing on their own, before they have a value
   const undo = [];
   let current = -1;
 
-  const valueOf = (card) => (card.dataset.value === "" ? null : Number(card.dataset.value));
+  const say = (text, isRefusal = false) => {
+    refusal.textContent = text;
+    refusal.hidden = !text;
+    refusal.classList.toggle("bad", isRefusal);
+    if (isRefusal) refusal.scrollIntoView({ block: "center", behavior: "instant" });
+  };
 
-  const paint = (card, value) => {
+  const reading = new Reading(
+    cards,
+    Object.fromEntries(Object.entries(data.labels).map(([target, label]) => [target, label.active_ms])),
+  );
+  const outbox = new Outbox({
+    url: work.dataset.labelsUrl,
+    csrf: form.elements.csrfmiddlewaretoken.value,
+    who: work.dataset.outbox,
+    evidence: (target) => reading.evidence(target),
+    refuse: (message) => say(message, true),
+    show: (n, why) => {
+      status.className = `save-status ${n ? "pending" : "saved"}`;
+      const text = n ? `${n} unsaved${why ? ` (${why})` : ""}` : "All saved";
+      if (status.textContent !== text) status.textContent = text;
+    },
+  });
+
+  // --- what follows from what ---------------------------------------------------------------------------------------
+
+  const valueOf = (card) => state.get(card.dataset.target)?.value ?? null;
+  const isOutcome = (card) => card.dataset.target === "outcome";
+  const firstError = () => cards.findIndex((card) => !isOutcome(card) && valueOf(card) === -1);
+  // Beyond the first error nothing is asked for in that mode.
+  const isWanted = (index) => !stops || isOutcome(cards[index]) || firstError() < 0 || index <= firstError();
+
+  // The error that a step would carry on: that of the nearest labelled step before it.
+  const activeRoot = (index) => {
+    if (!carries || isOutcome(cards[index])) return null;
+    for (let i = index - 1; i >= 0; i--) {
+      const before = state.get(cards[i].dataset.target);
+      if (before) return before.value === -1 ? (before.root ?? Number(cards[i].dataset.target)) : null;
+    }
+    return null;
+  };
+
+  // --- painting -----------------------------------------------------------------------------------------------------
+
+  const chip = (card, root) => {
+    const label = state.get(card.dataset.target);
+    const step = (index) => `step ${index + 1}`;
+    if (label?.root != null) return `follows from ${step(label.root)}`;
+    if (label?.exit_reason === "corrected") return "fixed here";
+    if (label?.exit_reason === "independent") return "independent";
+    if (label || root === null) return "";
+    if (independent.has(card.dataset.target)) return "independent: judge it by itself";
+    return `−1, follows from ${step(root)}? Confirm with -, or f fixed here, i independent, _ a new error`;
+  };
+
+  const paint = (index) => {
+    const card = cards[index];
+    const value = valueOf(card);
+    const root = activeRoot(index);
     card.dataset.value = value ?? "";
     railOf.get(card.dataset.target).dataset.value = value ?? "";
     for (const radio of card.querySelectorAll(".choices input")) radio.checked = value !== null && Number(radio.value) === value;
-    const n = cards.filter((each) => valueOf(each) !== null).length;
-    document.getElementById("n-labelled").textContent = n;
+    card.classList.toggle("unasked", !isWanted(index));
+    railOf.get(card.dataset.target).classList.toggle("context", !isWanted(index));
+    card.classList.toggle("preset", value === null && root !== null && !independent.has(card.dataset.target));
+    const text = chip(card, root);
+    let shown = card.querySelector(".chain");
+    if (text && !shown) {
+      shown = document.createElement("p");
+      shown.className = "chain";
+      card.querySelector("header").after(shown);
+    }
+    if (shown) {
+      shown.textContent = text;
+      shown.hidden = !text;
+    }
+    paintAbout(card);
   };
 
-  const label = (card, value) => {
-    const before = valueOf(card);
-    if (before === value) return;
-    undo.push([card, before]);
-    change(card, value);
+  const paintAll = () => {
+    for (const index of cards.keys()) paint(index);
+    const asked = cards.filter((_, index) => isWanted(index));
+    document.getElementById("n-labelled").textContent = asked.filter((card) => valueOf(card) !== null).length;
+    document.getElementById("n-wanted").textContent = asked.length;
   };
 
-  const change = (card, value) => {
-    paint(card, value);
-    const outbox = load(key);
-    outbox.url = work.dataset.labelsUrl;
-    outbox.pending[card.dataset.target] = value;
-    store(key, outbox);
-    refusal.hidden = true;
-    showStatus();
-    flush();
+  // --- what belongs to a label --------------------------------------------------------------------------------------
+
+  const template = document.getElementById("about");
+  const asksMore = template.content.querySelectorAll("[data-extra]:not([data-extra=rationale])").length > 0;
+
+  const needsAbout = (label) =>
+    label && (asksMore || Object.keys(label.extras).length || label.root != null || (label.value === -1 && data.required.length));
+
+  const paintAbout = (card, opens = false) => {
+    if (isOutcome(card)) return;
+    const label = state.get(card.dataset.target);
+    let about = card.querySelector(".about");
+    if (!about) {
+      if (!opens && !needsAbout(label)) return;
+      card.append(template.content.cloneNode(true));
+      about = card.querySelector(".about");
+      about.addEventListener("change", () => readAbout(card, about));
+    }
+    for (const field of about.querySelectorAll("[data-when]"))
+      field.hidden = field.dataset.when === "inherited" ? label?.root == null : label?.value !== -1;
+    if (!label) return;
+    for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
+      if (field === document.activeElement) continue; // never under the annotator's hands
+      const value = field.dataset.name ? label[field.dataset.name] : label.extras[field.dataset.extra];
+      if (field.type === "checkbox") field.checked = value === true;
+      else field.value = value ?? "";
+    }
+  };
+
+  const readAbout = (card, about) => {
+    const label = state.get(card.dataset.target);
+    if (!label) return say("Label the step first; the note belongs to its label.");
+    const changed = { ...label, extras: {} };
+    for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
+      if (field.closest("[hidden]")) continue;
+      if (field.dataset.name) {
+        changed[field.dataset.name] = field.value === "" ? null : Number(field.value);
+        continue;
+      }
+      const text = field.type === "checkbox" ? (field.checked ? "true" : "") : field.value.trim();
+      if (text === "") continue;
+      const kind = field.dataset.type;
+      changed.extras[field.dataset.extra] = kind === "boolean" ? text === "true" : kind === "number" ? Number(text) : text;
+    }
+    change(cards.indexOf(card), changed);
+  };
+
+  // --- changing labels ----------------------------------------------------------------------------------------------
+
+  const change = (index, label) => {
+    const target = cards[index].dataset.target;
+    if (label) state.set(target, label);
+    else state.delete(target);
+    form.elements.confirmed.value = "";
+    say("");
+    paintAll();
+    outbox.put(target, label);
+  };
+
+  // What a value means here: in the carrying mode a -1 after an error follows from it, unless said otherwise.
+  const labelled = (index, value, { isNew = false, exit = "" } = {}) => {
+    const target = cards[index].dataset.target;
+    if (isOutcome(cards[index])) return { value };
+    const root = activeRoot(index);
+    const stands = isNew || independent.has(target);
+    const before = state.get(target);
+    return {
+      value,
+      root: value === -1 && !stands ? root : null,
+      exit_reason: exit || (independent.has(target) ? "independent" : ""),
+      local_value: null,
+      extras: before?.extras ?? {},
+    };
+  };
+
+  const label = (index, value, options) => {
+    const card = cards[index];
+    if (!isWanted(index)) return say("This project stops at the first error: what comes after it is not judged.");
+    const next = labelled(index, value, options);
+    const before = state.get(card.dataset.target) ?? null;
+    if (JSON.stringify(before) === JSON.stringify(next)) return;
+    undo.push([index, before]);
+    change(index, next);
   };
 
   const goTo = (index, { scrolls = true } = {}) => {
@@ -155,6 +197,7 @@
     }
     current = index;
     const card = cards[index];
+    reading.current = card.dataset.target;
     card.classList.add("current");
     railOf.get(card.dataset.target).setAttribute("aria-current", "true");
     if (!scrolls) return;
@@ -166,17 +209,20 @@
     target.scrollIntoView({ block: target.offsetHeight > room ? "start" : "center", behavior: "instant" });
   };
 
-  const nextUnlabelled = () => {
-    const order = [...cards.keys()].map((i) => (current + 1 + i) % cards.length);
-    return order.find((index) => valueOf(cards[index]) === null);
+  const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
+  const nextUnlabelled = () => [...cards.keys()].map((i) => (current + 1 + i) % cards.length).find(isMissing);
+  const following = (index) => {
+    for (let i = index + 1; i < cards.length; i++) if (isWanted(i)) return i;
+    return index;
   };
 
-  const labelCurrent = (value) => {
-    const card = cards[Math.max(current, 0)];
-    if (!card) return;
-    label(card, value);
-    goTo(Math.min(Math.max(current, 0) + 1, cards.length - 1));
+  const labelCurrent = (value, options) => {
+    const index = Math.max(current, 0);
+    label(index, value, options);
+    goTo(following(index));
   };
+
+  // --- submitting ---------------------------------------------------------------------------------------------------
 
   let submitting = false;
 
@@ -188,18 +234,18 @@
   };
 
   const trySubmit = async () => {
-    const missing = cards.findIndex((card) => valueOf(card) === null);
-    if (missing >= 0) {
-      const names = cards.filter((card) => valueOf(card) === null).map((card) => card.querySelector(".n").textContent);
+    const missing = [...cards.keys()].filter(isMissing);
+    if (missing.length) {
+      const names = missing.map((index) => cards[index].querySelector(".n").textContent);
       const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
-      goTo(missing);
-      refusal.textContent = `Not labelled yet: ${shown}.`;
-      refusal.hidden = false;
-      return;
+      goTo(missing[0]);
+      return say(`Not labelled yet: ${shown}.`);
     }
+    // Once more with all that was noticed of the reading since the labels were given.
+    for (const [target, label] of state) if (target !== "outcome") outbox.put(target, label);
     let response;
     try {
-      await flush();
+      await outbox.flush();
       response = await fetch(form.action, {
         method: "POST",
         body: new FormData(form),
@@ -208,20 +254,48 @@
         signal: AbortSignal.timeout(30000),
       });
     } catch {
-      return refuse("Not submitted: there is no connection. Your labels are kept; submit again when it is back.");
+      return say("Not submitted: there is no connection. Your labels are kept; submit again when it is back.", true);
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && answer?.next) {
-      localStorage.removeItem(key); // the form held every label, and the server has made them final
+      outbox.clear(); // the form held every label, and the server has made them final
       window.location.assign(answer.next);
       return;
     }
-    refuse(answer?.error?.message || "Not submitted: the server does not answer, or you are signed out. Your labels are kept.");
+    const error = answer?.error;
+    if (error?.code === "annotation.warnings") {
+      form.elements.confirmed.value = "1";
+      return say(`${error.message} Press Enter again if you mean it.`, true);
+    }
+    say(error?.message || "Not submitted: the server does not answer, or you are signed out. Your labels are kept.", true);
   };
 
   // --- keys ---------------------------------------------------------------------------------------------------------
 
   const help = document.getElementById("help");
+  const searchBox = document.querySelector(".search");
+  const search = new Search(
+    document.getElementById("search"),
+    document.getElementById("search-status"),
+    [...document.querySelectorAll(".turn")],
+  );
+  let wantedNumber = null; // digits after g
+  let numberTimer = 0;
+
+  const goToNumber = () => {
+    const target = String(Number(wantedNumber) - 1);
+    wantedNumber = null;
+    const index = cards.findIndex((card) => card.dataset.target === target);
+    if (index >= 0) goTo(index);
+    else document.getElementById(`step-${target}`)?.scrollIntoView({ block: "center", behavior: "instant" });
+  };
+
+  const foldAll = () => {
+    const all = [...document.querySelectorAll("#main details")];
+    const opens = all.some((details) => !details.open);
+    for (const details of all) details.open = opens;
+  };
+
   const actions = {
     1: () => labelCurrent(1),
     0: () => labelCurrent(0),
@@ -229,24 +303,60 @@
     j: () => goTo(Math.min(current + 1, cards.length - 1)),
     k: () => goTo(Math.max(current - 1, 0)),
     n: () => goTo(nextUnlabelled() ?? current),
+    e: () => goTo(firstError() < 0 ? current : firstError()),
     u: () => {
       const last = undo.pop();
       if (!last) return;
       change(...last);
-      goTo(cards.indexOf(last[0]));
+      goTo(last[0]);
+    },
+    c: () => {
+      const card = cards[Math.max(current, 0)];
+      paintAbout(card, true);
+      card.querySelector("[data-extra=rationale]")?.focus();
+    },
+    x: foldAll,
+    "/": () => search.input.focus(),
+    g: () => {
+      wantedNumber = "";
     },
     "?": () => (help.open ? help.close() : help.showModal()),
     Enter: submit,
   };
-
-  if ("final" in work.dataset) return;
+  if (carries) {
+    actions.f = () => {
+      const before = valueOf(cards[Math.max(current, 0)]);
+      labelCurrent(before === 0 ? 0 : 1, { exit: "corrected" });
+    };
+    actions.i = () => {
+      const index = Math.max(current, 0);
+      independent.add(cards[index].dataset.target);
+      const value = valueOf(cards[index]);
+      if (value === null) paintAll();
+      else label(index, value);
+    };
+    actions._ = () => labelCurrent(-1, { isNew: true });
+  }
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     const element = event.target;
-    if (element.matches("input:not([type=radio]), textarea, select")) return;
+    if (element.matches("input:not([type=radio]), textarea, select")) {
+      if (event.key === "Escape") cards[Math.max(current, 0)]?.focus({ preventScroll: true });
+      return;
+    }
     if (help.open && event.key !== "?") return;
     if (event.key === "Enter" && element.matches("button, a, summary")) return; // Enter presses what has the focus
+    if (wantedNumber !== null) {
+      clearTimeout(numberTimer);
+      if (/^\d$/.test(event.key)) {
+        wantedNumber += event.key;
+        numberTimer = setTimeout(goToNumber, 700);
+      } else if (wantedNumber) goToNumber();
+      else wantedNumber = null;
+      event.preventDefault();
+      return;
+    }
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
@@ -254,9 +364,9 @@
   });
   for (const button of document.querySelectorAll("[data-key]"))
     button.addEventListener("click", () => actions[button.dataset.key]());
-  document.querySelector(".keypad").hidden = false;
+  document.querySelector(".keypad").hidden = searchBox.hidden = false;
   for (const [index, card] of cards.entries()) {
-    card.addEventListener("change", (event) => label(card, Number(event.target.value)));
+    card.querySelector(".choices").addEventListener("change", (event) => label(index, Number(event.target.value)));
     card.addEventListener("pointerdown", () => goTo(index, { scrolls: false }));
   }
   for (const [target, link] of railOf)
@@ -270,16 +380,24 @@
     event.preventDefault();
     submit();
   });
-  window.addEventListener("online", flush);
+  document.getElementById("reveal")?.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    await outbox.flush(); // the server must know every label before it shows the reference
+    event.target.submit();
+  });
 
   // What the outbox kept is newer than what the server knew when it rendered the page.
-  const { pending } = load(key);
-  for (const card of cards) paint(card, card.dataset.target in pending ? pending[card.dataset.target] : valueOf(card));
-  current = -1;
+  for (const [target, { active_ms, ...label }] of Object.entries(data.labels)) state.set(target, label);
+  const outcome = document.getElementById("step-outcome");
+  if (outcome && outcome.dataset.value !== "") state.set("outcome", { value: Number(outcome.dataset.value) });
+  for (const [target, label] of Object.entries(outbox.pending())) {
+    if (label) state.set(target, label);
+    else state.delete(target);
+  }
+  paintAll();
   const first = nextUnlabelled() ?? 0;
   goTo(first, { scrolls: first > 0 });
   if (first === 0) cards[0]?.focus({ preventScroll: true });
-  showStatus();
-  flush();
-  flushOthers();
+  outbox.flush();
+  outbox.flushOthers();
 })();

@@ -68,6 +68,8 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey && !isEnter) return;
   const inNote = event.target.matches("textarea");
   if (inNote && !(isEnter && event.ctrlKey)) return;
+  // A comment or a return has its own button.
+  if (event.target.matches("form:not([data-decision]) :is(textarea, select)")) return;
   if (event.target.matches("select") && !isEnter) return;
   if (isEnter && event.target.closest("a, button, summary")) return;
   if (event.repeat && !"jk".includes(event.key)) return;
@@ -94,7 +96,8 @@ document.addEventListener("htmx:afterSettle", (event) => {
     return;
   }
   const place = document.getElementById(decision.dataset.next);
-  if (place?.matches("[data-dispute]")) goTo(place);
+  const dispute = place?.closest("[data-dispute]"); // a step of a run lies within it
+  if (dispute) goTo(dispute);
   else place?.focus();
 });
 

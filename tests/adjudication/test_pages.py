@@ -327,8 +327,9 @@ def test_detail_query_budget(
     decide(trajectory, 0, world.admin)
     decide(trajectory, 1, world.admin)
     url = detail_url(trajectory)
-    # session, user, review, membership, annotations, labels, disputes, decisions, reviewers, guideline
-    with django_assert_max_num_queries(10):
+    # session, user, review, membership, revealed, letters, annotations, returns, disputes, decisions, reviewers,
+    # labels, comments, guideline
+    with django_assert_max_num_queries(14):
         as_reviewer.get(url)
 
 

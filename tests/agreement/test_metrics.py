@@ -19,19 +19,25 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 from statsmodels.stats.inter_rater import fleiss_kappa as statsmodels_fleiss_kappa
 
 from annotator.agreement import metrics
-from annotator.agreement.metrics import (
-    VALUES,
-    AgreementReport,
-    Figure,
-    Judgement,
-    PairReport,
-    agreement_report,
+from annotator.agreement.coefficients import (
     cohen_kappa,
     coincidences,
     first_error,
     fleiss_kappa,
+    gwet_ac1,
     krippendorff_alpha,
     raw_agreement,
+)
+from annotator.agreement.metrics import (
+    VALUES,
+    AgreementReport,
+    Figure,
+    GroupReport,
+    Judgement,
+    PairReport,
+    StepReport,
+    agreement_report,
+    group_report,
 )
 
 Level = Literal["nominal", "ordinal"]
@@ -44,6 +50,8 @@ STATISTICS = (
     "krippendorff_alpha_nominal",
     "krippendorff_alpha_ordinal",
     "first_error_agreement",
+    "first_error_within_one",
+    "gwet_ac1",
 )
 
 
@@ -123,6 +131,15 @@ def test_fleiss_textbook_example() -> None:
     assert fleiss_kappa(FLEISS_EXAMPLE) == pytest.approx(statsmodels_fleiss_kappa(FLEISS_EXAMPLE), abs=1e-12)
 
 
+def test_gwets_examples() -> None:
+    """The figures of Gwet's own package irrCAC: two raters of 100 patients, and four of twelve units, some unrated."""
+    patients = [[13, 0, 0], [0, 20, 7], [0, 4, 56]]
+    cells = [(i, j, n) for i, row in enumerate(patients) for j, n in enumerate(row)]
+    counts = [[(i == k) + (j == k) for k in range(3)] for i, j, n in cells for _ in range(n)]
+    assert gwet_ac1(counts) == pytest.approx(0.8493305, abs=5e-8)
+    assert gwet_ac1(counts_of(KRIPPENDORFF_2011, range(1, 6))) == pytest.approx(0.77544, abs=5e-6)
+
+
 @pytest.mark.parametrize(
     ("confusion", "kappa"),
     [
@@ -173,6 +190,7 @@ def test_functions_are_undefined_without_two_judgements_of_a_step(counts: list[l
     assert fleiss_kappa(counts) is None
     assert krippendorff_alpha(coincidences(counts)) is None
     assert krippendorff_alpha(coincidences(counts), "ordinal") is None
+    assert gwet_ac1(counts or np.empty((0, 3))) is None
     assert cohen_kappa([], []) is None
 
 
@@ -183,6 +201,7 @@ def test_coefficients_are_undefined_where_all_is_in_one_category() -> None:
     assert krippendorff_alpha(coincidences(counts)) is None
     assert krippendorff_alpha(coincidences(counts), "ordinal") is None
     assert cohen_kappa([1, 1], [1, 1]) is None
+    assert gwet_ac1(counts) == 1.0  # what AC1 is for: it is defined here
 
 
 def test_wrong_arguments_of_the_functions_are_refused() -> None:
@@ -233,6 +252,22 @@ def slow_fleiss(steps: Steps) -> float | None:
     return (sum(agreement) / len(agreement) - by_chance) / (1 - by_chance)
 
 
+def slow_ac1(steps: Steps, categories: Sequence[int] = VALUES) -> float | None:
+    shared = [list(values.values()) for values in steps.values() if len(values) >= 2]
+    if not shared:
+        return None
+    alike = [sum(a == b for a, b in permutations(values, 2)) / (len(values) * (len(values) - 1)) for values in shared]
+    usage = [sum(values.count(k) / len(values) for values in shared) / len(shared) for k in categories]
+    by_chance = sum(q * (1 - q) for q in usage) / (len(categories) - 1)
+    return (sum(alike) / len(shared) - by_chance) / (1 - by_chance)
+
+
+def slow_specific(steps: Steps, value: int) -> float | None:
+    """Each judgement asks each other judgement of its step, once."""
+    met = [b for values in steps.values() for a, b in permutations(values.values(), 2) if a == value]
+    return met.count(value) / len(met) if met else None
+
+
 def slow_alpha(steps: Steps, level: Level, categories: Iterable[int] = VALUES) -> float | None:
     """Disagreement within steps against disagreement among all paired judgements, pair by pair."""
     shared = [list(values.values()) for values in steps.values() if len(values) >= 2]
@@ -254,7 +289,7 @@ def slow_alpha(steps: Steps, level: Level, categories: Iterable[int] = VALUES) -
     return 1 - observed / expected
 
 
-def slow_first_error(steps: Steps, n_steps_of: Mapping[Hashable, int]) -> float | None:
+def slow_first_error(steps: Steps, n_steps_of: Mapping[Hashable, int], *, tolerance: int = 0) -> float | None:
     by_trajectory: dict[Hashable, dict[Hashable, dict[int, int]]] = {}
     for (trajectory, step), values in steps.items():
         for rater, value in values.items():
@@ -267,8 +302,23 @@ def slow_first_error(steps: Steps, n_steps_of: Mapping[Hashable, int]) -> float 
         for judged in raters.values():
             if len(judged) == length:
                 firsts.append(next((step for step in sorted(judged) if judged[step] == -1), None))
-        same += [a == b for a, b in combinations(firsts, 2)]
+        for a, b in combinations(firsts, 2):
+            same.append(a == b or (a is not None and b is not None and abs(a - b) <= tolerance))
     return sum(same) / len(same) if same else None
+
+
+def slow_decisions(judgements: list[Judgement]) -> Steps:
+    """The steps of two or more judgements at which one of them did not just carry on."""
+    steps = judged_steps(judgements)
+    shared = {key: values for key, values in steps.items() if len(values) >= 2}
+    kept = {rater for values in shared.values() for rater in values}
+    roots = {(j.trajectory, step, j.rater) for j in judgements for step in j.roots}
+
+    def decides(trajectory: Hashable, step: int, rater: Hashable) -> bool:
+        before = steps.get((trajectory, step - 1), {}).get(rater)
+        return before != steps[trajectory, step][rater] or (trajectory, step, rater) in roots
+
+    return {(t, s): v for (t, s), v in shared.items() if any(decides(t, s, rater) for rater in v if rater in kept)}
 
 
 def slow_report(judgements: list[Judgement], n_steps_of: Mapping[Hashable, int]) -> dict[str, float | None]:
@@ -280,6 +330,8 @@ def slow_report(judgements: list[Judgement], n_steps_of: Mapping[Hashable, int])
         "krippendorff_alpha_nominal": slow_alpha(steps, "nominal"),
         "krippendorff_alpha_ordinal": slow_alpha(steps, "ordinal"),
         "first_error_agreement": slow_first_error(steps, n_steps_of),
+        "first_error_within_one": slow_first_error(steps, n_steps_of, tolerance=1),
+        "gwet_ac1": slow_ac1(steps),
     }
 
 
@@ -300,7 +352,7 @@ def simulated(
     return judgements
 
 
-def figures_of(report: AgreementReport | PairReport) -> dict[str, Figure]:
+def figures_of(report: StepReport | PairReport) -> dict[str, Figure]:
     return {name: getattr(report, name) for name in STATISTICS if hasattr(report, name)}
 
 
@@ -365,6 +417,11 @@ def test_report_equals_the_plain_loops(seed: int, n_raters: int, lengths_are_kno
     expected = slow_report(judgements, n_steps_of)
     for name, figure in figures_of(report).items():
         assert figure.value == pytest.approx(expected[name], abs=1e-12), name
+    for value, figure in zip(VALUES, report.specific_agreement, strict=True):
+        assert figure.value == pytest.approx(slow_specific(judged_steps(judgements), value), abs=1e-12), value
+    assert group_report(judgements, n_steps_of=n_steps_of or None, resamples=0) == GroupReport(
+        **{name: getattr(report, name) for name in GroupReport.__dataclass_fields__}
+    )
     for pair in report.pairs:
         steps = judged_steps([j for j in judgements if j.rater in pair.raters])
         shared = [values for values in steps.values() if len(values) == 2]
@@ -467,6 +524,71 @@ def test_one_trajectory_in_full_gives_no_interval_for_the_first_error() -> None:
     assert report.cohen_kappa.low == report.cohen_kappa.high == 1.0
 
 
+@pytest.mark.parametrize(
+    ("first_errors", "exact", "within_one"),
+    [
+        ((2, 3), 0, 1),
+        ((2, 4), 0, 0),
+        ((0, None), 0, 0),  # none is no neighbour of the first step
+        ((4, None), 0, 0),
+        ((None, None), 1, 1),
+        ((1, 1, 2, 3), 1, 4),  # of six pairs: 1-1; 1-2 twice; 2-3
+    ],
+)
+def test_first_error_within_one_step(first_errors: tuple[int | None, ...], exact: int, within_one: int) -> None:
+    judgements = [
+        Judgement(rater, "t", {step: -1 if step == error else 1 for step in range(5)})
+        for rater, error in enumerate(first_errors)
+    ]
+    report = agreement_report(judgements)
+    n = report.first_error_agreement.n
+    assert n == report.first_error_within_one.n == len(first_errors) * (len(first_errors) - 1) / 2
+    assert (report.first_error_agreement.value, report.first_error_within_one.value) == (exact / n, within_one / n)
+
+
+# Decision points.
+
+
+def test_decision_points_are_the_first_step_and_the_changes_of_either() -> None:
+    judgements = [
+        Judgement("a", "t", {0: 1, 1: 1, 2: -1, 3: -1, 4: -1, 5: 1}),
+        Judgement("b", "t", {0: 1, 1: 1, 2: 1, 3: -1, 4: -1, 5: 1}),
+    ]
+    report = agreement_report(judgements)
+    # Steps 0, 2 (a changes), 3 (b changes) and 5 (both); 1 and 4 only carry on.
+    assert (report.decision_points.n_steps, report.n_steps) == (4, 6)
+    assert report.decision_points.raw_agreement.value == 3 / 4
+    assert report.raw_agreement.value == 5 / 6
+
+
+def test_an_error_of_its_own_within_a_run_is_a_decision_point() -> None:
+    run = {0: -1, 1: -1, 2: -1}
+    judgements = [Judgement("a", "t", run, roots=frozenset({0, 2})), Judgement("b", "t", run, roots=frozenset({0}))]
+    assert agreement_report(judgements).decision_points.n_steps == 2
+
+
+def test_a_step_after_one_that_was_not_judged_is_a_decision_point() -> None:
+    judgements = [Judgement("a", "t", {1: 1, 2: 1}), Judgement("b", "t", {0: 1, 1: 1, 2: 1})]
+    assert agreement_report(judgements).decision_points.n_steps == 1  # step 1: nothing is known of a's step 0
+
+
+@pytest.mark.parametrize("n_raters", [2, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_decision_points_equal_the_plain_loops(n_raters: int, seed: int) -> None:
+    judgements = simulated(12, n_raters, n_steps=5, seed=seed, absent=0.5)
+    judgements = [replace(j, roots=frozenset(s for s, v in j.values.items() if v == -1 and s % 2)) for j in judgements]
+    report, steps = agreement_report(judgements, resamples=50), slow_decisions(judgements)
+    points = report.decision_points
+    assert 0 < points.n_steps == len(steps) <= report.n_steps
+    assert points.n_trajectories == len({trajectory for trajectory, _ in steps})
+    expected = slow_report([], {}) | {"raw_agreement": slow_raw(steps), "cohen_kappa": slow_cohen(steps)}
+    expected |= {"fleiss_kappa": slow_fleiss(steps), "gwet_ac1": slow_ac1(steps)}
+    expected |= {f"krippendorff_alpha_{level}": slow_alpha(steps, level) for level in ("nominal", "ordinal")}
+    for name, figure in figures_of(points).items():
+        assert figure.value == pytest.approx(expected[name], abs=1e-12), name
+        assert figure.low is not None or figure.value is None
+
+
 # Undefined figures, refusals.
 
 
@@ -498,7 +620,7 @@ def test_one_value_throughout_is_undefined_and_not_perfect(value: int) -> None:
     for name in STATISTICS[1:5]:
         figure = getattr(report, name)
         assert (figure.value, figure.low, figure.high) == (None, None, None)
-        assert f"have the value {value:+d}," in figure.reason
+        assert f"have the value {value:+d},".replace("+0", "0") in figure.reason
         assert "it takes" in figure.reason
 
 
@@ -659,6 +781,7 @@ def test_figures_do_not_depend_on_who_is_who(judgements: list[Judgement], names:
         one, two = getattr(before, name), getattr(after, name)
         assert (one.value, one.low, one.high) == pytest.approx((two.value, two.low, two.high), abs=1e-9), name
         assert (one.n, one.unit, one.reason) == (two.n, two.unit, two.reason)
+    assert before.decision_points.n_steps == after.decision_points.n_steps
     if before.n_raters > 2:
         assert before.confusion == after.confusion == np.transpose(before.confusion).tolist()
     elif before.pairs:

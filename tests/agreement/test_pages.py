@@ -124,6 +124,6 @@ def test_agreement_query_budget(
         judge(trajectory, world.annotator, [1, 0, 1])
         judge(trajectory, world.second, [1, 1, 1])
     client.force_login(world.admin)
-    # session, user, membership, labels, step counts, names, submitted
-    with django_assert_max_num_queries(7):
+    # session, user, membership, labels, trajectories, last submissions, names, submitted
+    with django_assert_max_num_queries(8):
         client.get(url_of(world))

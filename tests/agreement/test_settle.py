@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from annotator import flow
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
-from annotator.models import Assignment, AuditEvent, Dispute, GoldLabel, Review, Trajectory
+from annotator.labelling import revisions
+from annotator.models import Annotation, Assignment, AuditEvent, Dispute, GoldLabel, Review, Trajectory, User
 from annotator.queue import actions as queue
 from tests.factories import judge, label, make_member, make_project, make_trajectory
 from tests.queue.test_concurrency import run_at_once
@@ -186,3 +189,95 @@ def test_the_last_two_submissions_at_once_settle_exactly_once(_attempt: int) -> 
     assert gold_of(trajectory) == {0: (1, "unanimous"), None: (1, "unanimous")}
     assert Assignment.objects.filter(trajectory=trajectory, status="open").count() == 1
     assert AuditEvent.objects.filter(action="trajectory.settled").count() == 1
+
+
+# After a later revision.
+
+
+def corrected(trajectory: Trajectory, person: User, values: dict[int, int], outcome: int | None = None) -> None:
+    """A reviewer sends this person's annotation back; they change these labels and submit again."""
+    annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=person)
+    revisions.return_annotation(annotation.pk, make_member(trajectory.project, "reviewer"), "Look again.")
+    label(annotation.assignment, person, values, outcome)
+    flow.submit(annotation.assignment_id, person)
+
+
+def raters_of(trajectory: Trajectory) -> list[User]:
+    slots = Assignment.objects.filter(trajectory=trajectory).order_by("slot").select_related("annotator")
+    return [slot.annotator for slot in slots if slot.annotator]
+
+
+@pytest.mark.django_db
+def test_nothing_is_settled_while_an_annotation_is_back_with_its_author() -> None:
+    trajectory = judged([[1, 0], [1, 1]])
+    first, _ = raters_of(trajectory)
+    annotation = Annotation.objects.get(trajectory=trajectory, annotator=first)
+    before = gold_of(trajectory), disputes_of(trajectory)
+    revisions.return_annotation(annotation.pk, make_member(trajectory.project, "reviewer"), "Look again.")
+    assert agreement.settle(trajectory.pk) is False
+    assert (gold_of(trajectory), disputes_of(trajectory)) == before
+
+
+@pytest.mark.django_db
+def test_a_revision_turns_gold_into_disputes_and_disputes_into_gold() -> None:
+    trajectory = judged([[1, 0, -1], [1, 1, 1]])
+    first, _ = raters_of(trajectory)
+    corrected(trajectory, first, {0: -1, 1: 1}, outcome=-1)
+    assert gold_of(trajectory) == {1: (1, "unanimous")}
+    assert disputes_of(trajectory) == {0: 2, 2: 2, None: 2}
+    assert Review.objects.get(trajectory=trajectory).severity == 6
+
+
+@pytest.mark.django_db
+def test_a_review_is_done_when_the_revision_leaves_no_dispute() -> None:
+    trajectory = judged([[1, -1], [1, 1]])
+    first, _ = raters_of(trajectory)
+    corrected(trajectory, first, {1: 1})
+    assert disputes_of(trajectory) == {}
+    assert gold_of(trajectory)[1] == (1, "unanimous")
+    assert Review.objects.get(trajectory=trajectory).status == "done"
+
+
+@pytest.mark.django_db
+def test_a_decided_dispute_stays_decided_whatever_a_revision_says() -> None:
+    trajectory = judged([[1, -1], [1, 1]])
+    first, _ = raters_of(trajectory)
+    dispute = Dispute.objects.get(trajectory=trajectory)
+    reviewer = make_member(trajectory.project, "reviewer")
+    adjudication.decide(dispute, reviewer, DecisionIn(value=0, reason_code="ambiguous"))
+    corrected(trajectory, first, {1: 1})
+    assert gold_of(trajectory)[1] == (0, "adjudicated")
+    assert Dispute.objects.get(trajectory=trajectory) == dispute
+
+
+@pytest.mark.django_db
+def test_a_revision_may_ask_for_one_more_person() -> None:
+    trajectory = judged([[1, 1], [1, 1]], settings=THREE_AT_MOST)
+    first, _ = raters_of(trajectory)
+    corrected(trajectory, first, {0: -1})
+    assert gold_of(trajectory) == {1: (1, "unanimous"), None: (1, "unanimous")}
+    spot = Assignment.objects.get(trajectory=trajectory, status="open")
+    assert (spot.slot, spot.wanted_steps, spot.wants_outcome) == (2, [0], False)
+
+
+@pytest.mark.django_db
+def test_resubmitting_unchanged_settles_nothing_new() -> None:
+    trajectory = judged([[1, 0], [1, 1]])
+    first, _ = raters_of(trajectory)
+    before = list(GoldLabel.objects.order_by("id").values()), list(Dispute.objects.order_by("id").values())
+    corrected(trajectory, first, {})
+    assert (list(GoldLabel.objects.order_by("id").values()), list(Dispute.objects.order_by("id").values())) == before
+    assert AuditEvent.objects.filter(action="trajectory.settled").count() == 1
+
+
+@pytest.mark.django_db
+def test_what_only_some_have_judged_because_others_stopped_at_an_error_stays_without_gold() -> None:
+    settings = {"label_scheme": {"mode": "stop_at_first_error"}}
+    trajectory = judged([[1, -1, 1, 1], [1, 1, 1, -1]], settings=settings)
+    assert gold_of(trajectory) == {
+        0: (1, "unanimous"),
+        2: (None, "discarded"),
+        3: (None, "discarded"),
+        None: (1, "unanimous"),
+    }
+    assert disputes_of(trajectory) == {1: 2}

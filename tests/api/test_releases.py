@@ -44,6 +44,7 @@ def test_publishing_answers_with_the_release(settled: World) -> None:
         "undecidable": "mask",
         "discarded": "mask",
         "neutral": "positive",
+        "error_view": "as_labelled",
         "splits": {"train": 1.0},
         "seed": 7,
     }

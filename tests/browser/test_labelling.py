@@ -47,9 +47,9 @@ def test_keys_label_every_step_and_enter_submits_and_brings_the_next(world: Worl
     page.keyboard.press("0")
     page.keyboard.press("-")
     expect(page.locator(".step.current h2")).to_have_text("Outcome")
-    page.keyboard.press("1")
+    page.keyboard.press("-")
     expect(page.locator("#save-status")).to_have_text("All saved")
-    assert stored(slot) == {0: 1, 1: 0, 2: -1, None: 1}
+    assert stored(slot) == {0: 1, 1: 0, 2: -1, None: -1}
     page.keyboard.press("Enter")
     expect(page.locator(".notice[role=status]")).to_have_text("Submitted. This is the next trajectory.")
     expect(page.locator("h1")).to_contain_text(following.instruction)
@@ -103,6 +103,7 @@ def test_submit_names_what_is_missing_and_goes_there(world: World, open_as: Open
     page.keyboard.press("Enter")
     expect(page.locator("#refusal")).to_have_text("Not labelled yet: Step 2, Step 3, Outcome.")
     expect(page.locator(".step.current h2")).to_have_text("Step 2")
+    expect(page.locator("#save-status")).to_have_text("All saved")  # no request may outlive the test
     slot.refresh_from_db()
     assert slot.status == "claimed"
 
@@ -224,7 +225,7 @@ def test_imported_text_is_shown_and_never_executed(world: World, open_as: OpenAs
     ]
     slot = claim(world, messages=messages, instruction=evil)
     page = open_as(world.annotator, path(slot))
-    expect(page.locator("#step-0 .text")).to_have_text(evil)
+    expect(page.locator("#step-0 > .text")).to_have_text(evil)
     expect(page.locator("#step-0 .call .name")).to_have_text("<b>tool</b>")
     page.locator(".message.tool summary").click()
     assert page.locator("main script, main img").count() == 0

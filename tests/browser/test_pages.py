@@ -17,7 +17,7 @@ from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PAGES = {
-    "annotator": ["/", "/projects/demo/", "/tokens/"],
+    "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/"],
     "reviewer": [
         "/",
         "/projects/demo/",
@@ -35,6 +35,13 @@ PAGES = {
         "/projects/demo/import/",
         "/projects/demo/jobs/",
         "/jobs/{job}/",
+        "/projects/demo/members/",
+        "/projects/demo/guideline/",
+        "/projects/demo/guideline/changes/",
+        "/projects/demo/guideline/older/",
+        "/projects/demo/settings/",
+        "/projects/demo/data/",
+        "/projects/demo/audit/",
         "/projects/demo/releases/",
         "/releases/{release}/",
     ],

@@ -5,12 +5,17 @@ from collections.abc import Callable
 
 import pytest
 from django.test import Client
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from annotator import flow
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
 from annotator.dashboard import trajectory_views
-from annotator.models import ReferenceLabel, Step
+from annotator.labelling import revisions
+from annotator.models import Dispute, ReferenceLabel, Release, ReleaseRow, Review, Step
 from annotator.queue import actions as queue
-from tests.factories import World, judge, make_trajectory
+from tests.factories import World, judge, label, make_trajectory
 
 URL = "/projects/demo/trajectories/"
 
@@ -114,10 +119,13 @@ def test_the_detail_shows_what_is_known_of_each_step(
     judge(trajectory, world.annotator, [1, 0, 1])
     judge(trajectory, world.second, [1, 0, -1])
     client.force_login(world.reviewer)
-    # Session, user, membership, trajectory, gold, reference labels, disputes, slots.
-    with django_assert_num_queries(8):
+    # Session, user, membership, trajectory, review, names asked for, letters, annotations, labels, gold, reference
+    # labels, disputes, decisions, steps, slots, drafts, members, events, releases, siblings.
+    with django_assert_num_queries(20):
         html = client.get(f"{URL}{trajectory.pk}/").content.decode()
-    cards = [re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card)) for card in html.split("<article")[1:]]
+    cards = [
+        re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card)) for card in re.findall(r"<article.*?</article>", html, re.S)
+    ]
     assert [card.count("settled") for card in cards] == [1, 1, 0]
     assert "Step 1 Assistant settled +1 unanimous" in cards[0]
     assert "settled 0 unanimous imported reference −1" in cards[1]
@@ -141,3 +149,54 @@ def test_imported_text_is_shown_as_text(world: World, client: Client) -> None:
     client.force_login(world.reviewer)
     for url in (URL, f"{URL}{trajectory.pk}/"):
         assert attack not in client.get(url).content.decode()
+
+
+def test_all_raters_decisions_revisions_events_and_releases_stand_in_one_place(world: World, client: Client) -> None:
+    trajectory = make_trajectory(world.project, n_steps=2)
+    first = judge(trajectory, world.annotator, [1, -1])
+    judge(trajectory, world.second, [1, 1])
+    revisions.return_annotation(first.pk, world.reviewer, "Look again.")
+    label(first.assignment, world.annotator, {0: 0})
+    flow.submit(first.assignment_id, world.annotator)
+    for dispute in Dispute.objects.filter(trajectory=trajectory):
+        adjudication.decide(dispute, world.reviewer, DecisionIn(value=0, reason_code="slip", note="A slip."))
+    release = Release.objects.create(project=world.project, number=1, policy={})
+    ReleaseRow.objects.create(release=release, trajectory=trajectory, split="train", record={})
+    Release.objects.update(published_at=now())
+    client.force_login(world.admin)
+    html = client.get(f"{URL}{trajectory.pk}/").content.decode()
+    text = " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    assert "demo-ann demo-bob 0 +1 demo-rita: 0 , a slip of the hand" in text
+    assert "replaced by a later revision 1 +1 2 −1 outcome +1" in text
+    assert "In release 1 (train)." in text
+    for action in ("assignment.claimed", "annotation.returned", "dispute.decided", "trajectory.settled"):
+        assert action in text
+
+
+def test_reviewers_see_letters_until_they_asked_for_the_names(world: World, client: Client) -> None:
+    trajectory = make_trajectory(world.project, n_steps=1)
+    judge(trajectory, world.annotator, [1])
+    judge(trajectory, world.second, [-1])
+    client.force_login(world.reviewer)
+    html = client.get(f"{URL}{trajectory.pk}/").content.decode()
+    assert "demo-ann" not in html
+    assert "demo-bob" not in html
+    assert '<th scope="row">A</th>' in html
+    review = Review.objects.get(trajectory=trajectory)
+    adjudication.reveal_raters(review.pk, world.reviewer)
+    assert '<th scope="row">demo-ann</th>' in client.get(f"{URL}{trajectory.pk}/").content.decode()
+
+
+def test_two_trajectories_of_one_task_stand_side_by_side(world: World, client: Client) -> None:
+    one, two = (make_trajectory(world.project, n_steps=1, group_key="tower", external_id=name) for name in "ab")
+    other = make_trajectory(world.project, n_steps=1)
+    judge(two, world.annotator, [-1])
+    client.force_login(world.reviewer)
+    alone = client.get(f"{URL}{one.pk}/").content.decode()
+    assert f'<a href="?beside={two.pk}">b</a>' in alone
+    assert f"beside={other.pk}" not in alone
+    both = client.get(f"{URL}{one.pk}/?beside={two.pk}").content.decode()
+    assert both.count('id="step-1"') == 1
+    assert both.count('id="beside-step-1"') == 1
+    for wrong in (other.pk, one.pk, 999_999, "x"):
+        assert client.get(f"{URL}{one.pk}/?beside={wrong}").status_code == 404

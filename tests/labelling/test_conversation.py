@@ -21,7 +21,7 @@ def test_assistant_messages_are_the_steps_and_the_rest_stands_between_them() -> 
         ("tool", "Result of search", None),
         ("assistant", "Assistant", 1),
     ]
-    assert blocks[2].calls[0].arguments_pretty == '{\n  "q": 1\n}'
+    assert blocks[2].calls[0].arguments.full == '{\n  "q": 1\n}'
     assert blocks[2].reasoning is not None
     assert blocks[2].reasoning.full == "Look it up."
     assert [b.is_empty for b in blocks] == [False, False, False, False, True]

@@ -8,7 +8,7 @@ from django.db import InternalError, ProgrammingError, transaction
 from annotator import flow
 from annotator.errors import IncompleteAnnotation, InvalidInput
 from annotator.labelling import actions
-from annotator.labelling.actions import Changes, parse_labels
+from annotator.labelling.intake import Changes, parse_labels
 from annotator.models import Annotation, Assignment, GoldLabel, Label, LabelEvent
 from annotator.projects import actions as projects
 from annotator.queue import actions as queue
@@ -36,6 +36,12 @@ def test_labels_and_outcome_are_stored_with_the_guideline_they_were_given_under(
     label(slot, world.annotator, {1: 0})
     versions = dict(annotation.labels.values_list("step__index", "guideline__version"))
     assert versions == {0: 1, 2: 1, None: 1, 1: 2}
+
+
+def test_a_changed_label_is_stored_as_changed(slot: Assignment, world: World) -> None:
+    annotation = label(slot, world.annotator, {0: 1, 1: 0}, outcome=1)
+    label(slot, world.annotator, {0: -1}, outcome=-1)
+    assert labels_of(annotation) == {0: -1, 1: 0, None: -1}
 
 
 def test_saving_the_same_again_changes_nothing(slot: Assignment, world: World) -> None:

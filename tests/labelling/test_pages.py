@@ -168,7 +168,7 @@ def test_submitting_over_http_stores_the_form_and_claims_the_next(
 ) -> None:
     make_trajectory(world.project)
     client.force_login(world.annotator)
-    form = {"step-0": "1", "step-1": "0", "step-2": "-1", "outcome": "1"}
+    form = {"step-0": "1", "step-1": "0", "step-2": "-1", "outcome": "-1"}
     response = client.post(f"/assignments/{slot.pk}/submit/", form)
     following = Assignment.objects.get(status="claimed", annotator=world.annotator)
     assert (response.status_code, response["Location"]) == (302, f"/assignments/{following.pk}/")

@@ -9,7 +9,7 @@ from django.utils.timezone import now
 from annotator import flow
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.labelling import actions as labelling
-from annotator.labelling.actions import Changes
+from annotator.labelling.intake import Changes
 from annotator.models import Annotation, Assignment, AuditEvent, Label
 from annotator.queue import actions as queue
 from tests.factories import World, label, make_member, make_project, make_trajectory

@@ -24,6 +24,7 @@ FORM = {
     "undecidable": "leave_out",
     "discarded": "mask",
     "neutral": "negative",
+    "error_view": "stop_at_first",
     "train": "50",
     "validation": "12.5",
     "test": "37.5",
@@ -90,6 +91,7 @@ def test_an_admin_publishes_with_the_policy_of_the_form(admin: Client, world: Wo
         "undecidable": "leave_out",
         "discarded": "mask",
         "neutral": "negative",
+        "error_view": "stop_at_first",
         "splits": {"train": 0.5, "validation": 0.125, "test": 0.375},
         "seed": 7,
     }

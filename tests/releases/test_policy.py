@@ -16,6 +16,7 @@ def test_the_default_counts_everything_that_was_settled() -> None:
         "undecidable": "mask",
         "discarded": "mask",
         "neutral": "positive",
+        "error_view": "as_labelled",
         "splits": {"train": 0.8, "validation": 0.1, "test": 0.1},
         "seed": 0,
     }

@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from annotator.releases.exporters.agentprocessbench import AGENTPROCESSBENCH
 from annotator.releases.exporters.prm800k import PRM800K
@@ -13,6 +13,7 @@ from annotator.releases.exporters.processbench import PROCESSBENCH
 from annotator.releases.exporters.provenance import PROVENANCE
 from annotator.releases.exporters.record import Exporter, ExportOptions, LeftOut, ReleaseRecord, Row
 from annotator.releases.exporters.trl_stepwise import TRL_STEPWISE
+from annotator.releases.exporters.views import in_view
 
 __all__ = ["EXPORTERS", "ExportOptions", "Exporter", "ReleaseRecord", "WriteResult", "write"]
 
@@ -56,6 +57,8 @@ def write(
     first, between, last = (b"[\n", b",\n", b"\n]\n") if exporter.extension == "json" else (b"", b"\n", b"\n")
     put(first)
     for record in records:
+        if exporter.has_error_view:
+            record = cast(ReleaseRecord, {**record, "steps": in_view(record["steps"], options.error_view)})
         for row in exporter.export(record, options):
             if isinstance(row, LeftOut):
                 left_out[row.reason] += 1

@@ -4,7 +4,8 @@ Decisions:
 - the fields stand in the order of `record.py`, whatever order they were stored in; unknown ones follow. What the source
   brought (messages, tools, reference, metadata) is written as it is stored;
 - `metadata.tool_metrics` is left away: in AgentProcessBench it carries internal addresses;
-- nothing is masked: `counts` says what the policy counts.
+- nothing is masked, and the policy's `error_view` changes nothing: `value` is what was settled, `counts` says what the
+  policy counts.
 """
 
 from collections.abc import Iterator, Mapping
@@ -52,5 +53,9 @@ def _in_order(kind: type, fields: Mapping[str, object]) -> Row:
 
 
 PROVENANCE = Exporter(
-    "provenance", "jsonl", "Provenance: every raw label, decision and version behind every gold value.", export
+    "provenance",
+    "jsonl",
+    "Provenance: every raw label, decision and version behind every gold value.",
+    export,
+    has_error_view=False,
 )

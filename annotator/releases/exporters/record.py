@@ -5,9 +5,11 @@ The Django side builds a `ReleaseRecord` for every trajectory of a release; an e
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, NotRequired, TypeAlias, TypedDict
 
 from pydantic import JsonValue
+
+from annotator.releases.policy import ErrorView
 
 Message: TypeAlias = dict[str, JsonValue]
 Row: TypeAlias = dict[str, object]
@@ -20,7 +22,12 @@ NO_FIRST_ERROR = "trajectory whose first error is unknown"
 
 
 class RawLabel(TypedDict):
-    """What one rater submitted, and the versions it was given under."""
+    """What one rater submitted, and the versions it was given under.
+
+    A -1 that only carries on an earlier error names that step's index as `root`; `exit_reason` says how a step ends
+    one. `local_value` judges the step as if what it builds on were right (None: the same as `value`). `extras` is what
+    the project's label scheme asks for. Releases published before these were kept lack all four.
+    """
 
     rater: str
     value: int
@@ -28,6 +35,10 @@ class RawLabel(TypedDict):
     annotation: int
     labelled_at: str
     submitted_at: str
+    root: NotRequired[int | None]
+    exit_reason: NotRequired[str]
+    local_value: NotRequired[int | None]
+    extras: NotRequired[dict[str, JsonValue]]
 
 
 class Decision(TypedDict):
@@ -94,9 +105,14 @@ class ReleaseRecord(TypedDict):
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the admin may choose. `neutral`: what a neutral step becomes in a format that knows only right and wrong."""
+    """What the admin may choose.
+
+    `neutral`: what a neutral step becomes in a format that knows only right and wrong.
+    `error_view`: what becomes of the steps that follow an error (`views.py`).
+    """
 
     neutral: Literal["positive", "negative", "drop"] = "positive"
+    error_view: ErrorView = "as_labelled"
 
 
 @dataclass(frozen=True)
@@ -114,6 +130,7 @@ class Exporter:
     extension: Literal["jsonl", "json"]
     description: str
     export: Callable[[ReleaseRecord, ExportOptions], Iterator[Row | LeftOut]]
+    has_error_view: bool = True  # False: the format shows what was settled, whatever view the policy chose
 
     def to_rows(self, record: ReleaseRecord, options: ExportOptions) -> Iterator[Row]:
         return (row for row in self.export(record, options) if not isinstance(row, LeftOut))

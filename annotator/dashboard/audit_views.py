@@ -1,0 +1,90 @@
+"""The audit trail of a project as its admins read it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+from django import forms
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from annotator import access
+from annotator.http import Request
+from annotator.models import AuditEvent, Membership
+
+PER_PAGE = 50
+
+# Where an event's object can be looked at, by the name of its table.
+_PAGES = {"job": "job-detail", "release": "release-detail", "review": "review-detail"}
+
+
+class AuditForm(forms.Form):
+    """Which events to show; every field may be empty."""
+
+    who = forms.CharField(label="Who (username)", required=False, max_length=150)
+    action = forms.CharField(label="Action begins with", required=False, max_length=60)
+    object_type = forms.CharField(label="Object", required=False, max_length=40)
+    object_id = forms.IntegerField(label="Its number", required=False, min_value=0, max_value=2**63 - 1)
+    since = forms.DateField(label="From (UTC)", required=False, widget=forms.DateInput({"type": "date"}))
+    until = forms.DateField(label="To (UTC)", required=False, widget=forms.DateInput({"type": "date"}))
+    before = forms.IntegerField(required=False, min_value=1, max_value=2**63 - 1, widget=forms.HiddenInput)
+
+    def conditions(self) -> dict[str, Any]:
+        """The valid form as conditions of a query."""
+        data = self.cleaned_data
+        conditions: dict[str, Any] = {
+            "username": data["who"],
+            "action__startswith": data["action"],
+            "object_type": data["object_type"].lower(),
+            "object_id": data["object_id"],
+            "id__lt": data["before"],
+        }
+        if data["since"]:
+            conditions["at__gte"] = datetime.combine(data["since"], time.min, UTC)
+        if data["until"]:
+            conditions["at__lt"] = datetime.combine(data["until"], time.min, UTC) + timedelta(days=1)
+        return {name: value for name, value in conditions.items() if value not in ("", None)}
+
+
+@dataclass
+class Row:
+    """One event, and where its object can be looked at."""
+
+    event: AuditEvent
+    url: str | None
+    details: list[tuple[str, Any]]
+
+
+@require_GET
+def audit_list(request: Request, slug: str) -> HttpResponse:
+    """The project's events, newest first; `before` goes on after the last one that was shown, so nothing is counted."""
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    form = AuditForm(request.GET, label_suffix="")
+    rows: list[Row] = []
+    older = None
+    if form.is_valid():
+        events = AuditEvent.objects.filter(project=membership.project, **form.conditions()).order_by("-id")
+        found = list(events[: PER_PAGE + 1])
+        rows = [_row(event, slug) for event in found[:PER_PAGE]]
+        older = found[PER_PAGE - 1].pk if len(found) > PER_PAGE else None
+    context = {
+        "membership": membership,
+        "section": "audit",
+        "form": form,
+        "fields": form.visible_fields(),
+        "rows": rows,
+        "older": older,
+        "is_first": not form.is_valid() or not form.cleaned_data["before"],
+    }
+    return render(request, "dashboard/audit.html", context, status=200 if form.is_valid() else 422)
+
+
+def _row(event: AuditEvent, slug: str) -> Row:
+    url = None
+    if event.object_type == "trajectory":
+        url = reverse("trajectory-detail", args=[slug, event.object_id])
+    elif page := _PAGES.get(event.object_type):
+        url = reverse(page, args=[event.object_id])
+    return Row(event, url, list(event.data.items()))

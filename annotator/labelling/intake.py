@@ -1,0 +1,86 @@
+"""What a save request may bring: labels with what belongs to them, steps to clear, the outcome."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ValidationError as SchemaError
+
+from annotator.errors import InvalidInput
+from annotator.importing.schema import FieldError, check_storable
+
+# Strict: 1.0, true and "1" are mistakes of the caller, not labels. (A Literal would take the first two.)
+Value = Annotated[int, Field(strict=True, ge=-1, le=1)]
+StrictIndex = Annotated[int, Field(strict=True, ge=0)]
+Milliseconds = Annotated[int, Field(strict=True, ge=0, le=86_400_000)]
+
+
+class StepLabelIn(BaseModel):
+    """One step's label, the step by its index from 0. What is left out stays as it was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: StrictIndex
+    value: Value
+    # Error propagation: the earlier step whose error this one carries on, or how an error ends here.
+    root: StrictIndex | None = None
+    exit_reason: Literal["", "corrected", "independent"] = ""
+    local_value: Value | None = None
+    # What the project's label scheme asks for: category, severity, rationale, …
+    extras: dict[str, JsonValue] = {}
+    # Evidence of reading; the server keeps the greatest it has heard of.
+    active_ms: Milliseconds = 0
+    is_seen: bool = False
+    has_opened: bool = False
+
+
+class LabelsIn(BaseModel):
+    """What a save brings: labels to set, step indices to clear, and the outcome (null clears it)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labels: list[StepLabelIn] = []
+    cleared: list[StrictIndex] = []
+    outcome: Value | None = None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Step index → value (None: clear), perhaps the outcome (None: clear), and per step what else was said of it."""
+
+    steps: Mapping[int, int | None]
+    outcome: Mapping[str, int | None]
+    details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def parse_labels(data: object) -> Changes:
+    """Reads a save request. Raises InvalidInput that names each wrong place, e.g. `labels[0].value`."""
+    try:
+        check_storable(data)  # type: ignore[arg-type]  # it was JSON a moment ago
+        parsed = LabelsIn.model_validate(data)
+    except FieldError as error:
+        raise _refusal({error.field or "body": error.reason}) from None
+    except SchemaError as error:
+        raise _refusal({_place(e["loc"]): e["msg"] for e in error.errors()}) from None
+    seen = set(parsed.cleared)
+    for position, label in enumerate(parsed.labels):
+        if label.step in seen:
+            raise _refusal({f"labels[{position}].step": f"step {label.step} is named twice"})
+        seen.add(label.step)
+    steps: dict[int, int | None] = {label.step: label.value for label in parsed.labels}
+    steps.update(dict.fromkeys(parsed.cleared))
+    details = {
+        label.step: label.model_dump(include=label.model_fields_set - {"step", "value"}) for label in parsed.labels
+    }
+    return Changes(steps, {"outcome": parsed.outcome} if "outcome" in parsed.model_fields_set else {}, details)
+
+
+def _refusal(fields: dict[str, str]) -> InvalidInput:
+    said = "; ".join(f"{place}: {message}" for place, message in fields.items())
+    return InvalidInput(f"The labels were not saved. {said}.", fields)
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".")
+    return place or "body"

@@ -1,0 +1,153 @@
+"""Second thoughts: a reviewer returns an annotation to its author, an author reopens their own, both talk about a step.
+
+What was submitted stays as it is. Its author gets a draft of the next revision, with the labels copied, and edits that.
+"""
+
+from django.db import transaction
+from django.utils.timezone import now
+
+from annotator import audit
+from annotator.errors import AnnotationFinal, InvalidInput
+from annotator.models import (
+    Annotation,
+    AnnotationReturn,
+    Assignment,
+    Dispute,
+    GoldLabel,
+    Guideline,
+    Label,
+    Step,
+    StepComment,
+    Trajectory,
+    User,
+)
+
+Status = Assignment.Status
+
+MAX_TEXT = 10_000
+
+
+@transaction.atomic
+def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assignment:
+    """Sends a submitted annotation back to its author, who alone can submit its next revision.
+
+    Raises InvalidInput without a message, and AnnotationFinal for a draft, an earlier revision or one that is already
+    with its author.
+    """
+    said = _text(message, "message", "Say in a few words what the annotator should look at again.")
+    annotation = Annotation.objects.get(pk=annotation_id)
+    assignment = _lock(annotation.assignment_id)
+    annotation.refresh_from_db()
+    if annotation.submitted_at is None:
+        raise AnnotationFinal("The annotation is still a draft. It can be returned once it is submitted.")
+    if annotation.is_superseded:
+        raise AnnotationFinal("A later revision has replaced this annotation. Return the later one.")
+    if assignment.status == Status.RETURNED:
+        raise AnnotationFinal("The annotation is already with its author. Wait for the next revision.")
+    AnnotationReturn.objects.create(annotation=annotation, reviewer=reviewer, message=said)
+    _begin_revision(assignment, annotation)
+    audit.log(
+        "annotation.returned",
+        annotation,
+        user=reviewer,
+        project_id=assignment.project_id,
+        data={"revision": annotation.revision, "message": said},
+    )
+    return assignment
+
+
+@transaction.atomic
+def reopen(assignment_id: int, annotator: User) -> Assignment:
+    """Lets an annotator correct what they submitted, as a new revision, while nothing of the trajectory is settled.
+
+    Raises AnnotationFinal, with the reason, when that is not possible.
+    """
+    assignment = _lock(assignment_id)
+    annotation = Annotation.objects.submitted().filter(assignment=assignment, annotator=annotator).first()
+    if annotation is None:
+        raise AnnotationFinal("You have submitted nothing for this trajectory that could be reopened.")
+    if assignment.status == Status.RETURNED:
+        raise AnnotationFinal("This trajectory is already open for your correction. Continue it from your history.")
+    if is_settled(assignment.trajectory_id):
+        raise AnnotationFinal(
+            "The trajectory is settled or under review, so your labels stay as you submitted them. "
+            "Ask a reviewer to return them to you."
+        )
+    _begin_revision(assignment, annotation)
+    audit.log(
+        "annotation.reopened",
+        annotation,
+        user=annotator,
+        project_id=assignment.project_id,
+        data={"revision": annotation.revision},
+    )
+    return assignment
+
+
+def is_settled(trajectory_id: int) -> bool:
+    """Whether any step of it, or its outcome, is settled or disputed."""
+    return (
+        GoldLabel.objects.filter(trajectory=trajectory_id).exists()
+        or Dispute.objects.filter(trajectory=trajectory_id).exists()
+    )
+
+
+@transaction.atomic
+def comment(annotation: Annotation, step: Step | None, author: User, text: str, *, project_id: int) -> StepComment:
+    """Stores a word between a reviewer and the author of an annotation about one step (None: the outcome)."""
+    said = _text(text, "text", "Write what you want to say about the step.")
+    stored = StepComment.objects.create(annotation=annotation, step=step, author=author, text=said)
+    audit.log("annotation.commented", annotation, user=author, project_id=project_id, data={"comment": stored.pk})
+    return stored
+
+
+def _text(given: str, field: str, what_to_do: str) -> str:
+    said = given.replace("\0", "").strip()  # PostgreSQL stores no NUL
+    if not said:
+        raise InvalidInput(what_to_do, {field: what_to_do})
+    if len(said) > MAX_TEXT:
+        message = f"The text has {len(said)} characters; at most {MAX_TEXT} are stored. Shorten it."
+        raise InvalidInput(message, {field: message})
+    return said
+
+
+def _lock(assignment_id: int) -> Assignment:
+    """The assignment first, then its trajectory: the order in which a submission takes them."""
+    assignment = Assignment.objects.select_for_update(of=("self",)).get(pk=assignment_id)
+    # settle() and decide() lock the trajectory, too: they must see that a judgement is out, or be seen here.
+    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=assignment.trajectory_id)
+    return assignment
+
+
+def _begin_revision(assignment: Assignment, annotation: Annotation) -> None:
+    """Gives the assignment back to its annotator, without a lease, with a draft to go on from."""
+    assignment.status = Status.RETURNED
+    assignment.lease_expires_at = None
+    assignment.finished_at = None
+    assignment.save(update_fields=["status", "lease_expires_at", "finished_at"])
+    draft = Annotation.objects.create(
+        assignment=assignment,
+        trajectory_id=annotation.trajectory_id,
+        annotator_id=annotation.annotator_id,
+        revision=annotation.revision + 1,
+        revealed_at=annotation.revealed_at,
+    )
+    # Whoever submits a label again, changed or not, does so under the guideline in force now. How the annotator read
+    # is measured anew.
+    guideline = Guideline.objects.filter(project=assignment.project_id).first()
+    at = now()
+    Label.objects.bulk_create(
+        Label(
+            annotation=draft,
+            step_id=label.step_id,
+            value=label.value,
+            guideline=guideline,
+            labelled_at=at,
+            root_id=label.root_id,
+            exit_reason=label.exit_reason,
+            local_value=label.local_value,
+            extras=label.extras,
+            is_after_reveal=label.is_after_reveal,
+        )
+        for label in annotation.labels.all()
+    )

@@ -1,0 +1,68 @@
+"""What does not fit together in an annotation: some of it blocks submitting, some only asks "are you sure?". Pure.
+
+The rules are V2 to V6 of the error-propagation model (docs/labelling.md): V1, completeness, is checked apart because it
+names places.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Said:
+    """One step label as the validators see it; `root` is the step index whose error it carries on."""
+
+    value: int
+    root: int | None = None
+    exit_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A sentence for the annotator; `step` is where to look (None: the outcome)."""
+
+    code: str
+    step: int | None
+    blocks: bool
+    sentence: str
+
+
+def check(labels: Mapping[int, Said], outcome: int | None, *, carries_errors: bool) -> list[Finding]:
+    """Findings in the order of the steps; `labels` by step index."""
+    findings = []
+    for index in sorted(labels):
+        findings += _check_step(index, labels, carries_errors=carries_errors)
+    findings += _check_outcome(labels, outcome)
+    return findings
+
+
+def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool) -> list[Finding]:
+    said, number = labels[index], index + 1
+    found = []
+    if said.root is not None:
+        root = labels.get(said.root)
+        if said.root >= index or root is None or root.value != -1:
+            sentence = f"Step {number} follows from step {said.root + 1}, which is no error. Label one of them again."
+            found.append(Finding("V3", index, True, sentence))
+        elif root.root is not None:
+            sentence = f"Step {number} follows from step {said.root + 1}, which itself follows from another step."
+            found.append(Finding("V3", index, True, sentence))
+    if said.exit_reason and said.value == -1 and said.exit_reason == "corrected":
+        sentence = f"Step {number} is marked as correcting the error but labelled −1. Take one of the two back."
+        found.append(Finding("V5", index, True, sentence))
+    before = labels.get(index - 1)
+    if carries_errors and before and before.value == -1 and said.value != -1 and not said.exit_reason:
+        sentence = f"Step {number} ends an error, but not how: corrected there, or independent of it?"
+        found.append(Finding("V2", index, False, sentence))
+    return found
+
+
+def _check_outcome(labels: Mapping[int, Said], outcome: int | None) -> list[Finding]:
+    if outcome is None or not labels:
+        return []
+    last = labels[max(labels)]
+    if outcome == 1 and last.value == -1:
+        return [Finding("V6", None, False, "The outcome is +1, but the last step is −1.")]
+    if outcome == -1 and all(said.value != -1 for said in labels.values()):
+        return [Finding("V6", None, False, "The outcome is −1, but no step is.")]
+    return []

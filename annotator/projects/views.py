@@ -1,0 +1,293 @@
+"""Members, invitations, the guideline and the settings of a project: the pages of its admins."""
+
+from typing import Any
+
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_not_required
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.db.models import Q
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
+from django.utils.timezone import now
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotator import access
+from annotator.errors import InvalidInput, InvalidSettings
+from annotator.http import Request
+from annotator.labelling.revisions import return_annotation
+from annotator.models import Guideline, Invitation, Membership
+from annotator.projects import actions, invitations, reading
+from annotator.projects.forms import (
+    TAXONOMY_LABELS,
+    GuidelineForm,
+    InvitationForm,
+    ReturnForm,
+    RoleForm,
+    SignUpForm,
+    settings_forms,
+)
+from annotator.projects.taxonomies import TAXONOMIES
+
+Role = Membership.Role
+
+PER_PAGE = 50
+# So many labels of one annotation are written out in the list of labels given under an earlier guideline.
+MOST_LABELS = 40
+MOST_INVITATIONS = 100
+
+
+def _posted(request: HttpRequest) -> QueryDict | None:
+    """What a form is bound to; an empty POST is a form that was sent empty."""
+    return request.POST if request.method == "POST" else None
+
+
+@never_cache
+@require_http_methods(["GET", "POST"])
+def member_list(request: Request, slug: str) -> HttpResponse:
+    """Who is in the project; a POST makes an invitation and shows its link in the answer, this once."""
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    project = membership.project
+    form = InvitationForm(_posted(request), label_suffix="")
+    link, status = None, 200
+    if request.method == "POST":
+        if form.is_valid():
+            role, note = Role(form.cleaned_data["role"]), form.cleaned_data["note"]
+            _, secret = invitations.invite(project, role, note, user=request.user)
+            link = request.build_absolute_uri(reverse("invitation", args=[secret]))
+            form = InvitationForm(label_suffix="")
+        else:
+            status = 422
+    made = project.invitations.select_related("created_by", "used_by").annotate(has_expired=Q(expires_at__lte=now()))
+    context = {
+        "membership": membership,
+        "section": "members",
+        "members": project.memberships.select_related("user").order_by("user__username"),
+        "roles": Role.choices,
+        "form": form,
+        "link": link,
+        "days": invitations.VALID_FOR.days,
+        "invitations": made.order_by("-id")[:MOST_INVITATIONS],
+    }
+    return render(request, "projects/members.html", context, status=status)
+
+
+@require_POST
+def member_change(request: Request, slug: str, pk: int) -> HttpResponse:
+    member = _get_member(request, slug, pk)
+    form = RoleForm(request.POST)
+    if not form.is_valid():
+        raise InvalidInput("The role was not changed. Choose one of the listed roles.", {"role": "Unknown."})
+    actions.add_member(member.project, member.user, Role(form.cleaned_data["role"]), user=request.user)
+    messages.success(
+        request, f"{member.user.username} has the role {form.cleaned_data['role']} now.", extra_tags="good"
+    )
+    return redirect("project-overview" if member.user == request.user else "member-list", slug)
+
+
+@require_POST
+def member_remove(request: Request, slug: str, pk: int) -> HttpResponse:
+    member = _get_member(request, slug, pk)
+    actions.remove_member(member, user=request.user)
+    messages.success(
+        request, f"{member.user.username} is no longer a member. Their labels stay in the project.", extra_tags="good"
+    )
+    return redirect("project-list") if member.user == request.user else redirect("member-list", slug)
+
+
+def _get_member(request: Request, slug: str, pk: int) -> Membership:
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    return get_object_or_404(project.memberships.select_related("user", "project"), pk=pk)
+
+
+@require_POST
+def invitation_revoke(request: Request, slug: str, pk: int) -> HttpResponse:
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    invitations.revoke(get_object_or_404(project.invitations, pk=pk), user=request.user)
+    messages.success(request, "The link of this invitation opens nothing any more.", extra_tags="good")
+    return redirect("member-list", slug)
+
+
+def _get_invitation(secret: str) -> Invitation:
+    """The invitation as whoever holds its link may see it. Raises InvitationEnded when the link is worthless."""
+    invitation = invitations.find(secret)
+    if invitation is None:
+        raise Http404("There is no such invitation. Check that the link is complete.")
+    invitations.check_open(invitation)
+    return invitation
+
+
+@never_cache
+@login_not_required
+@require_http_methods(["GET", "POST"])
+def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
+    """What the link of an invitation opens; a POST joins, and makes an account for whoever is not signed in."""
+    invitation = _get_invitation(secret)
+    user = request.user
+    context: dict[str, Any] = {"invitation": invitation, "secret": secret, "form": None, "is_member": False}
+    status = 200
+    if user.is_authenticated:
+        if request.method == "POST":
+            return _joined(request, invitations.accept(invitation, user))
+        context["is_member"] = invitation.project.memberships.filter(user=user).exists()
+    else:
+        form = SignUpForm(_posted(request), label_suffix="")
+        if request.method == "POST":
+            if form.is_valid():
+                member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
+                login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
+                return _joined(request, member)
+            status = 422
+        context["form"] = form
+    return render(request, "projects/invitation.html", context, status=status)
+
+
+def _joined(request: HttpRequest, membership: Membership) -> HttpResponse:
+    project = membership.project
+    messages.success(request, f"Welcome to {project.name}. You are {membership.role} here.", extra_tags="good")
+    return redirect("project-overview", project.slug)
+
+
+@require_http_methods(["GET", "POST"])
+def guideline(request: Request, slug: str) -> HttpResponse:
+    """The guideline's versions and the editor; a POST saves the next version."""
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    project = membership.project
+    versions = list(project.guidelines.select_related("created_by").defer("text"))
+    current = project.guidelines.first()
+    form = GuidelineForm(_posted(request), current=current)
+    status = 200
+    if request.method == "POST":
+        if form.is_valid():
+            added = actions.add_guideline(project, form.cleaned_data["text"], user=request.user)
+            messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
+            return redirect("guideline", slug)
+        status = 422
+    counts = reading.labels_by_version(project)
+    context = {
+        "membership": membership,
+        "section": "guideline",
+        "form": form,
+        "current": current,
+        "versions": [(version, counts.get(version.version, 0)) for version in versions],
+        "n_without": counts.get(None, 0),
+        "n_older": sum(n for version, n in counts.items() if current and version != current.version),
+    }
+    return render(request, "projects/guideline.html", context, status=status)
+
+
+@require_POST
+def guideline_preview(request: Request, slug: str) -> HttpResponse:
+    """The text as annotators would see it; stores nothing."""
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    context = {"membership": membership, "section": "guideline", "text": request.POST.get("text", "")[:200_000]}
+    template = "projects/guideline_preview.html"
+    return render(request, f"{template}#preview" if request.htmx else template, context)
+
+
+@require_GET
+def guideline_changes(request: Request, slug: str) -> HttpResponse:
+    """What changed from one version to another; by default the last change."""
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    texts = {version.version: version for version in membership.project.guidelines.all()}
+    if not texts:
+        raise Http404("The project has no guideline yet.")
+    new = texts.get(_number(request.GET.get("new")), texts[max(texts)])
+    old = texts.get(_number(request.GET.get("old"))) or texts.get(new.version - 1) or new
+    context = {
+        "membership": membership,
+        "section": "guideline",
+        "versions": sorted(texts),
+        "old": old,
+        "new": new,
+        "lines": reading.compare(old.text, new.text),
+    }
+    return render(request, "projects/guideline_changes.html", context)
+
+
+def _number(given: str | None) -> int:
+    """A version; 0, which none has, for anything that is no number."""
+    return int(given) if given and given.isascii() and given.isdigit() else 0
+
+
+@require_http_methods(["GET", "POST"])
+def guideline_older(request: Request, slug: str) -> HttpResponse:
+    """Labels given under a rule that has changed since; a POST sends the chosen annotations back to their authors."""
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    current = membership.project.guidelines.first()
+    if current is None:
+        raise Http404("The project has no guideline yet.")
+    form = ReturnForm(_posted(request), label_suffix="")
+    chosen = {_number(given) for given in request.POST.getlist("annotation")[: 2 * PER_PAGE]}
+    status = 200
+    if request.method == "POST":
+        if form.is_valid() and chosen:
+            n = _return_all(request, membership, current, chosen, form.cleaned_data["message"])
+            messages.success(request, f"{n} annotation{'' if n == 1 else 's'} went back.", extra_tags="good")
+            return redirect("guideline-older", slug)
+        if not chosen:
+            form.add_error(None, "Choose at least one annotation.")
+        status = 422
+    found = reading.given_under_older(membership.project, current)
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    rows = [
+        {
+            "annotation": annotation,
+            "labels": reading.older_labels(annotation)[:MOST_LABELS],
+            "n_more": max(0, len(reading.older_labels(annotation)) - MOST_LABELS),
+            "is_with_author": reading.is_with_author(annotation),
+            "is_chosen": annotation.pk in chosen,
+        }
+        for annotation in page.object_list
+    ]
+    context = {
+        "membership": membership,
+        "section": "guideline",
+        "current": current,
+        "form": form,
+        "page": page,
+        "rows": rows,
+    }
+    return render(request, "projects/guideline_older.html", context, status=status)
+
+
+@transaction.atomic
+def _return_all(request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str) -> int:
+    """Returns those of the chosen annotations that are listed on the page and not with their author already."""
+    found = reading.given_under_older(membership.project, current).filter(pk__in=chosen)
+    returned = [annotation for annotation in found if not reading.is_with_author(annotation)]
+    for annotation in returned:
+        return_annotation(annotation.pk, request.user, message)
+    return len(returned)
+
+
+@require_http_methods(["GET", "POST"])
+def settings(request: Request, slug: str) -> HttpResponse:
+    membership = access.get_membership(request.user, slug, Role.ADMIN)
+    project = membership.project
+    form, dimensions = settings_forms(project, _posted(request))
+    status = 200
+    if request.method == "POST":
+        if form.is_valid() and dimensions.is_valid():
+            try:
+                changed = actions.change_settings(project, form.changes(dimensions.given()), user=request.user)
+            except InvalidSettings as error:
+                for name, message in error.fields.items():
+                    form.add_error(name if name in form.fields else None, message)
+            else:
+                said = ", ".join(name.replace("_", " ") for name in changed["new"])
+                messages.success(request, f"Changed: {said}." if said else "Nothing was changed.", extra_tags="good")
+                return redirect("project-settings", slug)
+        status = 422
+    context = {
+        "membership": membership,
+        "section": "settings",
+        "form": form,
+        "dimensions": dimensions,
+        "taxonomies": [(TAXONOMY_LABELS.get(key, key), names) for key, names in TAXONOMIES.items()],
+        "n_trajectories": project.trajectories.count(),
+    }
+    return render(request, "projects/settings.html", context, status=status)

@@ -1,0 +1,1 @@
+"""Measurements of Stepmark on one machine; docs/performance.md says how to run them and what came out."""

@@ -1,0 +1,122 @@
+// The outbox of the labelling page: it keeps every label until the server has stored it.
+//
+// A change goes into localStorage first, so that it survives a closed tab or a crash, and from there to the server, one
+// request at a time and the newest state last. It leaves the outbox when the server has acknowledged exactly that state.
+"use strict";
+
+class Outbox {
+  static PREFIX = "stepmark:outbox:";
+
+  // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
+  // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step.
+  constructor({ url, csrf, who, show, refuse, evidence }) {
+    Object.assign(this, { url, csrf, show, refuse, evidence });
+    this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
+    this.key = Outbox.PREFIX + who;
+    this.retryAfter = 500;
+    this.sending = null;
+    window.addEventListener("online", () => this.flush());
+  }
+
+  pending(key = this.key) {
+    return this.#load(key).pending;
+  }
+
+  // state: what the label is now (null: none), for a step index or "outcome".
+  put(target, state) {
+    const outbox = this.#load(this.key);
+    outbox.url = this.url;
+    outbox.pending[target] = state;
+    this.#store(this.key, outbox);
+    this.#changed();
+    this.flush();
+  }
+
+  clear() {
+    localStorage.removeItem(this.key);
+  }
+
+  // Resolves when everything is stored, or when it is clear that it cannot be at the moment.
+  flush() {
+    return (this.sending ??= this.#empty().finally(() => (this.sending = null)));
+  }
+
+  // Labels of other trajectories that a closed tab left behind go out too. What the server refuses is a draft there
+  // already or cannot be stored any more, so nothing is gained by asking again.
+  async flushOthers() {
+    const others = Object.keys(localStorage).filter((key) => key.startsWith(this.mine) && key !== this.key);
+    for (const key of others) {
+      const { url, pending } = this.#load(key);
+      if (url && (await this.#send(url, pending)).state !== "later") localStorage.removeItem(key);
+    }
+  }
+
+  #load(key) {
+    return JSON.parse(localStorage.getItem(key) || "null") || { pending: {} };
+  }
+
+  #store(key, outbox) {
+    if (Object.keys(outbox.pending).length) localStorage.setItem(key, JSON.stringify(outbox));
+    else localStorage.removeItem(key);
+  }
+
+  #changed(why) {
+    this.show(Object.keys(this.pending()).length, why);
+  }
+
+  async #empty() {
+    clearTimeout(this.timer);
+    for (;;) {
+      const pending = this.pending();
+      if (!Object.keys(pending).length) return this.#changed();
+      const answer = await this.#send(this.url, pending);
+      if (answer.state === "later") {
+        this.timer = setTimeout(() => this.flush(), this.retryAfter);
+        this.retryAfter = Math.min(this.retryAfter * 2, 10000);
+        return this.#changed(answer.why);
+      }
+      if (answer.state === "refused") {
+        this.#changed("not saved");
+        return this.refuse(answer.message);
+      }
+      this.retryAfter = 500;
+      const outbox = this.#load(this.key); // labels given meanwhile stay
+      for (const [target, state] of Object.entries(pending))
+        if (JSON.stringify(outbox.pending[target]) === JSON.stringify(state)) delete outbox.pending[target];
+      this.#store(this.key, outbox);
+      this.#changed();
+    }
+  }
+
+  #body(pending) {
+    const body = { labels: [], cleared: [] };
+    for (const [target, state] of Object.entries(pending)) {
+      if (target === "outcome") body.outcome = state?.value ?? null;
+      else if (state === null) body.cleared.push(Number(target));
+      else body.labels.push({ step: Number(target), ...state, ...this.evidence(target) });
+    }
+    return JSON.stringify(body);
+  }
+
+  // Answers {state: "stored"}, {state: "later", why} (no connection, server down, signed out) or {state: "refused", message}.
+  async #send(url, pending) {
+    let response;
+    try {
+      response = await fetch(url, {
+        method: "PUT",
+        body: this.#body(pending),
+        headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": this.csrf },
+        redirect: "manual",
+        signal: AbortSignal.timeout(15000),
+      });
+    } catch {
+      return { state: "later", why: "no connection" };
+    }
+    if (response.ok) return { state: "stored" };
+    if (response.type === "opaqueredirect" || response.status === 403)
+      return { state: "later", why: "you are signed out: sign in again in another tab" };
+    if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
+    const answer = await response.json().catch(() => null);
+    return { state: "refused", message: answer?.error?.message || `The server refused the labels (${response.status}).` };
+  }
+}

@@ -1,0 +1,97 @@
+// Reading a trajectory: folded texts that are fetched when they are opened, searching, and noticing what was read.
+"use strict";
+
+// Unfolds a text that was too long for the page.
+const loadDeferred = async (details) => {
+  const url = details.dataset.deferred;
+  if (!url) return;
+  delete details.dataset.deferred;
+  const place = details.querySelector(":scope > .text");
+  place.textContent = "Loading …";
+  try {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(response.status);
+    place.textContent = await response.text();
+  } catch {
+    details.dataset.deferred = url;
+    place.textContent = "It could not be loaded. Fold it and open it again.";
+  }
+};
+
+// Notices how long each step was current while somebody was there, whether it was on the screen, and whether a folded
+// text of its turn was opened. `stored` has the milliseconds that the server knows already.
+class Reading {
+  static IDLE_AFTER = 30000;
+
+  constructor(cards, stored) {
+    this.of = new Map(cards.map((card) => [card.dataset.target, { active_ms: stored[card.dataset.target] || 0 }]));
+    this.current = null;
+    this.lastSign = Date.now();
+    for (const sign of ["keydown", "pointermove", "pointerdown", "wheel", "scroll"])
+      document.addEventListener(sign, () => (this.lastSign = Date.now()), { passive: true });
+    const seen = new IntersectionObserver((entries) => {
+      for (const entry of entries)
+        if (entry.isIntersecting) {
+          this.of.get(entry.target.dataset.target).is_seen = true;
+          seen.unobserve(entry.target);
+        }
+    });
+    for (const card of cards) seen.observe(card);
+    document.addEventListener(
+      "toggle",
+      (event) => {
+        const card = event.target.open && event.target.closest(".turn")?.querySelector(".step");
+        if (card && this.of.has(card.dataset.target)) this.of.get(card.dataset.target).has_opened = true;
+      },
+      true,
+    );
+    let before = Date.now();
+    setInterval(() => {
+      const now = Date.now();
+      const isThere = document.visibilityState === "visible" && now - this.lastSign < Reading.IDLE_AFTER;
+      // A computer that slept must not count its sleep.
+      if (isThere && this.current) this.of.get(this.current).active_ms += Math.min(now - before, 1000);
+      before = now;
+    }, 500);
+  }
+
+  evidence(target) {
+    return this.of.get(target) || {};
+  }
+}
+
+// Finds text in the turns; Enter goes from one to the next.
+class Search {
+  constructor(input, status, turns) {
+    Object.assign(this, { input, status, turns, found: [], at: -1 });
+    input.addEventListener("input", () => this.find());
+    input.addEventListener("keydown", (event) => {
+      if (event.key === "Enter") {
+        event.preventDefault();
+        this.go(event.shiftKey ? -1 : 1);
+      }
+      if (event.key === "Escape") input.blur();
+    });
+  }
+
+  find() {
+    const wanted = this.input.value.trim().toLowerCase();
+    this.found = wanted ? this.turns.filter((turn) => turn.textContent.toLowerCase().includes(wanted)) : [];
+    this.at = -1;
+    const n = this.found.length;
+    this.status.textContent = wanted ? `${n} place${n === 1 ? "" : "s"}; very long texts count once they are unfolded` : "";
+  }
+
+  go(by) {
+    if (!this.found.length) return;
+    this.at = (this.at + by + this.found.length) % this.found.length;
+    const turn = this.found[this.at];
+    const wanted = this.input.value.trim().toLowerCase();
+    for (const details of turn.querySelectorAll("details"))
+      if (details.textContent.toLowerCase().includes(wanted)) details.open = true;
+    turn.scrollIntoView({ block: "start", behavior: "instant" });
+    this.status.textContent = `place ${this.at + 1} of ${this.found.length}`;
+  }
+}
+
+document.addEventListener("toggle", (event) => event.target.open && loadDeferred(event.target), true);

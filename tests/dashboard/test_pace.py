@@ -1,0 +1,90 @@
+"""Throughput, forecast and who waits for what on the overview; the operators' own admin."""
+
+import re
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils.timezone import now
+
+from annotator.dashboard import progress
+from annotator.labelling.revisions import return_annotation
+from annotator.models import AuditEvent, Invitation, Membership, User
+from annotator.projects import actions, invitations
+from tests.factories import World, judge, make_trajectory, make_user
+
+
+def overview(client: Client) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", client.get("/projects/demo/").content.decode()))
+
+
+def test_the_forecast_follows_the_last_seven_days(
+    client: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(7):
+        judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    client.force_login(world.reviewer)
+    text = overview(client)
+    assert "At the pace of the last 7 days (1.0 a day) the 7 open judgements take 7 days." in text
+    chart = progress.throughput(world.project, 7)
+    assert [bar.n for bar in chart.bars] == [0] * 13 + [7]
+    assert (chart.bars[-1].height, chart.bars[0].height, chart.bars[-1].day) == (80.0, 0.0, now().date())
+    monkeypatch.setattr(progress, "now", lambda: now() + timedelta(days=8))
+    later = progress.throughput(world.project, 7)
+    assert [bar.n for bar in later.bars] == [0] * 5 + [7] + [0] * 8
+    assert (later.pace, later.days_left) == (0.0, None)
+    assert "Nothing was submitted in the last 7 days" in overview(client)
+
+
+def test_a_project_without_work_has_no_forecast(client: Client, world: World) -> None:
+    client.force_login(world.reviewer)
+    assert "There is nothing to judge yet." in overview(client)
+    trajectory = make_trajectory(world.project, n_steps=1)
+    for annotator in (world.annotator, world.second):
+        judge(trajectory, annotator, [1])
+    assert "Every wanted judgement is submitted." in overview(client)
+
+
+def test_the_chart_is_also_a_table(client: Client, world: World) -> None:
+    judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    client.force_login(world.reviewer)
+    html = client.get("/projects/demo/").content.decode()
+    assert html.count('<rect x="') == 14 + 3  # and the three bars of the logo
+    assert f'<th scope="row">{now():%a} {now().day} {now():%B}</th><td class="num">1</td>' in html
+
+
+def test_the_overview_says_who_waits_for_what(client: Client, world: World) -> None:
+    trajectory = make_trajectory(world.project, n_steps=1)
+    mine = judge(trajectory, world.annotator, [1])
+    judge(trajectory, world.second, [-1])
+    return_annotation(mine.pk, world.reviewer, "Look again.")
+    client.force_login(world.reviewer)
+    text = overview(client)
+    assert "1 dispute waits for a reviewer" in text
+    assert f"1 returned annotation waits for {world.annotator.username}." in text
+    actions.remove_member(Membership.objects.get(user=world.annotator), user=world.admin)
+    assert f"{world.annotator.username}, who is no longer a member and cannot finish it." in overview(client)
+
+
+@pytest.mark.parametrize(
+    ("is_staff", "is_superuser", "status"), [(False, False, 302), (True, False, 403), (True, True, 200)]
+)
+def test_djangos_admin_is_for_operators(
+    client: Client, world: World, is_staff: bool, is_superuser: bool, status: int
+) -> None:
+    user = make_user()
+    User.objects.filter(pk=user.pk).update(is_staff=is_staff, is_superuser=is_superuser)
+    client.force_login(user)
+    assert client.get("/operators/annotator/auditevent/").status_code == status
+
+
+def test_operators_look_at_what_is_final_and_change_none_of_it(client: Client, world: World) -> None:
+    operator = User.objects.create_superuser("root", password="long enough 1")
+    invitation, _ = invitations.invite(world.project, Membership.Role.ANNOTATOR, "", user=world.admin)
+    client.force_login(operator)
+    event = AuditEvent.objects.latest("id")
+    assert client.get(f"/operators/annotator/auditevent/{event.pk}/change/").status_code == 200
+    for url in (f"{event.pk}/change/", f"{event.pk}/delete/", "add/"):
+        assert client.post(f"/operators/annotator/auditevent/{url}", {"action": "x"}).status_code == 403
+    shown = client.get(f"/operators/annotator/invitation/{invitation.pk}/change/").content.decode()
+    assert Invitation.objects.get().secret_sha256 not in shown

@@ -1,0 +1,114 @@
+"""Every table as CSV and JSON."""
+
+import csv
+import io
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from annotator import flow
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
+from annotator.dashboard.tables import TABLES, cell
+from annotator.labelling.revisions import comment, return_annotation
+from annotator.models import Dispute
+from annotator.projects import invitations
+from annotator.releases.policy import ReleasePolicy
+from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
+
+
+def fill(world: World) -> None:
+    """Something in every table."""
+    settled, disputed = (make_trajectory(world.project, n_steps=2) for _ in range(2))
+    for annotator in (world.annotator, world.second):
+        judge(settled, annotator, [1, 0])
+    judge(disputed, world.annotator, [1, 1])
+    late = judge(disputed, world.second, [1, -1])
+    dispute = Dispute.objects.get(trajectory=disputed)
+    adjudication.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="slip", note="=HYPERLINK(1)"))
+    comment(late, disputed.steps.first(), world.reviewer, "Why?", project_id=world.project.pk)
+    flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    return_annotation(late.pk, world.reviewer, "Look at step 2 again.")
+
+
+def download(client: Client, name: str, format: str) -> str:
+    response = client.get(f"/projects/demo/data/{name}.{format}")
+    assert response.status_code == 200
+    assert response["Content-Disposition"] == f'attachment; filename="demo-{name}.{format}"'
+    return response.getvalue().decode()
+
+
+def rows_of(client: Client, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(download(client, name, "json"))
+    return rows
+
+
+def test_both_formats_hold_the_same_rows_of_this_project_only(client: Client, transactional_db: None) -> None:
+    world, other = make_world(), make_world("other")
+    fill(world)
+    client.force_login(world.admin)
+    alone = {name: rows_of(client, name) for name in TABLES}
+    fill(other)
+    assert all(alone.values())
+    for name, table in TABLES.items():
+        assert rows_of(client, name) == alone[name]
+        sheet = list(csv.DictReader(io.StringIO(download(client, name, "csv"))))
+        assert [row["id"] for row in sheet] == [str(row["id"]) for row in alone[name]]
+        assert list(sheet[0]) == list(table.columns)
+    everything = json.dumps(alone)
+    for secret in (world.admin.password, PASSWORD, "@example", "pbkdf2", "sha256$"):
+        assert secret not in everything
+    assert alone["trajectories"][0]["messages"][0]["role"] == "system"
+    assert [row["value"] for row in alone["labels"]][:3] == [1, 0, 1]
+
+
+def test_a_formula_from_people_is_text_in_csv(client: Client, world: World) -> None:
+    make_trajectory(world.project, external_id="=1+1", instruction="@SUM(A1)", outcome=-1.5)
+    client.force_login(world.admin)
+    row = next(csv.DictReader(io.StringIO(download(client, "trajectories", "csv"))))
+    assert (row["external_id"], row["instruction"], row["outcome"]) == ("'=1+1", "'@SUM(A1)", "-1.5")
+    assert rows_of(client, "trajectories")[0]["external_id"] == "=1+1"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (-1, -1),
+        (0.5, 0.5),
+        (None, ""),
+        (True, "true"),
+        ("-1", "'-1"),
+        ("+x", "'+x"),
+        ("\t=1", "'\t=1"),
+        ("a=1", "a=1"),
+        ({"a": [1]}, '{"a": [1]}'),
+        ([], "[]"),
+    ],
+    ids=repr,
+)
+def test_a_cell_is_safe_and_numbers_stay_numbers(value: object, expected: object) -> None:
+    assert cell(value) == expected
+    assert type(cell(value)) is type(expected)
+
+
+def test_an_empty_table_is_an_empty_list(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    assert rows_of(client, "releases") == []
+    assert download(client, "disputes", "csv") == "id,trajectory,step,severity,created_at,decided_at\r\n"
+
+
+def test_an_invitation_is_in_no_table(client: Client, world: World) -> None:
+    invitation, secret = invitations.invite(world.project, "annotator", "", user=world.admin)  # type: ignore[arg-type]
+    client.force_login(world.admin)
+    events = download(client, "audit-events", "json")
+    assert "invitation.created" in events
+    assert secret not in events
+    assert invitation.secret_sha256 not in events
+
+
+@pytest.mark.parametrize("name", ["users.csv", "labels.xml", "invitations.json"])
+def test_what_is_no_table_is_not_found(client: Client, world: World, name: str) -> None:
+    client.force_login(world.admin)
+    assert client.get(f"/projects/demo/data/{name}").status_code == 404

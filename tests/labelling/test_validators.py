@@ -1,0 +1,46 @@
+"""What does not fit together in an annotation."""
+
+import pytest
+
+from annotator.labelling.validators import Said, check
+
+
+def codes(labels: dict[int, Said], outcome: int | None = 1, *, carries_errors: bool = True) -> list[tuple[str, bool]]:
+    return [(found.code, found.blocks) for found in check(labels, outcome, carries_errors=carries_errors)]
+
+
+@pytest.mark.parametrize(
+    ("_case", "labels", "outcome", "expected"),
+    [
+        ("all is well", {0: Said(1), 1: Said(1)}, 1, []),
+        ("a corrected error", {0: Said(-1), 1: Said(1, exit_reason="corrected")}, 1, []),
+        (
+            "an error carried on, then independent",
+            {0: Said(-1), 1: Said(-1, 0), 2: Said(0, None, "independent")},
+            0,
+            [],
+        ),
+        ("an error that ends without a word", {0: Said(-1), 1: Said(1)}, 1, [("V2", False)]),
+        ("a root that is no error", {0: Said(1), 1: Said(-1, 0), 2: Said(1, None, "corrected")}, 1, [("V3", True)]),
+        ("a root that is not labelled", {1: Said(-1, 0), 2: Said(1, None, "corrected")}, 1, [("V3", True)]),
+        ("a root that follows itself", {0: Said(-1), 1: Said(-1, 0), 2: Said(-1, 1)}, -1, [("V3", True)]),
+        ("corrected, and yet an error", {0: Said(-1), 1: Said(-1, None, "corrected")}, -1, [("V5", True)]),
+        ("a good end after a last error", {0: Said(1), 1: Said(-1)}, 1, [("V6", False)]),
+        ("a bad end without an error", {0: Said(1), 1: Said(0)}, -1, [("V6", False)]),
+        ("a bad end after a good last step is fine", {0: Said(-1), 1: Said(1, None, "corrected")}, -1, []),
+        ("no outcome asked for", {0: Said(-1)}, None, []),
+    ],
+)
+def test_findings(_case: str, labels: dict[int, Said], outcome: int | None, expected: list[tuple[str, bool]]) -> None:
+    assert codes(labels, outcome) == expected
+
+
+def test_how_an_error_ends_is_asked_only_where_errors_carry_on() -> None:
+    labels = {0: Said(-1), 1: Said(1)}
+    assert codes(labels, carries_errors=False) == []
+
+
+def test_a_finding_says_where_and_what_to_do() -> None:
+    (found,) = check({0: Said(-1), 1: Said(1)}, 1, carries_errors=True)
+    assert found.step == 1
+    assert found.sentence == "Step 2 ends an error, but not how: corrected there, or independent of it?"

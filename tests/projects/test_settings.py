@@ -1,0 +1,137 @@
+"""The settings page and the action behind it."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+from pytest_django import DjangoAssertNumQueries
+
+from annotator.errors import InvalidSettings
+from annotator.models import AuditEvent, Project
+from annotator.projects import actions
+from annotator.projects.scheme import LabelScheme
+from annotator.projects.taxonomies import TAXONOMIES
+from tests.factories import World, make_trajectory
+
+URL = "/projects/demo/settings/"
+
+FORM: dict[str, Any] = {
+    "name": "demo",
+    "overlap": 2,
+    "max_overlap": 2,
+    "required_agreement": 2,
+    "on_unsettled": "dispute",
+    "claim_minutes": 60,
+    "asks_outcome": "on",
+    "mode": "every_step",
+    "reveal": "never",
+    "categories": "off",
+    "taxonomy": "agentprocessbench",
+    "rationale": "optional",
+    "dimensions-TOTAL_FORMS": 2,
+    "dimensions-INITIAL_FORMS": 0,
+}
+ROW = {"dimensions-0-key": "help", "dimensions-0-name": "Help", "dimensions-0-low": 1, "dimensions-0-high": 5}
+
+
+def test_only_what_differs_is_changed_and_audited(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    response = client.post(URL, {**FORM, "max_overlap": 3, "mode": "carry_errors", **ROW}, follow=True)
+    assert "Changed: max overlap, label scheme." in response.content.decode()
+    project = Project.objects.get()
+    assert project.max_overlap == 3
+    assert project.scheme.mode == "carry_errors"
+    assert [scale.model_dump() for scale in project.scheme.dimensions] == [
+        {"key": "help", "name": "Help", "low": 1, "high": 5}
+    ]
+    event = AuditEvent.objects.get(action="project.changed")
+    assert (event.user, sorted(event.data["new"])) == (world.admin, ["label_scheme", "max_overlap"])
+    assert (event.data["old"]["max_overlap"], event.data["new"]["max_overlap"]) == (2, 3)
+    assert event.data["old"]["label_scheme"]["mode"] == "every_step"
+
+
+def test_saving_what_is_so_already_changes_nothing(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    assert "Nothing was changed." in client.post(URL, FORM, follow=True).content.decode()
+    assert not AuditEvent.objects.filter(action="project.changed").exists()
+
+
+def test_the_page_shows_what_holds_now(client: Client, world: World) -> None:
+    scheme = {"mode": "stop_at_first_error", "severity": True, "dimensions": [{"key": "tone", "name": "Tone"}]}
+    actions.change_settings(world.project, {"label_scheme": scheme, "claim_minutes": 45}, user=world.admin)
+    client.force_login(world.admin)
+    html = client.get(URL).content.decode()
+    assert 'name="claim_minutes" value="45"' in html
+    assert 'value="tone"' in html
+    assert "Misreads what came back" in html
+    emptied = {**FORM, "dimensions-TOTAL_FORMS": 3, "dimensions-INITIAL_FORMS": 1, "dimensions-0-key": ""}
+    client.post(URL, emptied)
+    assert Project.objects.get().scheme == LabelScheme()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"overlap": 0}, "Ensure this value is greater than or equal to 1."),
+        ({"overlap": 3}, "max_overlap must not be smaller than overlap."),
+        ({"required_agreement": 3}, "required_agreement must be between 1 and max_overlap."),
+        ({"mode": "guess"}, "Select a valid choice."),
+        ({"name": ""}, "This field is required."),
+        ({"dimensions-0-key": "help"}, "Fill in the whole row, or empty it."),
+        ({**ROW, "dimensions-0-key": "Nope!"}, "Small letters, digits and _, beginning with a letter."),
+        ({**ROW, "dimensions-0-high": 1}, "It must be above the lowest value, by at most 10."),
+        ({**ROW, **{name.replace("-0-", "-1-"): value for name, value in ROW.items()}}, "have the same key"),
+        ({"dimensions-TOTAL_FORMS": "many"}, "Nothing was changed yet."),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_settings_that_do_not_fit_come_back_with_the_reason(
+    client: Client, world: World, change: dict[str, Any], said: str
+) -> None:
+    client.force_login(world.admin)
+    response = client.post(URL, {**FORM, "claim_minutes": 5, **change})
+    assert response.status_code == 422
+    assert said in response.content.decode()
+    project = Project.objects.get()
+    assert (project.claim_minutes, project.overlap) == (60, 2)
+    assert not AuditEvent.objects.filter(action="project.changed").exists()
+
+
+def test_an_unknown_setting_is_refused(world: World) -> None:
+    with pytest.raises(InvalidSettings, match="There is no setting 'slug'"):
+        actions.change_settings(world.project, {"slug": "new"}, user=world.admin)
+
+
+def test_a_new_overlap_holds_for_new_trajectories_only(client: Client, world: World) -> None:
+    old = make_trajectory(world.project)
+    client.force_login(world.admin)
+    client.post(URL, {**FORM, "overlap": 3, "max_overlap": 3})
+    world.project.refresh_from_db()
+    new = make_trajectory(world.project)
+    assert (old.assignments.count(), new.assignments.count()) == (2, 3)
+    assert "The project has 2 trajectories with slots of their own." in client.get(URL).content.decode()
+
+
+def test_the_settings_take_four_queries(
+    client: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(world.admin)
+    with django_assert_num_queries(4):  # session, user, membership, number of trajectories
+        client.get(URL)
+
+
+def test_every_taxonomy_has_keys_that_a_label_can_store() -> None:
+    assert {name: len(categories) for name, categories in TAXONOMIES.items()} == {
+        "agentprocessbench": 11,
+        "prmbench": 9,
+        "medprmbench": 14,
+    }
+    assert all(key.isidentifier() and key.islower() for categories in TAXONOMIES.values() for key in categories)
+
+
+def test_every_field_of_the_label_scheme_is_documented_and_no_other() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Label scheme\n")[2].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(LabelScheme.model_fields)
