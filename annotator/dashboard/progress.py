@@ -69,11 +69,12 @@ class Claim:
 
 
 def claims_of(project: Project, annotator: User) -> list[Claim]:
-    """What the annotator holds, the one that lapses first at the top."""
+    """What the annotator has to do: what was returned to them, then what they hold, the one that lapses first first."""
     held = (
-        Assignment.objects.filter(project=project, annotator=annotator, status=Status.CLAIMED)
+        Assignment.objects.filter(project=project, annotator=annotator, status__in=[Status.RETURNED, Status.CLAIMED])
         .select_related("trajectory")
         .only(
+            "status",
             "wanted_steps",
             "wants_outcome",
             "lease_expires_at",
@@ -81,9 +82,11 @@ def claims_of(project: Project, annotator: User) -> list[Claim]:
             "trajectory__instruction",
             "trajectory__n_steps",
         )
-        .order_by("lease_expires_at")
+        .order_by(F("lease_expires_at").asc(nulls_first=True))
     )
-    drafts = Label.objects.filter(annotation__assignment__in=held, annotation__annotator=annotator).order_by()
+    drafts = Label.objects.filter(
+        annotation__assignment__in=held, annotation__annotator=annotator, annotation__submitted_at__isnull=True
+    ).order_by()
     n_labels = dict(drafts.values_list("annotation__assignment").annotate(Count("pk")))
     return [Claim(assignment, n_labels.get(assignment.pk, 0)) for assignment in held]
 

@@ -120,10 +120,11 @@ def _write(
     if cleared:
         annotation.labels.filter(pk__in=cleared).delete()
     if rows:
-        guideline = Guideline.objects.filter(project__assignments=annotation.assignment_id).first()
+        guidelines = Guideline.objects.filter(project__assignments=annotation.assignment_id)
+        guideline_id = guidelines.values_list("pk", flat=True).first()  # not its text, which may be long
         for label in rows:
             if label.labelled_at == at:
-                label.guideline = guideline
+                label.guideline_id = guideline_id
         Label.objects.bulk_create(
             rows,
             update_conflicts=True,

@@ -1,6 +1,25 @@
 // Reading a trajectory: folded texts that are fetched when they are opened, searching, and noticing what was read.
 "use strict";
 
+// A browser lays out one text of megabytes for half a minute, above all if it has no spaces. In pieces it lays out only
+// those on the screen (content-visibility in the stylesheet). Pieces end at a line's end where there is one.
+const PIECE = 20000;
+
+const piecesOf = (text) => {
+  const pieces = [];
+  for (let start = 0; start < text.length; ) {
+    let end = start + PIECE;
+    const lineEnd = text.lastIndexOf("\n", end);
+    if (end < text.length && lineEnd > start + PIECE / 2) end = lineEnd + 1;
+    const piece = document.createElement("div");
+    piece.className = "piece";
+    piece.textContent = text.slice(start, end);
+    pieces.push(piece);
+    start = end;
+  }
+  return pieces;
+};
+
 // Unfolds a text that was too long for the page.
 const loadDeferred = async (details) => {
   const url = details.dataset.deferred;
@@ -11,7 +30,7 @@ const loadDeferred = async (details) => {
   try {
     const response = await fetch(url);
     if (!response.ok) throw new Error(response.status);
-    place.textContent = await response.text();
+    place.replaceChildren(...piecesOf(await response.text()));
   } catch {
     details.dataset.deferred = url;
     place.textContent = "It could not be loaded. Fold it and open it again.";

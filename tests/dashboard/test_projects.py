@@ -10,6 +10,7 @@ from knox.models import AuthToken
 from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow, jobs
+from annotator.labelling import revisions
 from annotator.models import AuditEvent, Job, Membership
 from annotator.projects import actions as projects
 from annotator.queue import actions as queue
@@ -92,6 +93,17 @@ def test_an_annotator_sees_their_own_work(client: Client, world: World) -> None:
     assert f'href="/assignments/{claimed.pk}/"' in html
     assert f'action="/assignments/{claimed.pk}/release/"' in html
     assert "<strong>every</strong>" in html
+
+
+def test_what_was_sent_back_waits_first_and_cannot_be_given_back(client: Client, world: World) -> None:
+    returned = judge(make_trajectory(world.project, n_steps=2), world.annotator, [1, 1])
+    revisions.return_annotation(returned.pk, world.reviewer, "Look at step 2 again.")
+    make_trajectory(world.project)
+    queue.claim_next(world.project, world.annotator)
+    client.force_login(world.annotator)
+    text = page(client, "/projects/demo/")
+    assert re.search(r"3 of 3 sent back to you Continue .* 0 of 4 \d+ \w+ \d\d:\d\d UTC Continue Give back", text)
+    assert text.count("Give back") == 1
 
 
 def test_an_annotator_sees_nothing_of_their_colleagues(client: Client, world: World) -> None:
