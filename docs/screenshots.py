@@ -36,6 +36,7 @@ class Shot:
     sentence: str
     follow: tuple[str, ...] = ()
     press: str = ""  # the text of a button to press at the end
+    keys: str = ""  # then, keys to press
     dark: bool = False
 
 
@@ -52,8 +53,9 @@ SHOTS = [
         PROJECT,
         "Labelling: one key per step, unsent labels are kept, the rail shows where one is.",
         press="/claim/",
+        keys="10-",
     ),
-    Shot("labelling-dark", "annotator", PROJECT, "The same in the dark.", press="/claim/", dark=True),
+    Shot("labelling-dark", "annotator", PROJECT, "The same in the dark.", press="/claim/", keys="-1", dark=True),
     Shot("overview", "admin", PROJECT, "An admin sees how far the project is and who is waiting for what."),
     Shot(
         "import", "admin", f"{PROJECT}import/", "A file is checked first, and every bad line is named with its place."
@@ -178,6 +180,10 @@ def take(browser: Browser, address: str, passwords: dict[str, str], shot: Shot) 
         if shot.press:
             page.locator(f"main form[action$='{shot.press}'] button").first.click()
             page.wait_for_load_state("networkidle")
+        for key in shot.keys:
+            page.keyboard.press(key)
+        if shot.keys:
+            page.wait_for_timeout(500)  # until the labels are saved
         path = IMAGES / f"{shot.name}.png"
         page.screenshot(path=path)
         if path.stat().st_size >= MOST_BYTES:  # long texts: the upper half has to do

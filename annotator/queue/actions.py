@@ -69,9 +69,8 @@ def claim_next(project: Project, annotator: User) -> Assignment | None:
     return slot
 
 
-@transaction.atomic(savepoint=False)  # every save comes through here: two round trips less
 def hold(assignment_id: int, annotator: User) -> Assignment:
-    """Locks an assignment for its annotator and renews the lease; call it before every write.
+    """Locks an assignment for its annotator and renews the lease; call it before every write, in its transaction.
 
     Whoever comes back after the lease ran out gets the slot again as long as nobody else has taken it. A returned one
     is its annotator's without a lease, for as long as it takes.

@@ -30,7 +30,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Server:
     """gunicorn, as `make run` starts it, on the test database."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path) -> None:
+        self.home = home
         with socket.create_server(("127.0.0.1", 0)) as probe:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -43,7 +44,11 @@ class Server:
         self.process = subprocess.Popen(
             [*command, "--threads", "4", "--log-level", "error"],
             cwd=ROOT,
-            env={**os.environ, "DATABASE_URL": f"postgresql://postgres@:5432/{name}?host={host}"},
+            env={
+                **os.environ,
+                "DATABASE_URL": f"postgresql://postgres@:5432/{name}?host={host}",
+                "STEPMARK_HOME": str(self.home),
+            },
             start_new_session=True,
         )
         deadline = time.monotonic() + 30
@@ -61,13 +66,15 @@ class Server:
 
 
 @pytest.fixture
-def server(settings: Settings) -> Iterator[Server]:
+def server(settings: Settings, tmp_path: Path) -> Iterator[Server]:
     settings.STORAGES = {
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
     }
+    # A folder of its own: other tests read the common one while this writes.
+    settings.STATIC_ROOT = tmp_path / "static"
     call_command("collectstatic", "--noinput", verbosity=0)
-    running = Server()
+    running = Server(tmp_path)
     yield running
     running.kill()
 

@@ -2,6 +2,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from annotator import demo, flow
 from annotator.models import (
@@ -82,7 +83,8 @@ def test_seeding_leaves_what_people_have_changed() -> None:
     assert authenticate(username="annotator", password="something else") == annotator
     assert Membership.objects.get(user=annotator).role == "reviewer"
     assert slot is not None
-    assert queue.hold(slot.pk, annotator) == slot
+    with transaction.atomic():
+        assert queue.hold(slot.pk, annotator) == slot
 
 
 def test_a_seeding_that_was_stopped_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
