@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.db import connection
 from django.test import Client
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
@@ -58,6 +60,22 @@ def watch(console_errors: list[str]) -> Callable[[Page], Page]:
 def _no_console_errors(console_errors: list[str]) -> Iterator[None]:
     yield
     assert console_errors == []
+
+
+@pytest.fixture(autouse=True)
+def _no_request_outlives_the_test(transactional_db: None, context: BrowserContext) -> Iterator[None]:
+    """A request that still runs while the tables are emptied would deadlock with that."""
+    yield
+    for page in context.pages:
+        page.close()
+    deadline = time.monotonic() + 5
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> %s"
+    with connection.cursor() as cursor:
+        while time.monotonic() < deadline:
+            cursor.execute(busy, [connection.connection.info.backend_pid])
+            if cursor.fetchone() == (0,):
+                break
+            time.sleep(0.05)
 
 
 @pytest.fixture

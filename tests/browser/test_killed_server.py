@@ -109,5 +109,6 @@ def test_labels_given_while_the_server_is_dead_arrive(
     page.wait_for_url("**/projects/demo/")
     slot.refresh_from_db()
     assert slot.status == "submitted"
-    assert all("ERR_CONNECTION_" in error for error in console_errors)  # reset at first, then refused
+    # Cut short, reset or refused, by what the kill came upon; nothing else.
+    assert all("net::ERR_CON" in error for error in console_errors), console_errors
     console_errors.clear()
