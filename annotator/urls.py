@@ -46,8 +46,10 @@ assignment_urls = [  # /assignments/<pk>/
     path("labels/", labelling.save_labels, name="assignment-labels"),
     path("submit/", labelling.submit, name="assignment-submit"),
     path("skip/", labelling.skip, name="assignment-skip"),
+    path("ahead/", labelling.load_ahead, name="assignment-ahead"),
     path("reveal/", labelling.reveal, name="assignment-reveal"),
     path("texts/<int:message_index>/<str:part>/", labelling.assignment_text, name="assignment-text"),
+    path("search/", labelling.assignment_search, name="assignment-search"),
     path("release/", labelling.release_claim, name="assignment-release"),
     path("reopen/", history_views.reopen, name="assignment-reopen"),
 ]

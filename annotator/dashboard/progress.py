@@ -72,6 +72,7 @@ def claims_of(project: Project, annotator: User) -> list[Claim]:
     """What the annotator has to do: what was returned to them, then what they hold, the one that lapses first first."""
     held = (
         Assignment.objects.filter(project=project, annotator=annotator, status__in=[Status.RETURNED, Status.CLAIMED])
+        .filter(is_ahead=False)  # not begun yet: "Label next" opens it
         .select_related("trajectory")
         .only(
             "status",

@@ -131,6 +131,19 @@ def text_of_part(message: Mapping[str, Any], part: str) -> str | None:
     return calls[int(number)].arguments_pretty if is_number and int(number) < len(calls) else None
 
 
+def deferred_with(messages: Sequence[Mapping[str, Any]], words: str) -> list[tuple[int, str]]:
+    """Message index and part of every text that is not in the page and holds the words, whatever their case."""
+    wanted = words.lower()
+    if not wanted:
+        return []
+    return [
+        (block.message_index, text.part)
+        for block in blocks_of(messages)
+        for text in (block.reasoning, block.text, *(call.arguments for call in block.calls))
+        if text is not None and text.is_deferred and wanted in text.full.lower()
+    ]
+
+
 def _images(content: object) -> list[str]:
     images = []
     for part in content if isinstance(content, list) else []:

@@ -14,11 +14,13 @@ from annotator import access, flow
 from annotator.errors import DomainError, InvalidInput
 from annotator.http import Request
 from annotator.labelling import actions
-from annotator.labelling.conversation import Block, blocks_of, text_of_part
+from annotator.labelling.conversation import Block, blocks_of, deferred_with, text_of_part
 from annotator.labelling.intake import Changes, parse_labels
 from annotator.models import Annotation, AnnotationReturn, Assignment, Label, Membership
 from annotator.queue import actions as queue
 
+# Each needs those before it.
+SCRIPTS = [f"js/{name}.js" for name in ("outbox", "marks", "reading", "search", "about", "following", "labelling")]
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
 
 
@@ -105,6 +107,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "is_mine": is_mine,
         "is_revealed": is_revealed,
         "scheme": scheme,
+        "scripts": SCRIPTS,
         "texts_url": f"/assignments/{assignment.pk}/texts/",
         "earlier": _earlier_revision(assignment, annotation),
         "error": error,
@@ -133,6 +136,14 @@ def assignment_text(request: Request, pk: int, message_index: int, part: str) ->
     if text is None:
         raise Http404("This message has no such text.")
     return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+@require_GET
+def assignment_search(request: Request, pk: int) -> HttpResponse:
+    """Which of the texts that are too long for the page hold the words `q`, by the addresses they are fetched from."""
+    messages_ = access.get_assignment(request.user, pk).trajectory.messages
+    found = deferred_with(messages_, request.GET.get("q", "").strip())
+    return JsonResponse({"texts": [reverse("assignment-text", args=[pk, *place]) for place in found]})
 
 
 @require_POST
@@ -170,6 +181,15 @@ def submit(request: Request, pk: int) -> HttpResponse:
 
 
 @require_POST
+def load_ahead(request: Request, pk: int) -> HttpResponse:
+    """The page of the trajectory that follows this one, claimed and rendered before it is asked for; 204: none left."""
+    assignment = access.get_assignment(request.user, pk)
+    access.get_membership(request.user, assignment.project.slug, Membership.Role.ANNOTATOR)
+    following = queue.claim_ahead(assignment.project, request.user)
+    return HttpResponse(status=204) if following is None else _render_page(request, following)
+
+
+@require_POST
 def skip(request: Request, pk: int) -> HttpResponse:
     assignment = access.get_assignment(request.user, pk)
     queue.skip(pk, request.user, request.POST.get("reason", ""))
@@ -194,13 +214,18 @@ def claim(request: Request, slug: str) -> HttpResponse:
 
 
 def _go_to_next(request: Request, done: Assignment, said: str) -> HttpResponse:
-    following = queue.claim_next(done.project, request.user)
+    """On to the next trajectory. A script is told where it is and shows it, with what is said, without a page load."""
+    # Whoever is no annotator any more may finish what they hold, and gets nothing new.
+    is_annotator = access.get_membership(request.user, done.project.slug).role == Membership.Role.ANNOTATOR
+    following = queue.claim_next(done.project, request.user) if is_annotator else None
     if following is None:
         response = _nothing_left(request, done.project.slug)
-    else:
-        messages.success(request, f"{said} This is the next trajectory.", extra_tags="good")
-        response = redirect("assignment-detail", following.pk)
-    return JsonResponse({"next": response.url}) if _wants_json(request) else response
+        return JsonResponse({"next": response.url, "said": None}) if _wants_json(request) else response
+    said = f"{said} This is the next trajectory."
+    if _wants_json(request):
+        return JsonResponse({"next": reverse("assignment-detail", args=[following.pk]), "said": said})
+    messages.success(request, said, extra_tags="good")
+    return redirect("assignment-detail", following.pk)
 
 
 def _nothing_left(request: Request, slug: str) -> HttpResponseRedirect:

@@ -53,6 +53,9 @@ class Assignment(models.Model):
     annotator = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="assignments")
     claimed_at = models.DateTimeField(null=True)
     lease_expires_at = models.DateTimeField(null=True)
+    is_ahead = models.BooleanField(
+        default=False, help_text="Claimed while its annotator finishes another one; theirs to take up next."
+    )
     finished_at = models.DateTimeField(null=True)
     skip_reason = models.CharField(max_length=500, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -76,6 +79,12 @@ class Assignment(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(status="claimed") | Q(lease_expires_at__isnull=False), name="assignment_claim_has_a_lease"
+            ),
+            # claim_ahead and claim_next count on it: a person has at most one waiting in a project.
+            models.UniqueConstraint(
+                fields=["project", "annotator"],
+                condition=Q(is_ahead=True, status="claimed"),
+                name="assignment_one_ahead_per_annotator",
             ),
         ]
         indexes = [

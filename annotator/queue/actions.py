@@ -14,6 +14,8 @@ from annotator.models import Assignment, Project, Trajectory, User
 Status = Assignment.Status
 
 BATCH = 1000
+# How long a slot waits for somebody who is about to finish another one.
+AHEAD_LEASE = timedelta(minutes=10)
 
 
 def enqueue(project: Project) -> int:
@@ -58,10 +60,38 @@ def enqueue_spot(
 
 @transaction.atomic
 def claim_next(project: Project, annotator: User) -> Assignment | None:
-    """The best open slot, held by the annotator under a lease; None when nothing is left for them."""
-    # Two tabs of one person would both find a trajectory "not had before": the second waits for the first here.
+    """The slot that waits for the annotator, else the best open one, under a lease; None when nothing is left."""
+    waiting = _one_tab_at_a_time(project, annotator)
+    if waiting is None:
+        return _claim_best(project, annotator)
+    _renew(waiting)
+    return waiting
+
+
+@transaction.atomic
+def claim_ahead(project: Project, annotator: User) -> Assignment | None:
+    """Claims the slot that `claim_next` will hand out, so that its page can be loaded before it is asked for.
+
+    It waits for AHEAD_LEASE; who stops working meanwhile keeps nobody from it for long. Asking again renews that.
+    """
+    slot = _one_tab_at_a_time(project, annotator) or _claim_best(project, annotator)
+    if slot is not None:
+        slot.is_ahead = True
+        slot.lease_expires_at = now() + min(AHEAD_LEASE, timedelta(minutes=project.claim_minutes))
+        slot.save(update_fields=["is_ahead", "lease_expires_at"])
+    return slot
+
+
+def _one_tab_at_a_time(project: Project, annotator: User) -> Assignment | None:
+    """Locks the person: two of their tabs would both find a trajectory "not had before". Then: what waits for them."""
     User.objects.select_for_update(no_key=True).get(pk=annotator.pk)
     expire(project)
+    ahead = Assignment.objects.filter(project=project, annotator=annotator, status=Status.CLAIMED, is_ahead=True)
+    # Locked as well: the beat may be about to reopen it.
+    return ahead.select_related("project").select_for_update(of=("self",)).first()
+
+
+def _claim_best(project: Project, annotator: User) -> Assignment | None:
     slots = Assignment.objects.claimable_by(annotator).filter(project=project).best_first()
     slot = slots.select_for_update(skip_locked=True, of=("self",)).first()
     if slot is not None:
@@ -172,14 +202,19 @@ def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
 
 
 def _renew(assignment: Assignment) -> None:
-    """Moves the lease's end on, at most once a minute: a save every second need not write it each time."""
+    """Moves the lease's end on, at most once a minute: a save every second need not write it each time.
+
+    A slot that only waited for its annotator is taken up by that.
+    """
     full = timedelta(minutes=assignment.project.claim_minutes)
     until = now() + full
-    if assignment.lease_expires_at is None or until - assignment.lease_expires_at > min(
+    is_due = assignment.lease_expires_at is None or until - assignment.lease_expires_at > min(
         timedelta(minutes=1), full / 10
-    ):
+    )
+    if is_due or assignment.is_ahead:
         assignment.lease_expires_at = until
-        assignment.save(update_fields=["lease_expires_at"])
+        assignment.is_ahead = False
+        assignment.save(update_fields=["lease_expires_at", "is_ahead"])
 
 
 def _reopen(assignments: list[Assignment]) -> None:
@@ -187,4 +222,5 @@ def _reopen(assignments: list[Assignment]) -> None:
         assignment.status = Status.OPEN
         assignment.annotator = None
         assignment.claimed_at = assignment.lease_expires_at = None
-    Assignment.objects.bulk_update(assignments, ["status", "annotator", "claimed_at", "lease_expires_at"])
+        assignment.is_ahead = False
+    Assignment.objects.bulk_update(assignments, ["status", "annotator", "claimed_at", "lease_expires_at", "is_ahead"])

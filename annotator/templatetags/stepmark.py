@@ -1,11 +1,13 @@
 """Filters that every template has (see TEMPLATES in settings)."""
 
 import json
+import re
 from typing import NamedTuple
 
 import nh3
 from django import template
 from django.urls import reverse
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
@@ -114,6 +116,24 @@ def markdown(text: str) -> SafeString:
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(int(token.tag[1]) + 2, 6)}"
     return mark_safe(nh3.clean(_markdown.renderer.render(tokens, _markdown.options, {})))  # nh3 removed what is active
+
+
+# What nobody can see, or what turns the direction of writing: controls (a terminal's colours among them), soft hyphen,
+# zero-width space, marks and overrides of direction, and the tag characters that can smuggle a second text. Joiners
+# (U+200C, U+200D) stay: scripts and emoji need them. static/js/marks.js has the same list.
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+
+
+@register.filter
+def marked(text: str) -> SafeString:
+    """A text of a trajectory, escaped, with each invisible character shown by its code."""
+    if not _INVISIBLE.search(text):
+        return escape(text)
+    shown = _INVISIBLE.sub(lambda found: f'<span class="mark">U+{ord(found[0]):04X}</span>', escape(text))
+    return mark_safe(shown)  # escaped above; what was put in is ours
 
 
 @register.filter

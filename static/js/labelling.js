@@ -1,10 +1,12 @@
-// The labelling page: labels by key, what belongs to them, and how errors carry on. `state` holds what the page shows.
+// The labelling page: labels by key, and how errors carry on. `state` holds what the page shows.
 "use strict";
 
-(() => {
+// Starts the page that is in the document; following.js calls it again when it has put the next one there.
+const startLabelling = () => {
   const work = document.getElementById("work");
   if ("final" in work.dataset) return;
   const form = document.getElementById("label-form");
+  const life = new AbortController(); // ends with this trajectory: so do its listeners
   const refusal = document.getElementById("refusal");
   const status = document.getElementById("save-status");
   const data = JSON.parse(document.getElementById("page-data").textContent);
@@ -28,17 +30,30 @@
   const reading = new Reading(
     cards,
     Object.fromEntries(Object.entries(data.labels).map(([target, label]) => [target, label.active_ms])),
+    life.signal,
   );
   const outbox = new Outbox({
     url: work.dataset.labelsUrl,
     csrf: form.elements.csrfmiddlewaretoken.value,
     who: work.dataset.outbox,
+    signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),
     show: (n, why) => {
       status.className = `save-status ${n ? "pending" : "saved"}`;
       const text = n ? `${n} unsaved${why ? ` (${why})` : ""}` : "All saved";
       if (status.textContent !== text) status.textContent = text;
+    },
+  });
+
+  const following = new Following({ url: work.dataset.aheadUrl, csrf: form.elements.csrfmiddlewaretoken.value });
+  const about = new About({
+    template: document.getElementById("about"),
+    required: data.required,
+    changed: (card) => {
+      const label = state.get(card.dataset.target);
+      if (!label) return say("Label the step first; the note belongs to its label.");
+      change(cards.indexOf(card), about.read(card, label));
     },
   });
 
@@ -50,14 +65,18 @@
   // Beyond the first error nothing is asked for in that mode.
   const isWanted = (index) => !stops || isOutcome(cards[index]) || firstError() < 0 || index <= firstError();
 
-  // The error that a step would carry on: that of the nearest labelled step before it.
+  // The error that is carried on after a step, given the one before it: what the nearest labelled step says.
+  const rootAfter = (index, root) => {
+    const label = state.get(cards[index].dataset.target);
+    if (!label) return root;
+    return label.value === -1 ? (label.root ?? Number(cards[index].dataset.target)) : null;
+  };
+
+  // The error that a step would carry on.
   const activeRoot = (index) => {
-    if (!carries || isOutcome(cards[index])) return null;
-    for (let i = index - 1; i >= 0; i--) {
-      const before = state.get(cards[i].dataset.target);
-      if (before) return before.value === -1 ? (before.root ?? Number(cards[i].dataset.target)) : null;
-    }
-    return null;
+    let root = null;
+    if (carries && !isOutcome(cards[index])) for (let i = 0; i < index; i++) root = rootAfter(i, root);
+    return root;
   };
 
   // --- painting -----------------------------------------------------------------------------------------------------
@@ -73,10 +92,14 @@
     return `−1, follows from ${step(root)}? Confirm with -, or f fixed here, i independent, _ a new error`;
   };
 
-  const paint = (index) => {
+  const shown = []; // what each card shows, so that a key repaints only what it changes
+
+  const paint = (index, root) => {
     const card = cards[index];
     const value = valueOf(card);
-    const root = activeRoot(index);
+    const shows = JSON.stringify([state.get(card.dataset.target), root, isWanted(index), independent.has(card.dataset.target)]);
+    if (shown[index] === shows) return;
+    shown[index] = shows;
     card.dataset.value = value ?? "";
     railOf.get(card.dataset.target).dataset.value = value ?? "";
     for (const radio of card.querySelectorAll(".choices input")) radio.checked = value !== null && Number(radio.value) === value;
@@ -84,71 +107,29 @@
     railOf.get(card.dataset.target).classList.toggle("context", !isWanted(index));
     card.classList.toggle("preset", value === null && root !== null && !independent.has(card.dataset.target));
     const text = chip(card, root);
-    let shown = card.querySelector(".chain");
-    if (text && !shown) {
-      shown = document.createElement("p");
-      shown.className = "chain";
-      card.querySelector("header").after(shown);
+    let chain = card.querySelector(".chain");
+    if (text && !chain) {
+      chain = document.createElement("p");
+      chain.className = "chain";
+      card.querySelector("header").after(chain);
     }
-    if (shown) {
-      shown.textContent = text;
-      shown.hidden = !text;
+    if (chain) {
+      chain.textContent = text;
+      chain.hidden = !text;
     }
-    paintAbout(card);
+    if (!isOutcome(card)) about.paint(card, state.get(card.dataset.target));
   };
 
   const paintAll = () => {
-    for (const index of cards.keys()) paint(index);
+    let root = null;
+    for (const index of cards.keys()) {
+      paint(index, isOutcome(cards[index]) ? null : root);
+      if (carries) root = rootAfter(index, root);
+    }
     const asked = cards.filter((_, index) => isWanted(index));
     document.getElementById("n-labelled").textContent = asked.filter((card) => valueOf(card) !== null).length;
     document.getElementById("n-wanted").textContent = asked.length;
-  };
-
-  // --- what belongs to a label --------------------------------------------------------------------------------------
-
-  const template = document.getElementById("about");
-  const asksMore = template.content.querySelectorAll("[data-extra]:not([data-extra=rationale])").length > 0;
-
-  const needsAbout = (label) =>
-    label && (asksMore || Object.keys(label.extras).length || label.root != null || (label.value === -1 && data.required.length));
-
-  const paintAbout = (card, opens = false) => {
-    if (isOutcome(card)) return;
-    const label = state.get(card.dataset.target);
-    let about = card.querySelector(".about");
-    if (!about) {
-      if (!opens && !needsAbout(label)) return;
-      card.append(template.content.cloneNode(true));
-      about = card.querySelector(".about");
-      about.addEventListener("change", () => readAbout(card, about));
-    }
-    for (const field of about.querySelectorAll("[data-when]"))
-      field.hidden = field.dataset.when === "inherited" ? label?.root == null : label?.value !== -1;
-    if (!label) return;
-    for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
-      if (field === document.activeElement) continue; // never under the annotator's hands
-      const value = field.dataset.name ? label[field.dataset.name] : label.extras[field.dataset.extra];
-      if (field.type === "checkbox") field.checked = value === true;
-      else field.value = value ?? "";
-    }
-  };
-
-  const readAbout = (card, about) => {
-    const label = state.get(card.dataset.target);
-    if (!label) return say("Label the step first; the note belongs to its label.");
-    const changed = { ...label, extras: {} };
-    for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
-      if (field.closest("[hidden]")) continue;
-      if (field.dataset.name) {
-        changed[field.dataset.name] = field.value === "" ? null : Number(field.value);
-        continue;
-      }
-      const text = field.type === "checkbox" ? (field.checked ? "true" : "") : field.value.trim();
-      if (text === "") continue;
-      const kind = field.dataset.type;
-      changed.extras[field.dataset.extra] = kind === "boolean" ? text === "true" : kind === "number" ? Number(text) : text;
-    }
-    change(cards.indexOf(card), changed);
+    if (cards.filter((_, index) => isMissing(index)).length <= 1) following.load();
   };
 
   // --- changing labels ----------------------------------------------------------------------------------------------
@@ -185,8 +166,10 @@
     const next = labelled(index, value, options);
     const before = state.get(card.dataset.target) ?? null;
     if (JSON.stringify(before) === JSON.stringify(next)) return;
+    const completes = before === null;
     undo.push([index, before]);
     change(index, next);
+    if (completes && atOnce.checked && !cards.some((_, other) => isMissing(other))) submit();
   };
 
   const goTo = (index, { scrolls = true } = {}) => {
@@ -199,7 +182,9 @@
     const card = cards[index];
     reading.current = card.dataset.target;
     card.classList.add("current");
-    railOf.get(card.dataset.target).setAttribute("aria-current", "true");
+    const link = railOf.get(card.dataset.target);
+    link.setAttribute("aria-current", "true");
+    link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - link.parentElement.clientWidth / 2;
     if (!scrolls) return;
     card.focus({ preventScroll: true });
     // Show what the step answers to as well, when both fit on the screen.
@@ -211,7 +196,7 @@
 
   const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
   const nextUnlabelled = () => [...cards.keys()].map((i) => (current + 1 + i) % cards.length).find(isMissing);
-  const following = (index) => {
+  const after = (index) => {
     for (let i = index + 1; i < cards.length; i++) if (isWanted(i)) return i;
     return index;
   };
@@ -219,10 +204,16 @@
   const labelCurrent = (value, options) => {
     const index = Math.max(current, 0);
     label(index, value, options);
-    goTo(following(index));
+    goTo(after(index));
   };
 
   // --- submitting ---------------------------------------------------------------------------------------------------
+
+  // Whether the last label also submits: this person's choice, in this browser.
+  const atOnce = document.getElementById("at-once");
+  atOnce.checked = localStorage.getItem("stepmark:at-once") === "1";
+  atOnce.addEventListener("change", () => localStorage.setItem("stepmark:at-once", atOnce.checked ? "1" : "0"));
+  atOnce.closest("label").hidden = false;
 
   let submitting = false;
 
@@ -259,7 +250,8 @@
     const answer = await response.json().catch(() => null);
     if (response.ok && answer?.next) {
       outbox.clear(); // the form held every label, and the server has made them final
-      window.location.assign(answer.next);
+      await following.open(answer.next, answer.said);
+      life.abort();
       return;
     }
     const error = answer?.error;
@@ -278,6 +270,14 @@
     document.getElementById("search"),
     document.getElementById("search-status"),
     [...document.querySelectorAll(".turn")],
+    {
+      url: work.dataset.searchUrl,
+      leave: (turn) => {
+        const index = cards.findIndex((card) => turn?.contains(card));
+        goTo(index < 0 ? Math.max(current, 0) : index, { scrolls: !turn });
+        cards[current]?.focus({ preventScroll: true });
+      },
+    },
   );
   let wantedNumber = null; // digits after g
   let numberTimer = 0;
@@ -312,7 +312,8 @@
     },
     c: () => {
       const card = cards[Math.max(current, 0)];
-      paintAbout(card, true);
+      if (isOutcome(card)) return;
+      about.paint(card, state.get(card.dataset.target), true);
       card.querySelector("[data-extra=rationale]")?.focus();
     },
     x: foldAll,
@@ -340,8 +341,9 @@
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (submitting) return event.preventDefault(); // what is typed now was not meant for the next trajectory
     const element = event.target;
-    if (element.matches("input:not([type=radio]), textarea, select")) {
+    if (element.matches("input:not([type=radio], [type=checkbox]), textarea, select")) {
       if (event.key === "Escape") cards[Math.max(current, 0)]?.focus({ preventScroll: true });
       return;
     }
@@ -361,10 +363,10 @@
     if (!action) return;
     event.preventDefault();
     action();
-  });
+  }, { signal: life.signal });
   for (const button of document.querySelectorAll("[data-key]"))
     button.addEventListener("click", () => actions[button.dataset.key]());
-  document.querySelector(".keypad").hidden = searchBox.hidden = false;
+  for (const part of [...document.querySelectorAll(".keypad"), searchBox]) part.hidden = false;
   for (const [index, card] of cards.entries()) {
     card.querySelector(".choices").addEventListener("change", (event) => label(index, Number(event.target.value)));
     card.addEventListener("pointerdown", () => goTo(index, { scrolls: false }));
@@ -400,4 +402,6 @@
   if (first === 0) cards[0]?.focus({ preventScroll: true });
   outbox.flush();
   outbox.flushOthers();
-})();
+};
+
+startLabelling();

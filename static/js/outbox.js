@@ -8,14 +8,16 @@ class Outbox {
   static PREFIX = "stepmark:outbox:";
 
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
-  // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step.
-  constructor({ url, csrf, who, show, refuse, evidence }) {
+  // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
+  // signal: aborted when the page goes on to another trajectory.
+  constructor({ url, csrf, who, show, refuse, evidence, signal }) {
     Object.assign(this, { url, csrf, show, refuse, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
     this.retryAfter = 500;
     this.sending = null;
-    window.addEventListener("online", () => this.flush());
+    this.unstored = new Map(); // what did not fit into localStorage
+    window.addEventListener("online", () => this.flush(), { signal });
   }
 
   pending(key = this.key) {
@@ -33,6 +35,7 @@ class Outbox {
   }
 
   clear() {
+    this.unstored.delete(this.key);
     localStorage.removeItem(this.key);
   }
 
@@ -52,16 +55,22 @@ class Outbox {
   }
 
   #load(key) {
-    return JSON.parse(localStorage.getItem(key) || "null") || { pending: {} };
+    return this.unstored.get(key) || JSON.parse(localStorage.getItem(key) || "null") || { pending: {} };
   }
 
   #store(key, outbox) {
-    if (Object.keys(outbox.pending).length) localStorage.setItem(key, JSON.stringify(outbox));
-    else localStorage.removeItem(key);
+    this.unstored.delete(key);
+    if (!Object.keys(outbox.pending).length) return localStorage.removeItem(key);
+    try {
+      localStorage.setItem(key, JSON.stringify(outbox));
+    } catch {
+      this.unstored.set(key, outbox); // full: this page alone keeps it, and says so
+    }
   }
 
   #changed(why) {
-    this.show(Object.keys(this.pending()).length, why);
+    const full = this.unstored.size ? "the browser's storage is full: stay on this page" : "";
+    this.show(Object.keys(this.pending()).length, [why, full].filter(Boolean).join("; "));
   }
 
   async #empty() {

@@ -13,7 +13,7 @@ const piecesOf = (text) => {
     if (end < text.length && lineEnd > start + PIECE / 2) end = lineEnd + 1;
     const piece = document.createElement("div");
     piece.className = "piece";
-    piece.textContent = text.slice(start, end);
+    piece.append(...markedNodes(text.slice(start, end)));
     pieces.push(piece);
     start = end;
   }
@@ -42,12 +42,13 @@ const loadDeferred = async (details) => {
 class Reading {
   static IDLE_AFTER = 30000;
 
-  constructor(cards, stored) {
+  // signal: aborted when the page goes on to another trajectory.
+  constructor(cards, stored, signal) {
     this.of = new Map(cards.map((card) => [card.dataset.target, { active_ms: stored[card.dataset.target] || 0 }]));
     this.current = null;
     this.lastSign = Date.now();
     for (const sign of ["keydown", "pointermove", "pointerdown", "wheel", "scroll"])
-      document.addEventListener(sign, () => (this.lastSign = Date.now()), { passive: true });
+      document.addEventListener(sign, () => (this.lastSign = Date.now()), { passive: true, signal });
     const seen = new IntersectionObserver((entries) => {
       for (const entry of entries)
         if (entry.isIntersecting) {
@@ -62,54 +63,24 @@ class Reading {
         const card = event.target.open && event.target.closest(".turn")?.querySelector(".step");
         if (card && this.of.has(card.dataset.target)) this.of.get(card.dataset.target).has_opened = true;
       },
-      true,
+      { capture: true, signal },
     );
     let before = Date.now();
-    setInterval(() => {
+    const clock = setInterval(() => {
       const now = Date.now();
       const isThere = document.visibilityState === "visible" && now - this.lastSign < Reading.IDLE_AFTER;
       // A computer that slept must not count its sleep.
       if (isThere && this.current) this.of.get(this.current).active_ms += Math.min(now - before, 1000);
       before = now;
     }, 500);
+    signal.addEventListener("abort", () => {
+      clearInterval(clock);
+      seen.disconnect();
+    });
   }
 
   evidence(target) {
     return this.of.get(target) || {};
-  }
-}
-
-// Finds text in the turns; Enter goes from one to the next.
-class Search {
-  constructor(input, status, turns) {
-    Object.assign(this, { input, status, turns, found: [], at: -1 });
-    input.addEventListener("input", () => this.find());
-    input.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") {
-        event.preventDefault();
-        this.go(event.shiftKey ? -1 : 1);
-      }
-      if (event.key === "Escape") input.blur();
-    });
-  }
-
-  find() {
-    const wanted = this.input.value.trim().toLowerCase();
-    this.found = wanted ? this.turns.filter((turn) => turn.textContent.toLowerCase().includes(wanted)) : [];
-    this.at = -1;
-    const n = this.found.length;
-    this.status.textContent = wanted ? `${n} place${n === 1 ? "" : "s"}; very long texts count once they are unfolded` : "";
-  }
-
-  go(by) {
-    if (!this.found.length) return;
-    this.at = (this.at + by + this.found.length) % this.found.length;
-    const turn = this.found[this.at];
-    const wanted = this.input.value.trim().toLowerCase();
-    for (const details of turn.querySelectorAll("details"))
-      if (details.textContent.toLowerCase().includes(wanted)) details.open = true;
-    turn.scrollIntoView({ block: "start", behavior: "instant" });
-    this.status.textContent = `place ${this.at + 1} of ${this.found.length}`;
   }
 }
 

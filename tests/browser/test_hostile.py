@@ -15,12 +15,12 @@ from tests.security.test_hostile_files import FOLDER, big_file
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 # What a hostile text got hold of: a script that ran, an element of its own, a page wider than its window, characters
-# that turn the direction of writing in an element that does not keep them in.
+# that nobody sees, or that turn the direction of writing in an element that does not keep them in.
 HARM = """() => {
   const harm = [];
   if (window.pwned || {}.polluted) harm.push("a script ran");
   const active = "script:not([src], [type='application/json']), iframe, object, embed, base, style, meta[http-equiv], "
-    + "link:not([rel=icon], [rel=stylesheet]), [onclick], [onload], [onerror], [onfocus], .text *, pre *";
+    + "link:not([rel=icon], [rel=stylesheet]), [onclick], [onload], [onerror], [onfocus], .text *:not(.mark), pre *";
   for (const element of document.querySelectorAll(active)) harm.push(element.outerHTML.slice(0, 200));
   for (const part of document.querySelectorAll("details")) part.open = part.textContent.length < 50000;
   const wide = document.documentElement.scrollWidth > innerWidth;
@@ -29,6 +29,8 @@ HARM = """() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const holder = walker.currentNode.parentElement;
+    if (holder.closest(".text") && /[\x00-\x08\x1b\x9b\u200b\u202e\u2066\ufeff]/.test(walker.currentNode.data))
+      harm.push("cannot be seen: " + holder.outerHTML.slice(0, 200));
     if (/[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]/.test(walker.currentNode.data)
         && getComputedStyle(holder).unicodeBidi === "normal")
       harm.push("not isolated: " + holder.outerHTML.slice(0, 200));

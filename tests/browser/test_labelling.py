@@ -1,5 +1,6 @@
 """The labelling page in a real browser: keys, the outbox, and what happens when things break."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +57,102 @@ def test_keys_label_every_step_and_enter_submits_and_brings_the_next(world: Worl
     slot.refresh_from_db()
     assert slot.status == "submitted"
     assert following.assignments.get().annotator == world.annotator
+
+
+def test_the_next_trajectory_is_there_before_it_is_asked_for(world: World, open_as: OpenAs) -> None:
+    slot = claim(world, n_steps=1)
+    following = make_trajectory(world.project, n_steps=2)
+    last = make_trajectory(world.project, n_steps=1)
+    page = open_as(world.annotator, path(slot))
+    with page.expect_response("**/ahead/") as loading:
+        page.keyboard.press("1")
+    assert loading.value.status == 200
+    waiting = following.assignments.get(annotator=world.annotator)
+    assert waiting.is_ahead
+    loads: list[str] = []
+    page.on("request", lambda request: loads.append(request.url) if request.resource_type == "document" else None)
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(following.instruction)
+    expect(page).to_have_url(re.compile(f"/assignments/{waiting.pk}/$"))
+    assert loads == []
+    # The page that came without a page load is a whole one: its keys, its outbox, its search, the one after it.
+    for key in ["/", "t", "o", "w", "e", "r", "Escape"]:
+        page.keyboard.press(key)
+    for key in ["1", "-", "u", "0", "1"]:
+        page.keyboard.press(key)
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert stored(waiting) == {0: 1, 1: 0, None: 1}
+    assert stored(slot) == {0: 1, None: 1}
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(last.instruction)
+    assert axe_violations(page) == []
+    page.go_back()
+    expect(page.get_by_text("You have submitted this trajectory; your labels are final.")).to_be_visible()
+    expect(page.locator("h1")).to_contain_text(following.instruction)
+
+
+def test_the_last_label_submits_for_who_wants_it(world: World, open_as: OpenAs) -> None:
+    slot = claim(world, n_steps=5)
+    following = make_trajectory(world.project, n_steps=1)
+    page = open_as(world.annotator, path(slot))
+    page.get_by_label("Submit with the last label").check()
+    for key in ["1", "1", "0", "-", "-", "-"]:  # five steps and the outcome
+        page.keyboard.press(key)
+    expect(page.locator("h1")).to_contain_text(following.instruction)
+    assert stored(slot) == {0: 1, 1: 1, 2: 0, 3: -1, 4: -1, None: -1}
+    slot.refresh_from_db()
+    assert slot.status == "submitted"
+    # The choice stays; a changed mind about a label submits nothing.
+    expect(page.get_by_label("Submit with the last label")).to_be_checked()
+    page.keyboard.press("1")
+    page.keyboard.press("k")
+    page.keyboard.press("0")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert following.assignments.get().status == "claimed"
+
+
+def test_without_a_connection_the_next_trajectory_waits(
+    world: World, open_as: OpenAs, console_errors: list[str]
+) -> None:
+    slot = claim(world, n_steps=1)
+    following = make_trajectory(world.project)
+    page = open_as(world.annotator, path(slot))
+    page.context.set_offline(True)
+    page.keyboard.press("1")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#refusal")).to_contain_text("Not submitted: there is no connection.")
+    page.context.set_offline(False)
+    expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
+    page.keyboard.press("Enter")
+    expect(page.locator("h1")).to_contain_text(following.instruction)
+    assert stored(slot) == {0: 1, None: 1}
+    assert {error for error in console_errors if "ERR_INTERNET_DISCONNECTED" not in error} == set()
+    console_errors.clear()
+
+
+def test_a_full_storage_loses_no_label_and_the_page_says_so(
+    world: World, open_as: OpenAs, console_errors: list[str]
+) -> None:
+    slot = claim(world, n_steps=2)
+    page = open_as(world.annotator, path(slot))
+    page.evaluate(
+        """() => {
+          let size = 1 << 20;
+          for (let n = 0; size > 0; n++)
+            try { localStorage.setItem(`filler${n}`, "x".repeat(size)); } catch { size >>= 1; }
+        }"""
+    )
+    page.context.set_offline(True)
+    page.keyboard.press("-")
+    expect(page.locator("#save-status")).to_have_text(
+        "1 unsaved (no connection; the browser's storage is full: stay on this page)"
+    )
+    page.context.set_offline(False)
+    expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
+    assert stored(slot) == {0: -1}
+    console_errors.clear()  # the browser's own words about the lost connection
 
 
 def test_moving_and_undoing(world: World, open_as: OpenAs) -> None:

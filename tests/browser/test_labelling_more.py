@@ -204,6 +204,35 @@ def test_a_very_long_result_is_fetched_when_it_is_unfolded(open_as: OpenAs) -> N
     assert list(opened.all()) == [False, True]
 
 
+def test_search_finds_what_is_not_in_the_page(open_as: OpenAs) -> None:
+    messages = [
+        {"role": "user", "content": "Find the needle."},
+        {"role": "assistant", "content": "I look.", "tool_calls": [_call("read")]},
+        {"role": "tool", "tool_call_id": "c", "content": "x " * 20_000 + "a Needle here\nand a needle there"},
+        {"role": "assistant", "content": "The needle is at the end."},
+    ]
+    world, slot = claim({}, messages=messages)
+    page = open_slot(open_as, world, slot)
+    page.keyboard.press("/")
+    page.keyboard.type("needle")
+    # One in the instruction, a text that is not in the page, one in the last step.
+    expect(page.locator("#search-status")).to_have_text("3 places")
+    for n, total in ((1, 3), (2, 4), (3, 4), (4, 4), (1, 4)):
+        page.keyboard.press("Enter")
+        expect(page.locator("#search-status")).to_have_text(f"place {n} of {total}")
+    found = page.evaluate("[...CSS.highlights.get('found')].map((range) => range.toString())")
+    assert found == ["needle", "Needle", "needle", "needle"]
+    page.keyboard.press("Shift+Enter")
+    expect(page.locator("#search-status")).to_have_text("place 4 of 4")
+    expect(page.locator("#step-1")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    # Whoever leaves the search stands at the step of the place.
+    expect(page.locator(".step.current h2")).to_have_text("Step 2")
+    page.keyboard.press("1")
+    saved(page)
+    assert stored(slot) == [(1, 1, None, "")]
+
+
 def _call(name: str) -> dict[str, Any]:
     return {"id": "c", "type": "function", "function": {"name": name, "arguments": "{}"}}
 

@@ -178,3 +178,22 @@ def test_submitting_over_http_stores_the_form_and_claims_the_next(
     again = client.post(f"/assignments/{slot.pk}/submit/", form)
     assert again.status_code == 302
     assert Label.objects.submitted().count() == 4
+
+
+def test_the_search_names_texts_that_are_not_in_the_page(world: World, client: Client) -> None:
+    messages = [
+        {"role": "user", "content": "Where?"},
+        {"role": "assistant", "content": "I look."},
+        {"role": "tool", "content": "y" * 30_000 + " Reykjavík"},
+        {"role": "assistant", "content": "There."},
+    ]
+    make_trajectory(world.project, messages=messages)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    client.force_login(world.annotator)
+    found = client.get(f"/assignments/{slot.pk}/search/", {"q": "reykjavík "}).json()
+    assert found == {"texts": [f"/assignments/{slot.pk}/texts/2/text/"]}
+    assert client.get(found["texts"][0]).content.decode().endswith("Reykjavík")
+    assert client.get(f"/assignments/{slot.pk}/search/", {"q": "Where"}).json() == {"texts": []}
+    client.force_login(world.second)
+    assert client.get(f"/assignments/{slot.pk}/search/", {"q": "reykjavík"}).status_code == 404

@@ -1,0 +1,57 @@
+// What belongs to a label beside its value: the fields of the template #about, in the card of each step that needs them.
+"use strict";
+
+class About {
+  // required: the extras that a -1 needs; changed(card, label): called when the annotator has filled in a field.
+  constructor({ template, required, changed }) {
+    Object.assign(this, { template, required, changed });
+    this.asksMore = template.content.querySelectorAll("[data-extra]:not([data-extra=rationale])").length > 0;
+  }
+
+  #isNeeded(label) {
+    if (!label) return false;
+    return (
+      this.asksMore ||
+      Object.keys(label.extras).length > 0 ||
+      label.root != null ||
+      (label.value === -1 && this.required.length > 0)
+    );
+  }
+
+  // Shows what the label holds; opens: also where nothing is needed, for a note.
+  paint(card, label, opens = false) {
+    let about = card.querySelector(".about");
+    if (!about) {
+      if (!opens && !this.#isNeeded(label)) return;
+      card.append(this.template.content.cloneNode(true));
+      about = card.querySelector(".about");
+      about.addEventListener("change", () => this.changed(card));
+    }
+    for (const field of about.querySelectorAll("[data-when]"))
+      field.hidden = field.dataset.when === "inherited" ? label?.root == null : label?.value !== -1;
+    if (!label) return;
+    for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
+      if (field === document.activeElement) continue; // never under the annotator's hands
+      const value = field.dataset.name ? label[field.dataset.name] : label.extras[field.dataset.extra];
+      if (field.type === "checkbox") field.checked = value === true;
+      else field.value = value ?? "";
+    }
+  }
+
+  // The label with what the fields say now.
+  read(card, label) {
+    const changed = { ...label, extras: {} };
+    for (const field of card.querySelectorAll(".about :is([data-extra], [data-name])")) {
+      if (field.closest("[hidden]")) continue;
+      if (field.dataset.name) {
+        changed[field.dataset.name] = field.value === "" ? null : Number(field.value);
+        continue;
+      }
+      const text = field.type === "checkbox" ? (field.checked ? "true" : "") : field.value.trim();
+      if (text === "") continue;
+      const kind = field.dataset.type;
+      changed.extras[field.dataset.extra] = kind === "boolean" ? text === "true" : kind === "number" ? Number(text) : text;
+    }
+    return changed;
+  }
+}
