@@ -1,4 +1,4 @@
-"""Tiny checkpoints of the real architectures: random weights, a real tokenizer trained here, saved as published ones."""
+"""Tiny checkpoints of the real architectures: random weights, a real tokenizer made here, saved as published ones."""
 
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -102,6 +102,7 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     ids = {token: i for i, token in enumerate(vocabulary)}
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])  # type: ignore[call-arg]
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<s>"

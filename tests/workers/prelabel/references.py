@@ -9,11 +9,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 BOXED = "Please reason step by step, and put your final answer within \\boxed{}."
 SPARE = (
-    "You are an expert at solving challenging math problems spanning across various categories and difficulties such as "
-    "Algebra, Number Theory, Geometry, Counting and Probability, Precalculus etc. For a given math problem, your task is "
-    "to generate a step-by-step reasoning-based solution providing an answer to the question. Identify the correct "
-    "concepts, formulas and heuristics that needs to be applied and then derive the contents of the reasoning steps from "
-    "the given contexts and accurate calculations from the previous reasoning steps."
+    "You are an expert at solving challenging math problems spanning across various categories and difficulties such "
+    "as Algebra, Number Theory, Geometry, Counting and Probability, Precalculus etc. For a given math problem, your "
+    "task is to generate a step-by-step reasoning-based solution providing an answer to the question. Identify the "
+    "correct concepts, formulas and heuristics that needs to be applied and then derive the contents of the reasoning "
+    "steps from the given contexts and accurate calculations from the previous reasoning steps."
 )
 
 # (model, tokenizer, question, steps) -> (n_steps, 3) or (n_steps, 2) or (n_steps,): see each.

@@ -133,7 +133,9 @@ class Encoder:
         hidden = np.array([] if self.markers_visible else tokens.markers, dtype=np.int64)
         hidden = hidden[(hidden >= part.start) & (hidden < part.stop)] - shift
         if (reads < 0).any():
-            raise ScoringError(f"Step {part.first} is too short to be read {-self.read.offset} tokens before its end.")
+            raise ScoringError(
+                f"Step {part.first + 1} is too short to be read {-self.read.offset} tokens before its end."
+            )
         return Row(ids, reads, hidden, part.first)
 
     def _safe(self, pieces: Pieces) -> tuple["_Tokens", str]:
@@ -145,9 +147,9 @@ class Encoder:
                 note = f"{n_broken} markers or special tokens in the text were broken up, the first in {first}."
                 return tokens, note if n_broken else ""
             piece, text = tokens.forged[0]
-            what = f"{piece.where[0].upper()}{piece.where[1:]} holds {text!r}, which this model reads as a marker"
+            what = f"In {piece.where} stands {text!r}, which this model reads as a marker or a special token"
             if self.rule.collision == "error":
-                raise ScoringError(f"{what} or a special token; set render.collision to escape in the model file.")
+                raise ScoringError(f"{what}; set render.collision to escape in the model file.")
             n_broken, first = n_broken or len(tokens.forged), first or piece.where
             pieces = pieces.changed(partial(_break_up, literals={text for _, text in tokens.forged}))
         raise ScoringError(f"{what} and which cannot be broken up; add it to render.replace in the model file.")
@@ -186,7 +188,7 @@ class Encoder:
 
     def _find_markers(self, ends: Sequence[int], marker_ends: Iterable[int], tokens: "_Tokens") -> None:
         shift = len(self.bos)
-        for number, end in enumerate(marker_ends):
+        for number, end in enumerate(marker_ends, start=1):
             at = bisect_left(ends, end)
             if at == len(ends) or ends[at] != end or tokens.ids_list[shift + at] != self.marker_ids[0]:
                 raise ScoringError(

@@ -30,7 +30,7 @@ class Piece:
 
     text: str
     kind: Kind
-    where: str  # for people: "message 3"
+    where: str  # for people: "messages[3]"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def pieces_of(trajectory: TrajectoryText, rule: Render) -> Pieces:
     steps: list[StepPieces] = []
     asked = False
     for number, message in enumerate(trajectory.messages):
-        where, role = f"message {number}", role_of(message)
+        where, role = f"messages[{number}]", role_of(message)
         if role == "assistant":
             steps.append(StepPieces(tuple(before), Piece(_step_text(message, rule), "step", where)))
             before = []
