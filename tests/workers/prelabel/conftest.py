@@ -1,0 +1,16 @@
+"""Tiny models are fastest on one thread."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from transformers.utils import logging
+
+
+@pytest.fixture(autouse=True, scope="package")
+def _one_thread() -> Iterator[None]:
+    logging.disable_progress_bar()
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
