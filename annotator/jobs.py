@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import InterfaceError, transaction
 from django.db import OperationalError as DatabaseOperationalError
+from django.db.models import F
 from django.utils.timezone import now
 from kombu.exceptions import OperationalError
 from redis.exceptions import RedisError
@@ -24,10 +25,19 @@ class JobCancelled(Exception):
 
 @transaction.atomic
 def create(
-    project: Project, kind: Job.Kind, params: dict[str, Any], *, unit: str, n_total: int | None, user: User | None
+    project: Project,
+    kind: Job.Kind,
+    params: dict[str, Any],
+    *,
+    unit: str,
+    n_total: int | None,
+    user: User | None,
+    queue: Job.Queue = Job.Queue.DEFAULT,
 ) -> Job:
     """Creates a queued job; the caller runs it, or sends it to a worker."""
-    job = Job.objects.create(project=project, kind=kind, params=params, unit=unit, n_total=n_total, created_by=user)
+    job = Job.objects.create(
+        project=project, kind=kind, params=params, unit=unit, n_total=n_total, created_by=user, queue=queue
+    )
     audit.log("job.queued", job, user=user, project_id=project.pk, data={"kind": kind})
     return job
 
@@ -42,10 +52,16 @@ def enqueue(
     return job
 
 
-def send(job_id: int) -> None:
-    """Tells a worker. When Redis cannot be reached the job stays queued and the beat sends it again."""
+# What runs a job of a kind; the web side knows the workers' tasks by name only.
+TASKS = {Job.Kind.PRELABEL: "workers.tasks.prelabel"}
+
+
+def send(job_id: int, *, n_workers: int = 1) -> None:
+    """Tells so many workers. When Redis cannot be reached the job stays queued and the beat sends it again."""
+    kind, queue = Job.objects.values_list("kind", "queue").get(pk=job_id)
     try:
-        app.send_task("workers.tasks.run_job", [job_id])
+        for _ in range(n_workers):
+            app.send_task(TASKS.get(kind, "workers.tasks.run_job"), [job_id], queue=queue)
     except (OperationalError, RedisError, OSError) as error:
         logger.warning("Job %s stays queued: Redis cannot be reached (%s).", job_id, error)
 
@@ -63,6 +79,13 @@ def report(job: Job, n_done: int, n_total: int | None = None) -> None:
     total = {} if n_total is None else {"n_total": n_total}
     running = Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING)
     if not running.filter(is_cancel_requested=False).update(n_done=n_done, heartbeat_at=now(), **total):
+        raise JobCancelled
+
+
+def advance(job_id: int, by: int) -> None:
+    """Like report, for a job that several workers share: adds to what is done. Raises JobCancelled."""
+    running = Job.objects.filter(pk=job_id, status=Job.Status.RUNNING, is_cancel_requested=False)
+    if not running.update(n_done=F("n_done") + by, heartbeat_at=now()):
         raise JobCancelled
 
 
@@ -106,6 +129,8 @@ def retry(job: Job, *, user: User) -> Job:
     """
     if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
+    if job.kind == Job.Kind.PRELABEL:
+        raise JobConflict("Start the model again on the page Models: it goes on with what is missing.")
     if job.kind != Job.Kind.PUBLISH:
         # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.
         upload = Upload.objects.select_for_update(no_key=True).filter(pk=job.params.get("upload")).first()

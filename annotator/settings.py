@@ -12,6 +12,11 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 # Where this machine keeps what is not in PostgreSQL: the embedded servers' data, logs, the secret key.
 STEPMARK_HOME = Path(env.str("STEPMARK_HOME", default=str(BASE_DIR / "var"))).resolve()
 
+# The operator's model files, and below checkpoints/NAME/ the weights that this machine has.
+MODELS_FOLDER = Path(env.str("MODELS_FOLDER", default=str(STEPMARK_HOME / "models"))).resolve()
+# How many GPU workers are told of a pre-label run; those that exist share it.
+PRELABEL_WORKERS = env.int("PRELABEL_WORKERS", default=4)
+
 DEBUG = env.bool("DEBUG", default=False)
 # Without a key nothing is signed: manage.py and run_stack set one, so only a bare import (mypy, linters) sees "".
 SECRET_KEY = env.str("SECRET_KEY", default="")

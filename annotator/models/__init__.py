@@ -7,6 +7,7 @@ from annotator.models.audit import AuditEvent
 from annotator.models.importing import ReferenceLabel, Step, Trajectory, Upload, UploadChunk
 from annotator.models.jobs import Job
 from annotator.models.labelling import Annotation, AnnotationReturn, Label, LabelEvent, StepComment
+from annotator.models.prelabelling import Calibration, ModelVersion, Prediction, PrelabelRun, PrelabelTarget
 from annotator.models.projects import Guideline, Invitation, Membership, Project
 from annotator.models.queue import Assignment
 from annotator.models.releases import Release, ReleaseRow
@@ -17,6 +18,7 @@ __all__ = [
     "AnnotationReturn",
     "Assignment",
     "AuditEvent",
+    "Calibration",
     "Dispute",
     "GoldLabel",
     "Guideline",
@@ -26,6 +28,10 @@ __all__ = [
     "LabelEvent",
     "LoginAttempt",
     "Membership",
+    "ModelVersion",
+    "Prediction",
+    "PrelabelRun",
+    "PrelabelTarget",
     "Project",
     "ReferenceLabel",
     "Release",

@@ -29,6 +29,13 @@ class Job(models.Model):
         IMPORT_CHECK = "import_check", "check of a file"
         IMPORT = "import", "import"
         PUBLISH = "publish", "release"
+        PRELABEL = "prelabel", "pre-labelling"
+
+    class Queue(models.TextChoices):
+        """Which workers take it: those on a machine with a GPU listen to `gpu`."""
+
+        DEFAULT = "default"
+        GPU = "gpu"
 
     class Status(models.TextChoices):
         QUEUED = "queued"
@@ -40,6 +47,7 @@ class Job(models.Model):
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
     kind = models.CharField(max_length=20, choices=Kind)
     status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    queue = models.CharField(max_length=10, choices=Queue, default=Queue.DEFAULT)
     params = models.JSONField(default=dict)
     result = models.JSONField(default=dict)
     n_done = models.PositiveBigIntegerField(default=0)

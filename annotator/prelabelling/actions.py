@@ -1,0 +1,265 @@
+"""Pre-label runs: started by people, shared by workers, stored trajectory by trajectory."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from functools import partial
+from typing import Any, Literal
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
+from django.utils.timezone import now
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from annotator import audit, jobs
+from annotator.errors import InvalidInput, JobFailed
+from annotator.models import (
+    GoldLabel,
+    Job,
+    ModelVersion,
+    Prediction,
+    PrelabelRun,
+    PrelabelTarget,
+    Project,
+    Trajectory,
+    User,
+)
+from annotator.prelabelling.configs import ModelConfig
+from annotator.prelabelling.scores import ScoringError, TrajectoryScores, TrajectoryText
+
+Status = PrelabelTarget.Status
+
+# A worker that was killed keeps its trajectories from the others for so long; everything it stores renews that.
+LEASE = timedelta(minutes=10)
+# How many trajectories a worker claims at a time: batches need many, and a killed worker should not hold all.
+CLAIMED_AT_ONCE = 64
+
+
+class Selection(BaseModel):
+    """Which trajectories of the project a run is for; those that the version has scored already are left out anyway."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gold: Literal["any", "with", "without"] = "any"
+    ids: str = Field(default="", max_length=200)  # part of the external id
+    limit: int | None = Field(default=None, ge=1)  # the first so many
+
+    @classmethod
+    def parse(cls, data: object) -> "Selection":
+        """Raises InvalidInput that names each wrong field."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            fields = {".".join(map(str, e["loc"])) or "filter": e["msg"] for e in error.errors()}
+        said = "; ".join(f"{name}: {message}" for name, message in fields.items())
+        raise InvalidInput(f"The selection does not fit. {said}.", fields)
+
+    def of(self, project: Project) -> QuerySet[Trajectory]:
+        chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()
+        if self.gold != "any":
+            has_gold = Exists(GoldLabel.objects.filter(trajectory=OuterRef("pk"), step__isnull=False))
+            chosen = chosen.filter(has_gold if self.gold == "with" else ~has_gold)
+        chosen = chosen.order_by("id")
+        return chosen[: self.limit] if self.limit else chosen
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What makes a model version: hashes of its config, its weights and its way to render a trajectory."""
+
+    config_sha256: str
+    weights_sha256: str = ""
+    render_sha256: str = ""
+
+
+def sees_reference(config: ModelConfig) -> bool:
+    """Whether the model reads the reference answer or the outcome; what it says then is no blind judgement."""
+    return config.kind == "rules" or (config.kind == "judge" and config.mode == "with_reference")
+
+
+@transaction.atomic
+def start(
+    project: Project, config: ModelConfig, selection: Selection, *, estimate: dict[str, Any], user: User | None
+) -> PrelabelRun:
+    """Queues a run. Raises InvalidInput when the selection holds no trajectory."""
+    chosen = selection.of(project)
+    sums = Trajectory.objects.filter(pk__in=chosen.values("pk")).aggregate(steps=Sum("n_steps"))
+    if not sums["steps"]:
+        raise InvalidInput("Nothing was started: the selection holds no trajectory of this project.", {"filter": "Empty."})
+    queue = Job.Queue.GPU if config.kind in ("discriminative", "scorer") else Job.Queue.DEFAULT
+    params = {"name": config.name}
+    job = jobs.create(project, Job.Kind.PRELABEL, params, unit="steps", n_total=sums["steps"], user=user, queue=queue)
+    run = PrelabelRun.objects.create(
+        project=project,
+        job=job,
+        model_name=config.name,
+        config=config.model_dump(mode="json"),
+        selection=selection.model_dump(mode="json"),
+        estimate=estimate,
+    )
+    audit.log("prelabel.started", run, user=user, project_id=project.pk, data={"model": config.name, "job": job.pk})
+    # Several workers may share what needs a GPU. A judge's limits (requests at once, money) are those of one process.
+    n_workers = settings.PRELABEL_WORKERS if queue == Job.Queue.GPU else 1
+    transaction.on_commit(partial(jobs.send, job.pk, n_workers=n_workers))
+    return run
+
+
+@transaction.atomic
+def attach_version(run: PrelabelRun, config: ModelConfig, identity: Identity) -> ModelVersion:
+    """The version that this run's predictions belong to, made if it is new.
+
+    Raises JobFailed when this worker's model is not the one that the run began with.
+    """
+    Project.objects.select_for_update(no_key=True).only("pk").get(pk=run.project_id)  # numbers count one by one
+    versions = ModelVersion.objects.filter(project=run.project_id, name=config.name)
+    version = versions.filter(**vars(identity)).first()
+    if version is None:
+        version = ModelVersion.objects.create(
+            project_id=run.project_id,
+            kind=config.kind,
+            name=config.name,
+            number=versions.count() + 1,
+            config=config.model_dump(mode="json"),
+            sees_reference=sees_reference(config),
+            **vars(identity),
+        )
+    current = PrelabelRun.objects.values_list("version", flat=True).get(pk=run.pk)
+    if current not in (None, version.pk):
+        raise JobFailed(
+            f"The {config.name} of this worker is not the one that the run began with: its weights or its files differ. "
+            "Give all workers the same checkpoint, then start the model again."
+        )
+    PrelabelRun.objects.filter(pk=run.pk).update(version=version)
+    run.version = version
+    return version
+
+
+@transaction.atomic
+def plan(run: PrelabelRun) -> None:
+    """Makes a target of every selected trajectory that the version has not scored; doing it again changes nothing."""
+    PrelabelRun.objects.select_for_update().only("pk").get(pk=run.pk)
+    if not run.targets.exists():
+        scored = Prediction.objects.filter(version=run.version_id, trajectory=OuterRef("pk"))
+        chosen = Selection.parse(run.selection).of(run.project).values("pk")
+        missing = Trajectory.objects.filter(~Exists(scored), pk__in=chosen).order_by("id").values_list("pk", flat=True)
+        targets = (PrelabelTarget(run=run, trajectory_id=pk) for pk in missing.iterator(chunk_size=5_000))
+        PrelabelTarget.objects.bulk_create(targets, batch_size=5_000)
+    steps = Sum("trajectory__n_steps")
+    sums = run.targets.aggregate(total=steps, done=Sum("trajectory__n_steps", filter=_ended))
+    Job.objects.filter(pk=run.job_id).update(n_total=sums["total"] or 0, n_done=sums["done"] or 0)
+
+
+_ended = Q(status__in=[Status.DONE, Status.FAILED])
+
+
+def claimed(run: PrelabelRun, worker: str, *, with_reference: bool) -> Iterator[tuple[int, TrajectoryText]]:
+    """Claims what is left of a run bit by bit and hands it out by trajectory id; no other worker gets the same."""
+    while ids := _claim(run, worker):
+        rows = Trajectory.objects.filter(pk__in=ids).order_by("id")
+        for row in rows.only("instruction", "messages", "tools", *(["reference", "outcome"] if with_reference else [])):
+            yield (
+                row.pk,
+                TrajectoryText(
+                    instruction=row.instruction,
+                    messages=row.messages,
+                    tools=row.tools,
+                    reference=row.reference if with_reference else None,
+                    outcome=row.outcome if with_reference else None,
+                ),
+            )
+
+
+@transaction.atomic
+def _claim(run: PrelabelRun, worker: str) -> list[int]:
+    free = run.targets.filter(Q(status=Status.WAITING) | Q(status=Status.CLAIMED, lease_expires_at__lt=now()))
+    locked = free.select_for_update(skip_locked=True, of=("self",)).order_by("id")
+    targets = list(locked.values_list("pk", "trajectory_id")[:CLAIMED_AT_ONCE])
+    PrelabelTarget.objects.filter(pk__in=[pk for pk, _ in targets]).update(
+        status=Status.CLAIMED, worker=worker, lease_expires_at=now() + LEASE
+    )
+    return [trajectory_id for _, trajectory_id in targets]
+
+
+Result = tuple[int, TrajectoryScores | ScoringError]
+
+
+@transaction.atomic
+def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Decimal = Decimal(0)) -> None:
+    """Stores what a worker has scored, with the run's counts, and renews its claims.
+
+    What is no longer its own (its lease ran out, and another has claimed it) is left to the other. A result whose
+    steps are not those of the trajectory fails that trajectory; it is never stored shifted.
+    Raises jobs.JobCancelled when somebody has cancelled the job: then nothing of this is stored.
+    """
+    mine = run.targets.filter(worker=worker, status=Status.CLAIMED)
+    locked = mine.select_for_update(of=("self",)).filter(trajectory__in=[key for key, _ in results])
+    targets = {target.trajectory_id: target for target in locked.select_related("trajectory").only(
+        "run", "status", "error", "worker", "lease_expires_at", "trajectory__n_steps")}
+    predictions = []
+    for key, result in results:
+        target = targets.get(key)
+        if target is None:
+            continue
+        target.status, target.lease_expires_at = Status.DONE, None
+        n_steps = target.trajectory.n_steps
+        if isinstance(result, ScoringError):
+            target.status, target.error = Status.FAILED, str(result)
+        elif len(result.rationales) != n_steps:
+            target.status = Status.FAILED
+            target.error = f"The model gave {len(result.rationales)} scores for {n_steps} steps; none was stored."
+        else:
+            predictions.append(_prediction(run, key, result))
+    PrelabelTarget.objects.bulk_update(targets.values(), ["status", "error", "lease_expires_at"])
+    Prediction.objects.bulk_create(predictions, ignore_conflicts=True)  # another run of the same version was faster
+    mine.update(lease_expires_at=now() + LEASE)
+    PrelabelRun.objects.filter(pk=run.pk).update(
+        n_steps_done=F("n_steps_done") + sum(len(each.probs) for each in predictions),
+        n_tokens=F("n_tokens") + sum(each.n_tokens for each in predictions),
+        n_dropped_tokens=F("n_dropped_tokens") + sum(each.n_dropped_tokens for each in predictions),
+        cost=F("cost") + cost,
+    )
+    jobs.advance(run.job_id, sum(target.trajectory.n_steps for target in targets.values()))
+
+
+def _prediction(run: PrelabelRun, trajectory_id: int, scores: TrajectoryScores) -> Prediction:
+    return Prediction(
+        version_id=run.version_id,
+        trajectory_id=trajectory_id,
+        run=run,
+        probs=scores.probs.tolist(),
+        raw=None if scores.raw is None else scores.raw.tolist(),
+        spread=None if scores.spread is None else scores.spread.tolist(),
+        rationales=scores.rationales,
+        n_tokens=scores.n_tokens,
+        n_dropped_tokens=scores.n_dropped_tokens,
+        first_truncated_step=scores.first_truncated_step,
+        first_extrapolated_step=scores.first_extrapolated_step,
+        note=scores.note,
+    )
+
+
+def release(run: PrelabelRun, worker: str) -> None:
+    """Gives back what a worker has claimed and will not score."""
+    run.targets.filter(worker=worker, status=Status.CLAIMED).update(
+        status=Status.WAITING, worker="", lease_expires_at=None
+    )
+
+
+def is_complete(run: PrelabelRun) -> bool:
+    return not run.targets.exclude(_ended).exists()
+
+
+def summary(run: PrelabelRun) -> dict[str, Any]:
+    """What a finished run can show: counts of trajectories, steps and tokens, and what it cost."""
+    run.refresh_from_db()
+    return {
+        "version": str(run.version),
+        "n_trajectories": run.targets.filter(status=Status.DONE).count(),
+        "n_failed": run.targets.filter(status=Status.FAILED).count(),
+        "n_steps": run.n_steps_done,
+        "n_tokens": run.n_tokens,
+        "n_dropped_tokens": run.n_dropped_tokens,
+        "cost": str(run.cost),
+    }
