@@ -16,6 +16,7 @@ class Endpoint:
         self.bodies: list[dict] = []
         self.headers: list[dict] = []
         self.paths: list[str] = []
+        self.connections: set[tuple[str, int]] = set()
         self.times: list[float] = []
         self.n_at_once = self.most_at_once = 0
         self._answer = answer
@@ -32,6 +33,7 @@ class Endpoint:
                     endpoint.bodies.append(body)
                     endpoint.headers.append(dict(self.headers))
                     endpoint.paths.append(self.path)
+                    endpoint.connections.add(self.client_address)
                     endpoint.times.append(time.monotonic())
                     endpoint.n_at_once += 1
                     endpoint.most_at_once = max(endpoint.most_at_once, endpoint.n_at_once)

@@ -89,15 +89,17 @@ def test_a_reason_is_kept_short_and_says_where_the_error_began(endpoint):
         "2": {"reason": "Puts it right.", "label": "pos", "root": None, "fix": True},
         "3": {"reason": "No such root.", "label": "neg", "root": 3, "fix": "yes"},
         "4": {"label": "neu", "root": True},
+        "5": {"reason": "NUL \0 and half \ud83d of a pair.", "label": "pos", "root": 1, "fix": False},
     }
-    scores = judge_one(endpoint([said(json.dumps(answer))]), trajectory=make_trajectory(5))
-    assert rows(scores) == [NEG, NEG, POS, NEG, NEU]
+    scores = judge_one(endpoint([said(json.dumps(answer))]), trajectory=make_trajectory(6))
+    assert rows(scores) == [NEG, NEG, POS, NEG, NEU, POS]
     assert scores.rationales == [
         "x" * 240,
         "Builds on it. (The error began in step 1.)",
         "Puts it right. (Corrects an earlier error.)",
         "No such root.",
         None,
+        "NUL and half ? of a pair.",
     ]
 
 

@@ -195,6 +195,12 @@ def test_no_more_requests_at_once_than_allowed_and_not_fewer(endpoint):
     assert server.most_at_once == 3
 
 
+def test_connections_are_used_again(endpoint):
+    server = endpoint([GOOD])
+    judge_all(server, [make_trajectory()] * 12, make_config(limits={"concurrency": 2}))
+    assert len(server.connections) <= 2
+
+
 def test_scores_come_as_they_come_in(endpoint):
     server = endpoint(
         lambda body, n: late(0.8 if n_steps_of(body) == 1 else 0, said(labels(*["pos"] * n_steps_of(body))))
@@ -257,9 +263,11 @@ def test_a_caller_that_stops_reading_stops_the_run(endpoint):
     [
         ({}, "Set JUDGE_URL on the worker to the address of the endpoint, such as http://127.0.0.1:8000/v1."),
         ({"JUDGE_URL": "file:///etc/passwd", "JUDGE_KEY": "k"}, "Set JUDGE_URL on the worker to the address of"),
+        ({"JUDGE_URL": "http://[::1", "JUDGE_KEY": "k"}, "The address of the endpoint is no web address."),
         ({"JUDGE_URL": "http://127.0.0.1:1"}, "Set JUDGE_KEY on the worker to the API key of the endpoint."),
+        ({"JUDGE_URL": "http://127.0.0.1:1", "JUDGE_KEY": "k\r\nX: y"}, "Set JUDGE_KEY on the worker to the API key"),
     ],
-    ids=["nothing", "no web address", "no key"],
+    ids=["nothing", "a file", "no web address", "no key", "a key of two lines"],
 )
 def test_a_worker_without_address_or_key_is_told_what_to_set(environ, sentence):
     with pytest.raises(EndpointClosed) as closed:
@@ -269,7 +277,7 @@ def test_a_worker_without_address_or_key_is_told_what_to_set(environ, sentence):
 
 def test_address_and_key_come_from_the_environment(endpoint):
     server = endpoint([GOOD])
-    environ = {"JUDGE_URL": server.base_url + "/", "JUDGE_KEY": "from-env"}
+    environ = {"JUDGE_URL": server.base_url + "/", "JUDGE_KEY": "from-env\n"}
     judge = Judge.from_environment(make_config(), guideline="", environ=environ)
     list(judge.score([("a", make_trajectory())], should_stop=lambda: False))
     assert (server.paths, server.headers[0]["Authorization"]) == (["/v1/chat/completions"], "Bearer from-env")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from annotator.prelabelling.scores import TrajectoryText
 from tests.workers.judge.conftest import judge_all, judge_one, make_config, make_trajectory
-from tests.workers.judge.server import error, labels, n_steps_of, said, trajectory_of
+from tests.workers.judge.server import error, labels, n_steps_of, raw, said, trajectory_of
 from workers.prelabel.judge.prompts import prompt_sha256
 from workers.prelabel.judge.rendering import n_bytes, render
 
@@ -248,8 +248,15 @@ TOO_LONG = "This model's maximum context length is 4096 tokens. However, you req
 
 @pytest.mark.parametrize(
     "refusal",
-    [error(400, TOO_LONG), error(400, "Too much.", code="context_length_exceeded"), error(413)],
-    ids=["by its words", "by its code", "413"],
+    [
+        error(400, TOO_LONG),
+        error(400, "Too much.", code="context_length_exceeded"),
+        error(400, "max_tokens must be at least 1, got -186.", code=400),
+        raw(json.dumps({"object": "error", "message": TOO_LONG, "code": 400}).encode(), status=400),
+        raw(json.dumps({"error": TOO_LONG}).encode(), status=422),
+        error(413),
+    ],
+    ids=["by its words", "by its code", "no room for output", "error at the top", "error as text", "413"],
 )
 def test_a_prompt_that_the_endpoint_finds_too_long_is_shortened_until_it_fits(endpoint, refusal):
     def answer(body, n):

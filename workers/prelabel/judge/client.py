@@ -10,10 +10,17 @@ from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, InvalidHeader, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    InvalidHeader,
+    LocationParseError,
+    NewConnectionError,
+    ProxyError,
+    SSLError,
+)
 from urllib3.exceptions import TimeoutError as NoAnswerInTime
 
-from annotator.prelabelling.scores import ScoringError
 from workers.prelabel.judge.answers import Answer, NoAnswer, read_answer
 
 _MAX_ANSWER = 32 * 2**20  # bytes
@@ -31,8 +38,8 @@ _TOO_LONG = (
 )
 
 
-class RequestFailed(ScoringError):
-    """There is no answer for this trajectory; for another one there may be."""
+class RequestFailed(Exception):
+    """There is no answer to this request; to another one there may be."""
 
 
 class TooLong(RequestFailed):
@@ -114,7 +121,7 @@ class Client:
                 content = _read(response, deadline)
             finally:
                 response.close()
-        except (ConnectTimeoutError, NewConnectionError) as error:
+        except (ConnectTimeoutError, NewConnectionError, ProxyError, SSLError) as error:
             return _Failure(f"The endpoint cannot be reached ({type(error).__name__}).")
         except NoAnswerInTime:
             return _Failure(f"No answer within {self._timeout_s:g} seconds.", may_be_billed=True)
@@ -207,7 +214,10 @@ def _pause(attempt: int, asked: float | None) -> float:
 
 def _pool(url: str, n_connections: int) -> urllib3.PoolManager:
     """Through the proxy of the environment, if there is one."""
-    parsed = urllib3.util.parse_url(url)
+    try:
+        parsed = urllib3.util.parse_url(url)
+    except LocationParseError:
+        raise EndpointClosed("The address of the endpoint is no web address.") from None
     proxy = getproxies().get(parsed.scheme or "")
     if proxy and not proxy_bypass(parsed.host or ""):
         return urllib3.ProxyManager(proxy, maxsize=n_connections, block=True)

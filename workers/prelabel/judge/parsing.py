@@ -61,12 +61,17 @@ def _step_vote(step: int, value: Mapping[str, JsonValue], places: Mapping[str, i
     label, reason, root = value.get("label"), value.get("reason"), value.get("root")
     if not isinstance(label, str) or label not in COLUMNS:
         return None
-    reason = " ".join(reason.split())[:MAX_REASON] if isinstance(reason, str) else ""
+    reason = _storable(reason)[:MAX_REASON] if isinstance(reason, str) else ""
     if label == "neg" and type(root) is int and 0 <= root < step:
         reason += f" (The error began in step {root + 1}.)"
     elif value.get("fix") is True:
         reason += " (Corrects an earlier error.)"
     return StepVote(COLUMNS[label], reason.strip(), places["label"] + 1)
+
+
+def _storable(reason: str) -> str:
+    """On one line, without what PostgreSQL cannot hold: NUL and halves of surrogate pairs."""
+    return " ".join(reason.replace("\0", " ").encode("utf-8", "replace").decode().split())
 
 
 def _members(text: str, start: int) -> Iterator[tuple[str, JsonValue, int]]:

@@ -94,9 +94,10 @@ class Judge:
                 f"Set {config.endpoint.base_url_env} on the worker to the address of the endpoint, "
                 "such as http://127.0.0.1:8000/v1."
             )
-        api_key = environ.get(config.endpoint.api_key_env) if config.endpoint.api_key_env else None
-        if config.endpoint.api_key_env and not api_key:
-            raise EndpointClosed(f"Set {config.endpoint.api_key_env} on the worker to the API key of the endpoint.")
+        key_env = config.endpoint.api_key_env
+        api_key = environ.get(key_env, "").strip() if key_env else None
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable() and api_key):
+            raise EndpointClosed(f"Set {key_env} on the worker to the API key of the endpoint.")
         return cls(config, base_url=base_url, api_key=api_key, guideline=guideline, spent_before=spent_before)
 
     @property
@@ -105,12 +106,17 @@ class Judge:
 
     def estimate(self, trajectories: Iterable[TrajectoryText]) -> Estimate:
         """What asking about these will cost, with the tokens per byte measured so far."""
-        works = [work for work in map(self._prepare, trajectories) if not work.abstains]
+        n_trajectories = n_steps = prompt_bytes = 0
+        for work in map(self._prepare, trajectories):
+            if not work.abstains:
+                n_trajectories += 1
+                n_steps += work.n_steps
+                prompt_bytes += self._prompt(work, self._config.votes.variants[0]).n_bytes
         return estimate(
             self._config,
-            n_trajectories=len(works),
-            n_steps=sum(work.n_steps for work in works),
-            prompt_bytes=sum(self._prompt(work, self._config.votes.variants[0]).n_bytes for work in works),
+            n_trajectories=n_trajectories,
+            n_steps=n_steps,
+            prompt_bytes=prompt_bytes,
             tokens_per_byte=self._ledger.tokens_per_byte,
         )
 
@@ -178,7 +184,7 @@ class Judge:
                 self._close(
                     EndpointClosed(f"{_GIVE_UP_AFTER} trajectories in a row had no answer. The last time: {error}")
                 )
-            yield key, error
+            yield key, ScoringError(str(error))
         else:
             self._n_failed_in_a_row = 0
             yield key, scores
