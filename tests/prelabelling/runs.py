@@ -3,7 +3,7 @@
 import json
 from itertools import count
 
-from annotator.prelabelling.rules import Finding, find
+from annotator.prelabelling.rules import find
 from annotator.prelabelling.rules_config import RulesConfig
 
 _ids = count()
@@ -50,7 +50,7 @@ def result(text, **extra):
     return {"role": "tool", "content": text if isinstance(text, str) else json.dumps(text), **extra}
 
 
-def found(code, messages, *, tools=TOOLS, reference=None, **settings) -> list[Finding]:
+def found(code, messages, *, tools=TOOLS, reference=None, **settings):
     """The findings of one rule."""
     findings = find(messages, tools, reference, RulesConfig(**settings))
     return [finding for finding in findings if finding.code == code]

@@ -5,6 +5,7 @@ Somebody else counted the same before, with other code; where a count differs fr
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ Key = tuple[str, str]  # the code, and what the evidence says about the kind
 
 
 @pytest.fixture
-def by_kind(shared_data) -> dict[Key, Counter[int]]:
+def by_kind(shared_data: Path) -> dict[Key, Counter[int]]:
     """(code, kind) -> human label -> number of steps."""
     kinds = {"R1": "problem", "R3": "keyword", "R4": "kind", "R5": "cause", "R6": "fails_again", "R9": "match"}
     counted: dict[Key, Counter[int]] = {}
