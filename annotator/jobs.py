@@ -53,7 +53,7 @@ def enqueue(
 
 
 # What runs a job of a kind; the web side knows the workers' tasks by name only.
-TASKS = {Job.Kind.PRELABEL: "workers.tasks.prelabel"}
+TASKS: dict[str, str] = {Job.Kind.PRELABEL: "workers.tasks.prelabel"}
 
 
 def send(job_id: int, *, n_workers: int = 1) -> None:

@@ -13,6 +13,13 @@ def run_job(job_id: int) -> None:
 
 
 @shared_task
+def prelabel(job_id: int) -> None:
+    from workers.prelabel import run  # loads torch if the model needs it
+
+    run.work(job_id)
+
+
+@shared_task
 def expire_claims() -> None:
     queue.expire()
 

@@ -34,7 +34,9 @@ class ModelVersion(models.Model):
     weights_sha256 = models.CharField(
         max_length=64, blank=True, help_text="Of the weights or of the imported file; blank where there are none."
     )
-    render_sha256 = models.CharField(max_length=64, blank=True, help_text="Of the rule that makes text of a trajectory.")
+    render_sha256 = models.CharField(
+        max_length=64, blank=True, help_text="Of the rule that makes text of a trajectory."
+    )
     sees_reference = models.BooleanField(default=False, help_text="It read the reference answer or the outcome.")
     created_at = models.DateTimeField(default=now)
 

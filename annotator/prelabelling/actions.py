@@ -27,6 +27,8 @@ from annotator.models import (
     User,
 )
 from annotator.prelabelling.configs import ModelConfig
+from annotator.prelabelling.judge_config import JudgeConfig
+from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores, TrajectoryText
 
 Status = PrelabelTarget.Status
@@ -76,7 +78,9 @@ class Identity:
 
 def sees_reference(config: ModelConfig) -> bool:
     """Whether the model reads the reference answer or the outcome; what it says then is no blind judgement."""
-    return config.kind == "rules" or (config.kind == "judge" and config.mode == "with_reference")
+    if isinstance(config, RulesConfig):
+        return "R9" not in config.off
+    return isinstance(config, JudgeConfig) and config.mode == "with_reference"
 
 
 @transaction.atomic
@@ -87,7 +91,9 @@ def start(
     chosen = selection.of(project)
     sums = Trajectory.objects.filter(pk__in=chosen.values("pk")).aggregate(steps=Sum("n_steps"))
     if not sums["steps"]:
-        raise InvalidInput("Nothing was started: the selection holds no trajectory of this project.", {"filter": "Empty."})
+        raise InvalidInput(
+            "Nothing was started: the selection holds no trajectory of this project.", {"filter": "Empty."}
+        )
     queue = Job.Queue.GPU if config.kind in ("discriminative", "scorer") else Job.Queue.DEFAULT
     params = {"name": config.name}
     job = jobs.create(project, Job.Kind.PRELABEL, params, unit="steps", n_total=sums["steps"], user=user, queue=queue)
@@ -128,8 +134,8 @@ def attach_version(run: PrelabelRun, config: ModelConfig, identity: Identity) ->
     current = PrelabelRun.objects.values_list("version", flat=True).get(pk=run.pk)
     if current not in (None, version.pk):
         raise JobFailed(
-            f"The {config.name} of this worker is not the one that the run began with: its weights or its files differ. "
-            "Give all workers the same checkpoint, then start the model again."
+            f"The {config.name} of this worker is not the one that the run began with: its weights or its model file "
+            "differ. Give all workers the same checkpoint, then start the model again."
         )
     PrelabelRun.objects.filter(pk=run.pk).update(version=version)
     run.version = version
@@ -193,10 +199,16 @@ def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Dec
     steps are not those of the trajectory fails that trajectory; it is never stored shifted.
     Raises jobs.JobCancelled when somebody has cancelled the job: then nothing of this is stored.
     """
+    version_id = run.version_id
+    assert version_id is not None, "a run is scored only after attach_version"
     mine = run.targets.filter(worker=worker, status=Status.CLAIMED)
     locked = mine.select_for_update(of=("self",)).filter(trajectory__in=[key for key, _ in results])
-    targets = {target.trajectory_id: target for target in locked.select_related("trajectory").only(
-        "run", "status", "error", "worker", "lease_expires_at", "trajectory__n_steps")}
+    targets = {
+        target.trajectory_id: target
+        for target in locked.select_related("trajectory").only(
+            "run", "status", "error", "worker", "lease_expires_at", "trajectory__n_steps"
+        )
+    }
     predictions = []
     for key, result in results:
         target = targets.get(key)
@@ -210,7 +222,7 @@ def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Dec
             target.status = Status.FAILED
             target.error = f"The model gave {len(result.rationales)} scores for {n_steps} steps; none was stored."
         else:
-            predictions.append(_prediction(run, key, result))
+            predictions.append(_prediction(run, version_id, key, result))
     PrelabelTarget.objects.bulk_update(targets.values(), ["status", "error", "lease_expires_at"])
     Prediction.objects.bulk_create(predictions, ignore_conflicts=True)  # another run of the same version was faster
     mine.update(lease_expires_at=now() + LEASE)
@@ -223,15 +235,16 @@ def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Dec
     jobs.advance(run.job_id, sum(target.trajectory.n_steps for target in targets.values()))
 
 
-def _prediction(run: PrelabelRun, trajectory_id: int, scores: TrajectoryScores) -> Prediction:
+def _prediction(run: PrelabelRun, version_id: int, trajectory_id: int, scores: TrajectoryScores) -> Prediction:
     return Prediction(
-        version_id=run.version_id,
+        version_id=version_id,
         trajectory_id=trajectory_id,
         run=run,
         probs=scores.probs.tolist(),
         raw=None if scores.raw is None else scores.raw.tolist(),
         spread=None if scores.spread is None else scores.spread.tolist(),
         rationales=scores.rationales,
+        findings=list(scores.findings),
         n_tokens=scores.n_tokens,
         n_dropped_tokens=scores.n_dropped_tokens,
         first_truncated_step=scores.first_truncated_step,

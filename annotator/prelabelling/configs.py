@@ -6,17 +6,18 @@ Every kind has its own schema module; `ModelConfig` joins them, told apart by th
 import hashlib
 import json
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
 
 from annotator.importing.schema import first_error
 from annotator.prelabelling.discriminative import DiscriminativeConfig
+from annotator.prelabelling.judge_config import JudgeConfig
+from annotator.prelabelling.rules_config import RulesConfig
 
-# The other kinds (judge, rules, scorer) join here:
-#     ModelConfig = Annotated[DiscriminativeConfig | JudgeConfig | …, Field(discriminator="kind")]
-ModelConfig = DiscriminativeConfig
-_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(ModelConfig)
+ModelConfig = DiscriminativeConfig | JudgeConfig | RulesConfig
+_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(Annotated[ModelConfig, Field(discriminator="kind")])
 
 
 class ConfigError(ValueError):
@@ -29,10 +30,15 @@ def parse(text: str, file_name: str) -> ModelConfig:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{file_name} is not valid YAML: {error}") from None
+    return from_data(data, file_name)
+
+
+def from_data(data: object, where: str) -> ModelConfig:
+    """The model that a mapping describes, as `model_dump(mode="json")` gives it. Raises ConfigError."""
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:
-        raise ConfigError(f"{file_name}: {first_error(error)}") from None
+        raise ConfigError(f"{where}: {first_error(error)}") from None
 
 
 def read_file(path: Path) -> ModelConfig:

@@ -18,8 +18,8 @@ class RulesConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["rules"] = "rules"
-    id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=100)] = "rules"
-    description: str = ""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,99}$")] = "rules"
+    title: str = ""
     off: list[RuleCode] = []
     # R4: null means that a tool changes state unless a word of its name says that it only reads (get, list, search …).
     state_changing_tools: Annotated[list[Pattern], Field(max_length=500)] | None = None
@@ -50,4 +50,4 @@ class RulesConfig(BaseModel):
 
     def identity(self) -> dict[str, JsonValue]:
         """What decides the findings: what a model version is known by."""
-        return {"rules_version": RULES_VERSION, **self.model_dump(mode="json", exclude={"description"})}
+        return {"rules_version": RULES_VERSION, **self.model_dump(mode="json", exclude={"title"})}

@@ -51,6 +51,7 @@ class TrajectoryScores:
     note: str = ""  # why it abstained, or what had to be changed in the text
     spread: np.ndarray | None = None  # (n,) float64: standard deviation over the members of an ensemble
     first_extrapolated_step: int | None = None  # 0-based: later than the first predicted error, where it never learnt
+    findings: tuple[dict[str, JsonValue], ...] = ()  # of rules: step, code, leaning, sentence, evidence
 
     def __post_init__(self) -> None:
         n = len(self.rationales)

@@ -619,8 +619,8 @@ def test_the_settings_refuse_what_they_do_not_know_and_are_known_by_version_and_
         RulesConfig(off=["R13"])
     with pytest.raises(ValidationError, match="answer_tag"):
         RulesConfig(answer_tag="<answer>")
-    config = RulesConfig(description="for people")
-    assert config.identity() == {"rules_version": RULES_VERSION, **RulesConfig().model_dump(exclude={"description"})}
+    config = RulesConfig(title="for people")
+    assert config.identity() == {"rules_version": RULES_VERSION, **RulesConfig().model_dump(exclude={"title"})}
     assert json.loads(json.dumps(config.identity())) == config.identity()
     assert config.kind == "rules"
 

@@ -5,42 +5,22 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, TypeAlias
-
-from pydantic import TypeAdapter
+from typing import Any
 
 from annotator import flow, jobs
 from annotator.errors import JobFailed
-from annotator.models import Guideline, Job, PrelabelRun
-from annotator.prelabelling import actions, catalogue
-from annotator.prelabelling.actions import Identity, Result
-from annotator.prelabelling.configs import ModelConfig, canonical_sha256
-from annotator.prelabelling.discriminative import DiscriminativeConfig
-from annotator.prelabelling.judge_config import JudgeConfig
-from annotator.prelabelling.scores import TrajectoryText
+from annotator.models import Job, PrelabelRun
+from annotator.prelabelling import actions
+from annotator.prelabelling.actions import Result
+from workers.prelabel.loading import Model, load
 
 logger = logging.getLogger(__name__)
 
 # Results wait for each other for so long, and no more than so many are stored at once.
 STORE_EVERY_S = 1.0
 STORED_AT_ONCE = 64
-# How often the leader looks whether the others have finished what they claimed.
-WAIT_S = 1.0
-
-Trajectories: TypeAlias = Iterable[tuple[int, TrajectoryText]]
-
-
-@dataclass
-class Model:
-    """A loaded model, whatever its kind. `cost` is what it has spent since it was asked last."""
-
-    config: ModelConfig
-    identity: Identity
-    score: Callable[[Trajectories], Iterator[Result]]
-    cost: Callable[[], Decimal] = lambda: Decimal(0)
+# How often the leader looks whether the others have finished, and anybody whether the job was cancelled.
+LOOK_EVERY_S = 1.0
 
 
 def work(job_id: int) -> None:
@@ -52,18 +32,19 @@ def work(job_id: int) -> None:
 
 
 def lead(job: Job) -> dict[str, Any]:
-    """Scores until every trajectory of the run has ended, also what others had claimed and left behind."""
+    """Scores until every trajectory of the run has ended, also those that others had claimed and left behind."""
     run = PrelabelRun.objects.select_related("project").get(job=job)
-    model = load(run)
+    model = load(run, _asks_to_stop(job.pk))
     actions.attach_version(run, model.config, model.identity)
     actions.plan(run)
     while True:
-        stopped = _score(run, model)
-        if stopped:
-            raise JobFailed(stopped, actions.summary(run))
+        try:
+            _score(run, model)
+        except JobFailed as error:
+            raise JobFailed(error.message, actions.summary(run)) from None
         if actions.is_complete(run):
             return actions.summary(run)
-        time.sleep(WAIT_S)  # others are still at it
+        time.sleep(LOOK_EVERY_S)  # others are still at it
         jobs.advance(job.pk, 0)
 
 
@@ -74,7 +55,7 @@ def help_out(job_id: int) -> None:
     if run is None or actions.is_complete(run):
         return
     try:
-        model = load(run)
+        model = load(run, _asks_to_stop(job_id))
         actions.attach_version(run, model.config, model.identity)
         _score(run, model)
     except jobs.JobCancelled:
@@ -83,19 +64,44 @@ def help_out(job_id: int) -> None:
         logger.warning("This worker does not take part in job %s: %s", job_id, error)
 
 
-def _score(run: PrelabelRun, model: Model) -> str:
-    """Scores what can be claimed. Returns why it ended early; "" if it did not."""
+class _asks_to_stop:  # noqa: N801  # used as a function
+    """Whether somebody has cancelled the job. Asking shows that the worker lives; it is cheap to ask often."""
+
+    def __init__(self, job_id: int) -> None:
+        self._job_id, self._next, self._answer = job_id, 0.0, False
+
+    def __call__(self) -> bool:
+        if not self._answer and time.monotonic() >= self._next:
+            self._next = time.monotonic() + LOOK_EVERY_S
+            try:
+                jobs.advance(self._job_id, 0)
+            except jobs.JobCancelled:
+                self._answer = True
+        return self._answer
+
+
+def _score(run: PrelabelRun, model: Model) -> None:
+    """Scores what this worker can claim. Raises JobCancelled, and JobFailed when the model cannot go on."""
     worker = f"{socket.gethostname()[:40]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-    with_reference = actions.sees_reference(model.config)
     waiting: list[Result] = []
     since = time.monotonic()
+    spent = model.spent()
+
+    def store() -> None:
+        nonlocal waiting, since, spent
+        now_spent = model.spent()
+        actions.store(run, worker, waiting, cost=now_spent - spent)
+        waiting, since, spent = [], time.monotonic(), now_spent
+
+    trajectories = actions.claimed(run, worker, with_reference=actions.sees_reference(model.config))
     try:
-        for result in model.score(actions.claimed(run, worker, with_reference=with_reference)):
+        for result in model.score(trajectories):
             waiting.append(result)
             if len(waiting) >= STORED_AT_ONCE or time.monotonic() - since > STORE_EVERY_S:
-                actions.store(run, worker, waiting, cost=model.cost())
-                waiting, since = [], time.monotonic()
-        actions.store(run, worker, waiting, cost=model.cost())
+                store()
     finally:
-        actions.release(run, worker)
-    return ""
+        # Also what was finished before the model gave up, or was told to.
+        try:
+            store()
+        finally:
+            actions.release(run, worker)

@@ -5,6 +5,7 @@ Rules make findings, not labels. Measured on real trajectories, most of them say
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from itertools import groupby, islice
 
 import numpy as np
@@ -60,7 +61,7 @@ def scores_of(findings: Sequence[Finding], n_steps: int) -> TrajectoryScores:
     """What the rules say in the form of every pre-labeller: they abstain from every step, and give their reasons.
 
     A finding is no probability, and how far it speaks for a value is for the fusion to learn; the findings themselves
-    are stored beside the scores. Raises ValueError for a finding of a step that does not exist.
+    go along. Raises ValueError for a finding of a step that does not exist.
     """
     if beyond := [finding.step for finding in findings if not 0 <= finding.step < n_steps]:
         raise ValueError(f"A finding names step {beyond[0] + 1}, but the trajectory has {n_steps} steps.")
@@ -75,4 +76,5 @@ def scores_of(findings: Sequence[Finding], n_steps: int) -> TrajectoryScores:
         n_dropped_tokens=0,
         first_truncated_step=None,
         note="Rules make findings, not labels: they give no value to any step.",
+        findings=tuple(asdict(finding) for finding in findings),
     )

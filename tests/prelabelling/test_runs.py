@@ -1,0 +1,272 @@
+"""Pre-label runs: what is scored, by whom, exactly once."""
+
+import math
+import threading
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from django.db import connection
+from django.utils.timezone import now
+from pytest_django.fixtures import Settings
+
+from annotator import jobs
+from annotator.errors import InvalidInput, JobFailed
+from annotator.models import (
+    AuditEvent,
+    GoldLabel,
+    Job,
+    ModelVersion,
+    Prediction,
+    PrelabelRun,
+)
+from annotator.prelabelling import actions, catalogue
+from annotator.prelabelling.actions import Identity, Selection
+from annotator.prelabelling.rules_config import RulesConfig
+from annotator.prelabelling.scores import ScoringError, TrajectoryScores
+from tests.factories import World, judge, make_trajectory
+from workers.prelabel import run as worker
+
+pytestmark = pytest.mark.django_db
+
+RULES = RulesConfig()
+
+
+def start(world: World, *, config: RulesConfig = RULES, **selection: object) -> PrelabelRun:
+    return actions.start(world.project, config, Selection.parse(selection), estimate={}, user=world.admin)
+
+
+def begun(world: World, **selection: object) -> PrelabelRun:
+    """A run that a worker has begun, with its targets, none of them claimed."""
+    run = start(world, **selection)
+    jobs.start(run.job_id)
+    actions.attach_version(run, RULES, Identity("c" * 64))
+    actions.plan(run)
+    return run
+
+
+def scores(n_steps: int, value: int = 1) -> TrajectoryScores:
+    probs = np.zeros((n_steps, 3))
+    probs[:, value + 1] = 1
+    return TrajectoryScores(probs, None, ["because"] * n_steps, n_tokens=10, n_dropped_tokens=2, first_truncated_step=1)
+
+
+def left(run: PrelabelRun) -> list[str]:
+    return list(run.targets.order_by("id").values_list("status", flat=True))
+
+
+def test_a_run_scores_what_was_selected_and_a_second_one_what_is_missing(world: World) -> None:
+    first, second = make_trajectory(world.project, n_steps=2), make_trajectory(world.project, n_steps=3)
+    run = start(world, ids=first.external_id)
+    worker.work(run.job_id)
+    run.refresh_from_db()
+    assert run.job.status == "done"
+    assert (run.job.n_done, run.job.n_total, run.job.unit) == (2, 2, "steps")
+    assert list(Prediction.objects.values_list("trajectory", "version", "run")) == [(first.pk, run.version_id, run.pk)]
+    again = start(world)
+    worker.work(again.job_id)
+    again.refresh_from_db()
+    assert again.version == run.version
+    assert again.job.result == {
+        "version": "rules v1",
+        "n_trajectories": 1,
+        "n_failed": 0,
+        "n_steps": 3,
+        "n_tokens": 0,
+        "n_dropped_tokens": 0,
+        "cost": "0.000000",
+    }
+    assert set(Prediction.objects.values_list("trajectory", "run")) == {(first.pk, run.pk), (second.pk, again.pk)}
+    worker.work(again.job_id)  # a message that came twice
+    assert Prediction.objects.count() == 2
+    third = start(world)
+    worker.work(third.job_id)
+    assert left(third) == []
+    third.job.refresh_from_db()
+    assert (third.job.status, third.job.n_done, third.job.n_total) == ("done", 0, 0)
+
+
+def test_the_version_says_what_the_model_was(world: World) -> None:
+    make_trajectory(world.project)
+    worker.work(start(world).job_id)
+    worker.work(start(world, config=RulesConfig(off=["R9"])).job_id)
+    blind, seeing = ModelVersion.objects.order_by("-number")
+    assert (str(seeing), seeing.kind, seeing.sees_reference) == ("rules v1", "rules", True)
+    assert (str(blind), blind.config["off"], blind.sees_reference) == ("rules v2", ["R9"], False)
+    assert seeing.config_sha256 != blind.config_sha256
+    assert AuditEvent.objects.filter(action="prelabel.started", user=world.admin).count() == 2
+
+
+def test_findings_are_kept_as_findings(world: World) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "search", "arguments": "{broken"}}
+    messages = [
+        {"role": "user", "content": "How tall?"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "?"},
+        {"role": "assistant", "content": "I do not know."},
+    ]
+    make_trajectory(world.project, messages=messages)
+    worker.work(start(world).job_id)
+    prediction = Prediction.objects.get()
+    assert [(finding["step"], finding["code"]) for finding in prediction.findings] == [(0, "R1")]
+    assert prediction.rationales[0].startswith("R1: ")
+    assert prediction.values == [None, None]
+    assert all(math.isnan(p) for row in prediction.probs for p in row)
+
+
+@pytest.mark.parametrize(("gold", "expected"), [("with", [0]), ("without", [1]), ("any", [0, 1])])
+def test_gold_selects(world: World, gold: str, expected: list[int]) -> None:
+    trajectories = [make_trajectory(world.project), make_trajectory(world.project)]
+    for person in (world.annotator, world.second):
+        judge(trajectories[0], person, [1, 1, 1])
+    assert GoldLabel.objects.count() == 4
+    chosen = list(Selection.parse({"gold": gold}).of(world.project))
+    assert chosen == [trajectories[number] for number in expected]
+
+
+def test_nothing_is_started_for_an_empty_selection_or_a_wrong_one(world: World) -> None:
+    make_trajectory(world.project)
+    with pytest.raises(InvalidInput, match="the selection holds no trajectory of this project"):
+        start(world, ids="nowhere")
+    with pytest.raises(InvalidInput, match=r"gold: Input should be 'any', 'with' or 'without'"):
+        Selection.parse({"gold": "some"})
+    assert (Job.objects.count(), PrelabelRun.objects.count()) == (0, 0)
+
+
+def test_two_workers_never_get_the_same(world: World) -> None:
+    for _ in range(3):
+        make_trajectory(world.project)
+    run = begun(world)
+    first = actions.claimed(run, "a", with_reference=False)
+    key, text = next(first)
+    assert text.n_steps == 3
+    assert list(actions.claimed(run, "b", with_reference=False)) == []
+    assert left(run) == ["claimed"] * 3
+    actions.release(run, "a")
+    assert left(run) == ["waiting"] * 3
+    assert next(key for key, _ in actions.claimed(run, "b", with_reference=False)) == key
+
+
+def test_what_a_dead_worker_held_goes_to_another_and_its_late_answer_counts_for_nothing(world: World) -> None:
+    trajectory = make_trajectory(world.project)
+    run = begun(world)
+    next(actions.claimed(run, "dead", with_reference=False))
+    run.targets.update(lease_expires_at=now() - timedelta(seconds=1))
+    assert [key for key, _ in actions.claimed(run, "other", with_reference=False)] == [trajectory.pk]
+    actions.store(run, "dead", [(trajectory.pk, scores(3, value=-1))])
+    assert Prediction.objects.count() == 0
+    actions.store(run, "other", [(trajectory.pk, scores(3))])
+    prediction = Prediction.objects.get()
+    assert prediction.values == [1, 1, 1]
+    assert (prediction.n_tokens, prediction.n_dropped_tokens, prediction.first_truncated_step) == (10, 2, 1)
+    run.refresh_from_db()
+    assert (run.n_steps_done, run.n_tokens, run.n_dropped_tokens) == (3, 10, 2)
+    assert (run.job.n_done, left(run)) == (3, ["done"])
+
+
+def test_a_trajectory_that_cannot_be_scored_says_why_and_stops_no_other(world: World) -> None:
+    bad, short, good = (make_trajectory(world.project) for _ in range(3))
+    run = begun(world)
+    list(actions.claimed(run, "a", with_reference=False))
+    results = [(bad.pk, ScoringError("A marker occurs in step 2.")), (short.pk, scores(2)), (good.pk, scores(3))]
+    actions.store(run, "a", results)
+    assert list(run.targets.order_by("id").values_list("status", "error")) == [
+        ("failed", "A marker occurs in step 2."),
+        ("failed", "The model gave 2 scores for 3 steps; none was stored."),
+        ("done", ""),
+    ]
+    assert list(Prediction.objects.values_list("trajectory", flat=True)) == [good.pk]
+    assert actions.is_complete(run)
+    run.job.refresh_from_db()
+    assert run.job.n_done == 9
+
+
+def test_a_cancelled_run_stores_nothing_more_and_gives_back_what_it_held(world: World) -> None:
+    trajectory = make_trajectory(world.project)
+    run = begun(world)
+    list(actions.claimed(run, "a", with_reference=False))
+    jobs.cancel(run.job, user=world.admin)
+    with pytest.raises(jobs.JobCancelled):
+        actions.store(run, "a", [(trajectory.pk, scores(3))])
+    assert Prediction.objects.count() == 0
+    assert left(run) == ["claimed"]
+    actions.release(run, "a")
+    assert left(run) == ["waiting"]
+
+
+def test_a_run_goes_on_where_a_killed_worker_left_it(world: World) -> None:
+    done, open_ = make_trajectory(world.project), make_trajectory(world.project)
+    run = start(world)
+    config = actions.RulesConfig()
+    jobs.start(run.job_id)
+    from workers.prelabel.loading import load
+
+    model = load(run, lambda: False)
+    actions.attach_version(run, config, model.identity)
+    actions.plan(run)
+    claimed = list(actions.claimed(run, "killed", with_reference=False))
+    actions.store(run, "killed", [next(model.score(claimed[:1]))])
+    kept = Prediction.objects.get(trajectory=done)
+    run.targets.filter(status="claimed").update(lease_expires_at=now() - timedelta(seconds=1))
+    Job.objects.update(status="queued")  # as the beat does with a job that shows no sign of life
+    worker.work(run.job_id)
+    run.job.refresh_from_db()
+    assert (run.job.status, run.job.n_done, run.job.n_total) == ("done", 6, 6)
+    assert Prediction.objects.get(trajectory=done) == kept
+    assert Prediction.objects.get(trajectory=open_).run == run
+
+
+def test_another_model_under_the_same_name_does_not_join_a_run(world: World) -> None:
+    make_trajectory(world.project)
+    run = begun(world)
+    with pytest.raises(JobFailed, match="is not the one that the run began with"):
+        actions.attach_version(run, RULES, Identity("d" * 64))
+    run.refresh_from_db()
+    assert run.version is not None
+    assert run.version.config_sha256 == "c" * 64
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_share_a_run(world: World) -> None:
+    for _ in range(30):
+        make_trajectory(world.project, n_steps=1, enqueue=False)
+    run = begun(world)
+    seen: list[tuple[str, int]] = []
+    barrier = threading.Barrier(3)
+
+    def take(name: str) -> None:
+        barrier.wait()
+        try:
+            for key, _ in actions.claimed(run, name, with_reference=False):
+                seen.append((name, key))
+                actions.store(run, name, [(key, scores(1))])
+        finally:
+            connection.close()
+
+    actions.CLAIMED_AT_ONCE, before = 4, actions.CLAIMED_AT_ONCE
+    try:
+        threads = [threading.Thread(target=take, args=(name,)) for name in "abc"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        actions.CLAIMED_AT_ONCE = before
+    assert sorted(key for _, key in seen) == sorted(run.targets.values_list("trajectory", flat=True))
+    assert len({name for name, _ in seen}) > 1
+    assert Prediction.objects.count() == 30
+    run.refresh_from_db()
+    assert (run.n_steps_done, run.job.n_done) == (30, 30)
+
+
+def test_the_catalogue_has_what_ships_and_what_the_operator_adds(settings: Settings, tmp_path: Path) -> None:
+    settings.MODELS_FOLDER = tmp_path
+    (tmp_path / "mine.yaml").write_text("kind: rules\nname: mine\ntitle: Ours\n")
+    (tmp_path / "broken.yaml").write_text("kind: rules\nnaem: x\n")
+    found = catalogue.read()
+    assert found.models["mine"].title == "Ours"
+    assert {"rules", "judge-blind", "qwen2.5-math-prm-7b"} <= set(found.models)
+    assert found.wrong == ["broken.yaml: rules.naem: Extra inputs are not permitted"]
+    with pytest.raises(InvalidInput, match="There is no model 'other'"):
+        found.get("other")
