@@ -19,6 +19,8 @@ from annotator.importing import actions as importing
 from annotator.importing import uploads
 from annotator.labelling import actions as labelling
 from annotator.models import Annotation, Assignment, Job, Project, Release, Upload, User
+from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling.imports import import_predictions
 from annotator.queue import actions as queue
 from annotator.releases import actions as releases
 from annotator.releases.policy import ReleasePolicy
@@ -148,6 +150,16 @@ def run_job(job_id: int, handler: Handler | None = None) -> None:
         if job.kind == Job.Kind.IMPORT:
             # After the end is stored: a worker that takes over from one that died in between still finds the file.
             Upload.objects.filter(pk=job.params.get("upload")).delete()
+
+
+def import_predictions_now(project: Project, file: BinaryIO, name: str, *, model: str) -> Job:
+    """Imports another tool's judgements in this process (the command line), as a job that everybody can see."""
+    model = prelabelling.check_name(model)
+    params = {"name": name, "model": model}
+    job = jobs.create(project, Job.Kind.IMPORT_PREDICTIONS, params, unit="records", n_total=None, user=None)
+    run_job(job.pk, lambda job: import_predictions(job, file, name=model))
+    job.refresh_from_db()
+    return job
 
 
 def import_now(project: Project, file: BinaryIO, params: dict[str, Any], *, kind: Job.Kind, n_total: int) -> Job:

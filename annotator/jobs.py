@@ -129,8 +129,8 @@ def retry(job: Job, *, user: User) -> Job:
     """
     if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
-    if job.kind == Job.Kind.PRELABEL:
-        raise JobConflict("Start the model again on the page Models: it goes on with what is missing.")
+    if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS):
+        raise JobConflict("Start it again where it was started: it goes on with what is missing.")
     if job.kind != Job.Kind.PUBLISH:
         # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.
         upload = Upload.objects.select_for_update(no_key=True).filter(pk=job.params.get("upload")).first()

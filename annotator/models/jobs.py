@@ -30,6 +30,7 @@ class Job(models.Model):
         IMPORT = "import", "import"
         PUBLISH = "publish", "release"
         PRELABEL = "prelabel", "pre-labelling"
+        IMPORT_PREDICTIONS = "import_predictions", "import of judgements"
 
     class Queue(models.TextChoices):
         """Which workers take it: those on a machine with a GPU listen to `gpu`."""

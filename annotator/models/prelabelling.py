@@ -128,6 +128,7 @@ class Prediction(models.Model):
     raw = ArrayField(models.FloatField(), null=True, help_text="The model's own number per step, before mapping.")
     spread = ArrayField(models.FloatField(), null=True, help_text="Standard deviation over an ensemble, per step.")
     rationales = models.JSONField(default=list, help_text="Per step why, in the model's words, or null.")
+    outcome = models.SmallIntegerField(null=True, help_text="What it says of the final result, if it does.")
     findings = models.JSONField(default=list, help_text="What rules found: step, code, leaning, sentence, evidence.")
     n_tokens = models.PositiveIntegerField(default=0)
     n_dropped_tokens = models.PositiveIntegerField(default=0, help_text="Cut away to fit the model.")
@@ -139,7 +140,12 @@ class Prediction(models.Model):
     created_at = models.DateTimeField(default=now)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["version", "trajectory"], name="prediction_once_per_version")]
+        constraints = [
+            models.UniqueConstraint(fields=["version", "trajectory"], name="prediction_once_per_version"),
+            models.CheckConstraint(
+                condition=Q(outcome__isnull=True) | Q(outcome__in=[-1, 0, 1]), name="prediction_outcome_is_ternary"
+            ),
+        ]
         indexes = [models.Index(fields=["trajectory"], name="prediction_of_trajectory")]
         triggers = append_only()
 

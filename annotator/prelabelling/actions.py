@@ -1,5 +1,6 @@
 """Pre-label runs: started by people, shared by workers, stored trajectory by trajectory."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -76,6 +77,14 @@ class Identity:
     render_sha256: str = ""
 
 
+def check_name(name: str) -> str:
+    """A name that a model may have. Raises InvalidInput."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        message = "A model's name is made of letters, digits, dots, underscores and hyphens, 100 at most."
+        raise InvalidInput(message, {"model": message})
+    return name
+
+
 def sees_reference(config: ModelConfig) -> bool:
     """Whether the model reads the reference answer or the outcome; what it says then is no blind judgement."""
     if isinstance(config, RulesConfig):
@@ -112,25 +121,32 @@ def start(
     return run
 
 
+def version_of(
+    project_id: int, kind: str, name: str, config: dict[str, Any], identity: Identity, *, sees_reference: bool
+) -> ModelVersion:
+    """The version of a model with this content, made if it is new; call it in a transaction."""
+    Project.objects.select_for_update(no_key=True).only("pk").get(pk=project_id)  # numbers count one by one
+    versions = ModelVersion.objects.filter(project=project_id, name=name)
+    version = versions.filter(**vars(identity)).first()
+    return version or ModelVersion.objects.create(
+        project_id=project_id,
+        kind=kind,
+        name=name,
+        number=versions.count() + 1,
+        config=config,
+        sees_reference=sees_reference,
+        **vars(identity),
+    )
+
+
 @transaction.atomic
 def attach_version(run: PrelabelRun, config: ModelConfig, identity: Identity) -> ModelVersion:
     """The version that this run's predictions belong to, made if it is new.
 
     Raises JobFailed when this worker's model is not the one that the run began with.
     """
-    Project.objects.select_for_update(no_key=True).only("pk").get(pk=run.project_id)  # numbers count one by one
-    versions = ModelVersion.objects.filter(project=run.project_id, name=config.name)
-    version = versions.filter(**vars(identity)).first()
-    if version is None:
-        version = ModelVersion.objects.create(
-            project_id=run.project_id,
-            kind=config.kind,
-            name=config.name,
-            number=versions.count() + 1,
-            config=config.model_dump(mode="json"),
-            sees_reference=sees_reference(config),
-            **vars(identity),
-        )
+    data, sees = config.model_dump(mode="json"), sees_reference(config)
+    version = version_of(run.project_id, config.kind, config.name, data, identity, sees_reference=sees)
     current = PrelabelRun.objects.values_list("version", flat=True).get(pk=run.pk)
     if current not in (None, version.pk):
         raise JobFailed(
@@ -222,7 +238,7 @@ def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Dec
             target.status = Status.FAILED
             target.error = f"The model gave {len(result.rationales)} scores for {n_steps} steps; none was stored."
         else:
-            predictions.append(_prediction(run, version_id, key, result))
+            predictions.append(prediction_of(version_id, key, result, run=run))
     PrelabelTarget.objects.bulk_update(targets.values(), ["status", "error", "lease_expires_at"])
     Prediction.objects.bulk_create(predictions, ignore_conflicts=True)  # another run of the same version was faster
     mine.update(lease_expires_at=now() + LEASE)
@@ -235,7 +251,15 @@ def store(run: PrelabelRun, worker: str, results: Sequence[Result], *, cost: Dec
     jobs.advance(run.job_id, sum(target.trajectory.n_steps for target in targets.values()))
 
 
-def _prediction(run: PrelabelRun, version_id: int, trajectory_id: int, scores: TrajectoryScores) -> Prediction:
+def prediction_of(
+    version_id: int,
+    trajectory_id: int,
+    scores: TrajectoryScores,
+    *,
+    run: PrelabelRun | None = None,
+    outcome: int | None = None,
+) -> Prediction:
+    """Scores as a row that is not stored yet."""
     return Prediction(
         version_id=version_id,
         trajectory_id=trajectory_id,
@@ -244,6 +268,7 @@ def _prediction(run: PrelabelRun, version_id: int, trajectory_id: int, scores: T
         raw=None if scores.raw is None else scores.raw.tolist(),
         spread=None if scores.spread is None else scores.spread.tolist(),
         rationales=scores.rationales,
+        outcome=outcome,
         findings=list(scores.findings),
         n_tokens=scores.n_tokens,
         n_dropped_tokens=scores.n_dropped_tokens,
