@@ -11,6 +11,7 @@ from annotator.models import (
     Dispute,
     Job,
     Membership,
+    PrelabelRun,
     Release,
     Review,
     Trajectory,
@@ -67,6 +68,11 @@ def get_own_annotation(user: User, pk: int) -> tuple[Membership, Annotation]:
 def get_job(user: User, pk: int) -> tuple[Membership, Job]:
     job = get_object_or_404(Job, pk=pk)
     return _membership_of(user, job.project_id, Role.ADMIN), job
+
+
+def get_prelabel_run(user: User, pk: int) -> tuple[Membership, PrelabelRun]:
+    run = get_object_or_404(PrelabelRun.objects.select_related("job", "job__created_by", "version", "project"), pk=pk)
+    return _membership_of(user, run.project_id, Role.ADMIN), run
 
 
 def get_review(user: User, pk: int) -> tuple[Membership, Review]:

@@ -11,6 +11,7 @@ from annotator.dashboard import audit_views, import_views, job_views, table_view
 from annotator.dashboard import views as dashboard
 from annotator.labelling import history_views
 from annotator.labelling import views as labelling
+from annotator.prelabelling import views as prelabelling
 from annotator.projects import views as projects
 from annotator.releases import views as releases
 
@@ -20,6 +21,7 @@ project_urls = [  # /projects/<slug>/
     path("trajectories/<int:pk>/", trajectory_views.trajectory_detail, name="trajectory-detail"),
     path("import/", import_views.import_new, name="import-new"),
     path("jobs/", job_views.job_list, name="job-list"),
+    path("models/", prelabelling.model_list, name="model-list"),
     path("members/", projects.member_list, name="member-list"),
     path("members/<int:pk>/role/", projects.member_change, name="member-change"),
     path("members/<int:pk>/remove/", projects.member_remove, name="member-remove"),
@@ -62,6 +64,8 @@ urlpatterns = [
     path("jobs/<int:pk>/cancel/", job_views.job_cancel, name="job-cancel"),
     path("jobs/<int:pk>/retry/", job_views.job_retry, name="job-retry"),
     path("jobs/<int:pk>/import/", import_views.import_checked, name="import-checked"),
+    path("prelabel-runs/<int:pk>/", prelabelling.run_detail, name="prelabel-run"),
+    path("prelabel-runs/<int:pk>/again/", prelabelling.run_again, name="prelabel-run-again"),
     path("reviews/<int:pk>/", adjudication.review_detail, name="review-detail"),
     path("reviews/<int:pk>/release/", adjudication.release_claim, name="review-release"),
     path("reviews/<int:pk>/raters/", adjudication.reveal_raters, name="review-raters"),

@@ -32,7 +32,7 @@ _SETTLERS = [
     ("agreement", "Agreement", "agreement"),
     ("releases", "Releases", "release-list"),
 ]
-_ADMINS = [("import", "Import", "import-new"), ("jobs", "Jobs", "job-list")]
+_ADMINS = [("import", "Import", "import-new"), ("models", "Models", "model-list"), ("jobs", "Jobs", "job-list")]
 # What admins need now and then; it folds into one menu, so that the bar stays one line.
 _MANAGE = [
     ("members", "Members", "member-list"),
@@ -94,6 +94,15 @@ def size(n_characters: int) -> str:
     if n_characters < 1_000_000:
         return f"{n_characters / 1000:.0f} k characters"
     return f"{n_characters / 1_000_000:.1f} M characters"
+
+
+@register.filter
+def duration(seconds: float) -> str:
+    """A time span as people say it: 40 s, 12 min, 3 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @register.filter

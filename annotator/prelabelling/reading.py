@@ -1,0 +1,164 @@
+"""What people see of models and their runs: estimates before a run, how far one is, what there is."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count, F, Sum, TextField
+from django.db.models.functions import Cast, Length
+from django.utils.timezone import now
+
+from annotator.models import Guideline, Job, ModelVersion, Prediction, PrelabelRun, PrelabelTarget, Project, Trajectory
+from annotator.prelabelling.actions import Selection
+from annotator.prelabelling.configs import ModelConfig
+from annotator.prelabelling.judge_config import JudgeConfig
+from annotator.prelabelling.judge_costs import PROMPT_BYTES, TOKENS_PER_BYTE
+from annotator.prelabelling.judge_costs import estimate as estimate_judge
+from annotator.prelabelling.rules_config import RulesConfig
+
+# The size of a selection is estimated from so many of its trajectories.
+SAMPLED = 200
+# The pace of a run is that of its last minute.
+PACE = timedelta(minutes=1)
+MOST_FAILURES = 50
+
+
+def estimate(project: Project, config: ModelConfig, selection: Selection) -> dict[str, Any]:
+    """What a run over the selection is expected to take: trajectories, steps, tokens, money and seconds.
+
+    Money is null without a price in the model file, seconds are null until a run of this model has been measured.
+    """
+    chosen = Trajectory.objects.filter(pk__in=selection.of(project).values("pk"))
+    sums = chosen.aggregate(n_trajectories=Count("pk"), n_steps=Sum("n_steps"))
+    n_trajectories, n_steps = sums["n_trajectories"], sums["n_steps"] or 0
+    characters = Length(Cast("messages", TextField())) + Length(Cast("tools", TextField()))
+    sample = list(chosen.order_by("id").annotate(size=characters).values_list("size", flat=True)[:SAMPLED])
+    n_characters = round(sum(sample) / len(sample) * n_trajectories) if sample else 0
+    found: dict[str, Any] = {
+        "n_trajectories": n_trajectories,
+        "n_steps": n_steps,
+        "n_tokens": 0 if isinstance(config, RulesConfig) else round(n_characters * TOKENS_PER_BYTE),
+        "money": None,
+        "currency": None,
+    }
+    if isinstance(config, JudgeConfig):
+        guideline = Guideline.objects.filter(project=project).first()
+        around = PROMPT_BYTES + (len(guideline.text.encode()) if guideline else 0)
+        costs = estimate_judge(
+            config,
+            n_trajectories=n_trajectories,
+            n_steps=n_steps,
+            prompt_bytes=n_characters + around * n_trajectories,
+        )
+        found["n_tokens"] = costs.input_tokens + costs.output_tokens
+        if costs.money is not None and config.price is not None:
+            found["money"], found["currency"] = f"{costs.money:.2f}", config.price.currency
+    pace = _measured_pace(project, config.name)
+    return {**found, "seconds": round(n_steps / pace) if pace else None}
+
+
+def _measured_pace(project: Project, name: str) -> float | None:
+    """Steps per second of the latest run of the model that ended well, in any project of this installation."""
+    ended = PrelabelRun.objects.filter(model_name=name, job__status=Job.Status.DONE, n_steps_done__gt=0)
+    run = ended.select_related("job").order_by("-id").first()
+    if run is None or run.job.started_at is None or run.job.finished_at is None:
+        return None
+    seconds = (run.job.finished_at - run.job.started_at).total_seconds()
+    return run.n_steps_done / seconds if seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """A run as its page shows it; paces are per second over the last minute, None when nothing came in."""
+
+    run: PrelabelRun
+    job: Job
+    n_done: int
+    n_failed: int
+    n_waiting: int
+    n_workers: int
+    steps_per_second: float | None
+    tokens_per_second: float | None
+    failures: list[PrelabelTarget]
+    currency: str
+
+    @property
+    def seconds_left(self) -> int | None:
+        if not self.steps_per_second or self.job.n_total is None:
+            return None
+        return round((self.job.n_total - self.job.n_done) / self.steps_per_second)
+
+
+def run_page(run: PrelabelRun) -> RunPage:
+    """Everything is read from rows that workers have committed; nothing is extrapolated but the time that is left."""
+    status = PrelabelTarget.Status
+    counts = dict(run.targets.order_by().values_list("status").annotate(Count("pk")))
+    held = run.targets.filter(status=status.CLAIMED, lease_expires_at__gte=now())
+    job = run.job
+    since = max(now() - PACE, job.started_at or now())
+    recent = Prediction.objects.filter(run=run, created_at__gte=since).aggregate(
+        steps=Sum("trajectory__n_steps"), tokens=Sum("n_tokens")
+    )
+    seconds = (now() - since).total_seconds()
+    runs_now = job.status == Job.Status.RUNNING and seconds > 1 and recent["steps"]
+    price = run.config.get("price") or {}
+    return RunPage(
+        run=run,
+        job=job,
+        n_done=counts.get(status.DONE, 0),
+        n_failed=counts.get(status.FAILED, 0),
+        n_waiting=counts.get(status.WAITING, 0) + counts.get(status.CLAIMED, 0),
+        n_workers=held.order_by().values("worker").distinct().count(),
+        steps_per_second=recent["steps"] / seconds if runs_now else None,
+        tokens_per_second=recent["tokens"] / seconds if runs_now else None,
+        failures=list(
+            run.targets.filter(status=status.FAILED)
+            .select_related("trajectory")
+            .only("error", "trajectory__external_id")
+            .order_by("id")[:MOST_FAILURES]
+        ),
+        currency=price.get("currency", ""),
+    )
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    version: ModelVersion
+    n_trajectories: int
+    n_truncated: int
+    n_noted: int
+    is_calibrated: bool
+
+
+def versions_of(project: Project) -> list[VersionRow]:
+    """The model versions that have spoken in a project, with how much they said."""
+    said = (
+        Prediction.objects.filter(version__project=project)
+        .order_by()
+        .values("version")
+        .annotate(n=Count("pk"), truncated=Count("first_truncated_step"), dropped=Sum("n_dropped_tokens"))
+    )
+    counts = {row["version"]: row for row in said}
+    noted = dict(
+        Prediction.objects.filter(version__project=project)
+        .exclude(note="")
+        .order_by()
+        .values_list("version")
+        .annotate(Count("pk"))
+    )
+    versions = project.model_versions.annotate(n_calibrations=Count("calibrations")).order_by("name", "-number")
+    return [
+        VersionRow(
+            version,
+            n_trajectories=counts.get(version.pk, {}).get("n", 0),
+            n_truncated=counts.get(version.pk, {}).get("truncated", 0),
+            n_noted=noted.get(version.pk, 0),
+            is_calibrated=version.n_calibrations > 0,
+        )
+        for version in versions
+    ]
+
+
+def runs_of(project: Project, most: int) -> list[PrelabelRun]:
+    runs = project.prelabel_runs.select_related("job", "job__created_by", "version").defer("config", "job__result")
+    return list(runs.order_by(F("id").desc())[:most])

@@ -1,0 +1,89 @@
+"""The admins' pages of models: start one, watch it, see which versions have spoken."""
+
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+
+from annotator import access
+from annotator.http import Request
+from annotator.models import Job, Membership, PrelabelRun
+from annotator.prelabelling import actions, catalogue, reading
+from annotator.prelabelling.configs import from_data
+from annotator.prelabelling.forms import RunForm
+
+MOST_RUNS = 20
+
+
+@require_http_methods(["GET", "POST"])
+def model_list(request: Request, slug: str) -> HttpResponse:
+    """What has run and what can be started; a POST starts a run, with `estimate` it only says what one would take."""
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    project = membership.project
+    found = catalogue.read()
+    form = RunForm(found.models, request.POST or None, initial={"gold": "any"})
+    estimate = None
+    status = 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            config = found.get(form.cleaned_data["model"])
+            estimate = reading.estimate(project, config, form.selection)
+            if "estimate" not in request.POST:
+                run = actions.start(project, config, form.selection, estimate=estimate, user=request.user)
+                return redirect("prelabel-run", run.pk)
+            status = 200
+    context = {
+        "membership": membership,
+        "section": "models",
+        "form": form,
+        "estimate": estimate,
+        "wrong": found.wrong,
+        "folder": catalogue.settings.MODELS_FOLDER,
+        "versions": reading.versions_of(project),
+        "runs": reading.runs_of(project, MOST_RUNS),
+        "badges": BADGES,
+    }
+    template = "prelabelling/models.html#start" if request.htmx else "prelabelling/models.html"
+    return render(request, template, context, status=status)
+
+
+BADGES = {
+    Job.Status.QUEUED: "",
+    Job.Status.RUNNING: "info",
+    Job.Status.DONE: "good",
+    Job.Status.FAILED: "bad",
+    Job.Status.CANCELLED: "warn",
+}
+
+
+@never_cache
+@require_GET
+def run_detail(request: Request, pk: int) -> HttpResponse:
+    """One run; while it is not finished its fragment asks for itself again every second."""
+    membership, run = access.get_prelabel_run(request.user, pk)
+    page = reading.run_page(run)
+    context = {
+        "membership": membership,
+        "section": "models",
+        "page": page,
+        "badge": BADGES[Job.Status(page.job.status)],
+    }
+    template = "prelabelling/run.html#run" if request.htmx else "prelabelling/run.html"
+    return render(request, template, context)
+
+
+@require_POST
+def run_again(request: Request, pk: int) -> HttpResponse:
+    """Starts the same model over the same selection; what its version has scored already is left out."""
+    _, run = access.get_prelabel_run(request.user, pk)
+    return redirect("prelabel-run", _again(run, request).pk)
+
+
+def _again(run: PrelabelRun, request: Request) -> PrelabelRun:
+    # The model file as it is now: that it was mended may be why somebody tries again.
+    current = catalogue.read().models.get(run.model_name)
+    config = current or from_data(run.config, "the model file of the run")
+    selection = actions.Selection.parse(run.selection)
+    estimate = reading.estimate(run.project, config, selection)
+    return actions.start(run.project, config, selection, estimate=estimate, user=request.user)

@@ -1,0 +1,129 @@
+"""Models against gold: reading what both say, calibrating what models say on what gold says."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from django.db import transaction
+from django.db.models import F, OuterRef, Subquery
+from django.db.models.fields.json import KT
+from django.db.models.functions import Coalesce
+
+from annotator import audit
+from annotator.agreement.coefficients import FloatArray
+from annotator.errors import InvalidInput
+from annotator.models import Calibration, GoldLabel, ModelVersion, Prediction, Project, ReferenceLabel, Trajectory, User
+from annotator.raters.calibration import CumulativeLink, Temperature, TooLittleGoldError, calibrate
+from annotator.raters.metrics import GoldTrajectory, RaterComparison, compare
+
+# What raters are measured by: what people settled here, or the labels that the imported files brought along.
+Against = Literal["gold", "reference"]
+
+
+@dataclass(frozen=True)
+class Gold:
+    """Everything with a settled value: `gold[i]` is that of trajectory `ids[i]`."""
+
+    ids: list[int]
+    gold: list[GoldTrajectory]
+
+    @property
+    def n_steps(self) -> int:
+        return int(sum(one.has_gold.sum() for one in self.gold))
+
+
+def read_gold(project: Project, against: Against) -> Gold:
+    """The settled values of steps; a step without one (undecidable, discarded, not labelled) has no gold."""
+    labels = GoldLabel if against == "gold" else ReferenceLabel
+    rows = labels._default_manager.filter(
+        trajectory__project=project, step__isnull=False, value__isnull=False
+    ).values_list("trajectory", "step__index", "value")
+    values: dict[int, dict[int, int]] = {}
+    for trajectory, index, value in rows.iterator(chunk_size=10_000):
+        values.setdefault(trajectory, {})[index] = value
+    about = Coalesce(KT("metadata__data_source"), F("source_format"))
+    facts = Trajectory.objects.filter(pk__in=values).annotate(about=about).order_by("pk")
+    ids, gold = [], []
+    for pk, n_steps, group, domain in facts.values_list("pk", "n_steps", "group_key", "about"):
+        array = np.zeros(n_steps, dtype=np.int64)
+        has = np.zeros(n_steps, dtype=bool)
+        for index, value in values[pk].items():
+            array[index], has[index] = value, True
+        ids.append(pk)
+        gold.append(GoldTrajectory(array, has, group, domain or ""))
+    return Gold(ids, gold)
+
+
+def latest_versions(project: Project) -> list[ModelVersion]:
+    """The latest version of every model of a project that gives values; rules make findings only."""
+    newest = ModelVersion.objects.filter(project=project, name=OuterRef("name")).order_by("-number")
+    versions = project.model_versions.filter(pk=Subquery(newest.values("pk")[:1]))
+    return list(versions.exclude(kind=ModelVersion.Kind.RULES))
+
+
+def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
+    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing."""
+    calibrator = calibrator_of(version)
+    said: dict[int, FloatArray] = {}
+    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories)
+    for trajectory, probs, raw in rows.values_list("trajectory", "probs", "raw").iterator(chunk_size=2_000):
+        array = np.array(probs, dtype=np.float64)
+        if isinstance(calibrator, CumulativeLink):
+            array = calibrator.probabilities(np.array(raw, dtype=np.float64))
+        elif isinstance(calibrator, Temperature):
+            array = calibrator.probabilities(array)
+        said[trajectory] = array
+    return [said.get(pk) for pk in trajectories]
+
+
+def calibrator_of(version: ModelVersion) -> CumulativeLink | Temperature | None:
+    """The latest one of a version; None: its numbers are not calibrated."""
+    latest = version.calibrations.last()
+    if latest is None:
+        return None
+    kinds = {Calibration.Method.CUMULATIVE_LINK: CumulativeLink, Calibration.Method.TEMPERATURE: Temperature}
+    return kinds[Calibration.Method(latest.method)](**latest.parameters)
+
+
+def compare_models(project: Project, against: Against) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:
+    """Every model's latest version against gold, by the version's name and number."""
+    gold = read_gold(project, against)
+    versions = latest_versions(project)
+    predictions = {str(version): probabilities(version, gold.ids) for version in versions}
+    return gold, compare(gold.gold, predictions), versions
+
+
+@transaction.atomic
+def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibration:
+    """Fits and stores how this version's numbers become probabilities, on the gold that there is now.
+
+    Raises InvalidInput with less than 25 trajectories that have both gold and an answer, or for rules.
+    """
+    if version.kind == ModelVersion.Kind.RULES:
+        raise InvalidInput("Rules make findings, no probabilities: there is nothing to calibrate.")
+    gold = read_gold(version.project, against)
+    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs", "raw")
+    is_scalar = version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version)
+    said = {pk: np.array(raw if is_scalar else probs, dtype=np.float64) for pk, probs, raw in rows}
+    try:
+        found = calibrate(gold.gold, [said.get(pk) for pk in gold.ids])
+    except TooLittleGoldError as error:
+        raise InvalidInput(str(error)) from None
+    scalar = isinstance(found.calibrator, CumulativeLink)
+    calibration = Calibration.objects.create(
+        version=version,
+        method=Calibration.Method.CUMULATIVE_LINK if scalar else Calibration.Method.TEMPERATURE,
+        parameters=asdict(found.calibrator),
+        n_trajectories=found.n_trajectories,
+        n_steps=found.n_steps,
+        report={"against": against, "before": asdict(found.before), "after": asdict(found.after)},
+    )
+    data = {"version": str(version), "against": against, "n_trajectories": found.n_trajectories}
+    audit.log("model.calibrated", calibration, user=user, project_id=version.project_id, data=data)
+    return calibration
+
+
+def _is_scalar(version: ModelVersion) -> bool:
+    """Whether the model gives one number per step, P(not wrong), and the split of the rest is a guess."""
+    return "neutral" not in version.config["map"]["outputs"]
