@@ -13,6 +13,7 @@ from annotator.labelling import history_views
 from annotator.labelling import views as labelling
 from annotator.prelabelling import views as prelabelling
 from annotator.projects import views as projects
+from annotator.raters import views as raters
 from annotator.releases import views as releases
 
 project_urls = [  # /projects/<slug>/
@@ -22,6 +23,9 @@ project_urls = [  # /projects/<slug>/
     path("import/", import_views.import_new, name="import-new"),
     path("jobs/", job_views.job_list, name="job-list"),
     path("models/", prelabelling.model_list, name="model-list"),
+    path("raters/", raters.rater_list, name="rater-list"),
+    path("raters/steps/", raters.rater_steps, name="rater-steps"),
+    path("raters/<int:pk>/calibrate/", raters.calibrate, name="rater-calibrate"),
     path("members/", projects.member_list, name="member-list"),
     path("members/<int:pk>/role/", projects.member_change, name="member-change"),
     path("members/<int:pk>/remove/", projects.member_remove, name="member-remove"),

@@ -6,11 +6,10 @@ from typing import Literal
 
 import numpy as np
 from django.db import transaction
-from django.db.models import F, OuterRef, Subquery
-from django.db.models.fields.json import KT
-from django.db.models.functions import Coalesce
+from django.db.models import OuterRef, Subquery
 
 from annotator import audit
+from annotator.agreement.breakdown import DOMAIN
 from annotator.agreement.coefficients import FloatArray
 from annotator.errors import InvalidInput
 from annotator.models import Calibration, GoldLabel, ModelVersion, Prediction, Project, ReferenceLabel, Trajectory, User
@@ -42,8 +41,7 @@ def read_gold(project: Project, against: Against) -> Gold:
     values: dict[int, dict[int, int]] = {}
     for trajectory, index, value in rows.iterator(chunk_size=10_000):
         values.setdefault(trajectory, {})[index] = value
-    about = Coalesce(KT("metadata__data_source"), F("source_format"))
-    facts = Trajectory.objects.filter(pk__in=values).annotate(about=about).order_by("pk")
+    facts = Trajectory.objects.filter(pk__in=values).annotate(about=DOMAIN).order_by("pk")
     ids, gold = [], []
     for pk, n_steps, group, domain in facts.values_list("pk", "n_steps", "group_key", "about"):
         array = np.zeros(n_steps, dtype=np.int64)
@@ -67,10 +65,10 @@ def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[Fl
     calibrator = calibrator_of(version)
     said: dict[int, FloatArray] = {}
     rows = Prediction.objects.filter(version=version, trajectory__in=trajectories)
-    for trajectory, probs, raw in rows.values_list("trajectory", "probs", "raw").iterator(chunk_size=2_000):
+    for trajectory, probs in rows.values_list("trajectory", "probs").iterator(chunk_size=2_000):
         array = np.array(probs, dtype=np.float64)
         if isinstance(calibrator, CumulativeLink):
-            array = calibrator.probabilities(np.array(raw, dtype=np.float64))
+            array = calibrator.probabilities(_non_negative(array))
         elif isinstance(calibrator, Temperature):
             array = calibrator.probabilities(array)
         said[trajectory] = array
@@ -103,9 +101,10 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     if version.kind == ModelVersion.Kind.RULES:
         raise InvalidInput("Rules make findings, no probabilities: there is nothing to calibrate.")
     gold = read_gold(version.project, against)
-    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs", "raw")
-    is_scalar = version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version)
-    said = {pk: np.array(raw if is_scalar else probs, dtype=np.float64) for pk, probs, raw in rows}
+    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
+    said = {pk: np.array(probs, dtype=np.float64) for pk, probs in rows}
+    if version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version):
+        said = {pk: _non_negative(probs) for pk, probs in said.items()}
     try:
         found = calibrate(gold.gold, [said.get(pk) for pk in gold.ids])
     except TooLittleGoldError as error:
@@ -122,6 +121,11 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     data = {"version": str(version), "against": against, "n_trajectories": found.n_trajectories}
     audit.log("model.calibrated", calibration, user=user, project_id=version.project_id, data=data)
     return calibration
+
+
+def _non_negative(probs: FloatArray) -> FloatArray:
+    """(n, 3) -> (n,): P(not wrong), all that a model of two classes has said; NaN where it abstained."""
+    return np.asarray(1 - probs[:, 0])
 
 
 def _is_scalar(version: ModelVersion) -> bool:

@@ -30,6 +30,7 @@ _SETTLERS = [
     ("trajectories", "Trajectories", "trajectory-list"),
     ("reviews", "Review", "review-list"),
     ("agreement", "Agreement", "agreement"),
+    ("raters", "Raters", "rater-list"),
     ("releases", "Releases", "release-list"),
 ]
 _ADMINS = [("import", "Import", "import-new"), ("models", "Models", "model-list"), ("jobs", "Jobs", "job-list")]
