@@ -6,7 +6,17 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from annotator.models import Adjudication, Assignment, Job, Membership, Project, Release, Step, Trajectory
+from annotator.models import (
+    Adjudication,
+    Assignment,
+    Job,
+    Membership,
+    ModelVersion,
+    Project,
+    Release,
+    Step,
+    Trajectory,
+)
 
 S = serializers
 
@@ -290,3 +300,91 @@ class ReleaseDetailSerializer(ReleaseSerializer):
 
     class Meta(ReleaseSerializer.Meta):
         fields = [*ReleaseSerializer.Meta.fields, "manifest"]
+
+
+class ModelSerializer(S.Serializer[Any]):
+    """A model that can be started."""
+
+    name = S.CharField()
+    kind = S.ChoiceField(ModelVersion.Kind.choices)
+    title = S.CharField(help_text="For people; may be empty.")
+
+
+class PrelabelRequestSerializer(S.Serializer[Any]):
+    model = S.CharField(help_text="Its name.")
+    filter = S.DictField(
+        required=False, help_text="`gold`: any, with or without; `ids`: part of the external id; `limit`: the first N."
+    )
+    dry_run = S.BooleanField(default=False, help_text="true: only estimate it.")
+
+
+class PrelabelRunSerializer(S.Serializer[Any]):
+    """A run of a model; its job says how far it is. Without an id it is only an estimate."""
+
+    id = S.IntegerField(allow_null=True)
+    model = S.CharField(source="model_name")
+    version = S.IntegerField(source="version.number", default=None, allow_null=True, help_text="Known once it runs.")
+    job = JobSerializer(default=None, allow_null=True)
+    estimate = S.DictField(help_text="Trajectories, steps, tokens, money, seconds; null where it is not known.")
+    n_steps_done = S.IntegerField()
+    n_tokens = S.IntegerField(help_text="Read by the model.")
+    n_dropped_tokens = S.IntegerField(help_text="Cut away to fit the model.")
+    cost = S.CharField()
+
+
+class BinSerializer(S.Serializer[Any]):
+    low = S.FloatField()
+    high = S.FloatField()
+    n = S.IntegerField()
+    confidence = S.FloatField(allow_null=True)
+    accuracy = S.FloatField(allow_null=True)
+
+
+class RaterReportSerializer(S.Serializer[Any]):
+    """One model against gold; docs/raters.md defines the figures."""
+
+    n_trajectories = S.IntegerField()
+    n_steps = S.IntegerField()
+    n_groups = S.IntegerField(help_text="Tasks, which the intervals draw anew.")
+    step_acc = FigureSerializer()
+    step_acc_answered = FigureSerializer()
+    first_err_acc = FigureSerializer()
+    first_err_acc_strict = FigureSerializer()
+    coverage = FigureSerializer()
+    macro_f1 = FigureSerializer()
+    ece = FigureSerializer()
+    brier = FigureSerializer()
+    processbench_f1 = FigureSerializer()
+    prm_score = FigureSerializer()
+    recall = FigureSerializer(many=True, help_text="In the order of `values`.")
+    precision = FigureSerializer(many=True, help_text="In the order of `values`.")
+    confusion = S.ListField(
+        child=S.ListField(child=S.IntegerField()),
+        help_text="Row: gold, column: what the model said, in the order of `values`; the last column: nothing.",
+    )
+    reliability = BinSerializer(many=True)
+
+
+class ComparedRaterSerializer(S.Serializer[Any]):
+    """The latest version of a model, overall and per domain."""
+
+    model = S.CharField()
+    version = S.IntegerField()
+    kind = S.ChoiceField(ModelVersion.Kind.choices)
+    sees_reference = S.BooleanField()
+    is_calibrated = S.BooleanField()
+    config_sha256 = S.CharField()
+    weights_sha256 = S.CharField()
+    render_sha256 = S.CharField()
+    overall = RaterReportSerializer()
+    domains = S.DictField(child=RaterReportSerializer())
+
+
+class RatersSerializer(S.Serializer[Any]):
+    """All models of a project against gold."""
+
+    against = S.ChoiceField(["gold", "reference"])
+    values = S.ListField(child=value_field())
+    n_trajectories = S.IntegerField(help_text="With gold.")
+    n_steps = S.IntegerField(help_text="With gold.")
+    raters = ComparedRaterSerializer(many=True)

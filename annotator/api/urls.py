@@ -4,7 +4,7 @@ from csp.decorators import csp_update
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from annotator.api import assignments, disputes, projects, releases
+from annotator.api import assignments, disputes, models, projects, releases
 from annotator.api.fallback import not_found
 
 app_name = "api"
@@ -23,6 +23,9 @@ urlpatterns = [
     path("projects/<slug:slug>/agreement/", disputes.agreement_detail),
     path("projects/<slug:slug>/disputes/", disputes.dispute_list),
     path("projects/<slug:slug>/releases/", releases.release_list),
+    path("projects/<slug:slug>/models/", models.model_list),
+    path("projects/<slug:slug>/prelabel-runs/", models.run_list),
+    path("projects/<slug:slug>/raters/", models.rater_list),
     path("jobs/<int:pk>/", projects.job_detail),
     path("jobs/<int:pk>/cancel/", projects.job_cancel),
     path("assignments/<int:pk>/", assignments.assignment_detail),

@@ -47,7 +47,7 @@ def import_predictions(job: Job, file: BinaryIO, *, name: str) -> dict[str, Any]
     nothing; another file under the same name is another version. Raises JobFailed for a file without a single
     judgement.
     """
-    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened files have readinto
     file.seek(0)
     judgements, bad = latest(read_judgements(file))
     report = JudgementsReport(n_rows=len(judgements))

@@ -1,5 +1,6 @@
 """The admins' pages of models: start one, watch it, see which versions have spoken."""
 
+from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.cache import never_cache
@@ -39,7 +40,7 @@ def model_list(request: Request, slug: str) -> HttpResponse:
         "form": form,
         "estimate": estimate,
         "wrong": found.wrong,
-        "folder": catalogue.settings.MODELS_FOLDER,
+        "folder": settings.MODELS_FOLDER,
         "versions": reading.versions_of(project),
         "runs": reading.runs_of(project, MOST_RUNS),
         "badges": BADGES,

@@ -1,0 +1,107 @@
+"""Models as raters: what can be started, runs, and how models compare with gold."""
+
+from dataclasses import asdict
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.response import Response
+
+from annotator import access
+from annotator.access import SETTLERS, Role
+from annotator.agreement.metrics import VALUES
+from annotator.api.bodies import Body, parse, read_choice, read_json
+from annotator.api.pagination import paginate
+from annotator.api.requests import ApiRequest, endpoint
+from annotator.api.schema import PAGE, describe, page_of
+from annotator.api.serializers import (
+    ModelSerializer,
+    PrelabelRequestSerializer,
+    PrelabelRunSerializer,
+    RatersSerializer,
+)
+from annotator.models import PrelabelRun
+from annotator.prelabelling import actions, catalogue, reading
+from annotator.raters import actions as raters
+
+
+@describe("list_models", answers={200: ModelSerializer(many=True)})
+@endpoint("GET")
+def model_list(request: ApiRequest, slug: str) -> Response:
+    """The models that can be started, from their files. For admins."""
+    access.get_membership(request.user, slug, Role.ADMIN)
+    found = sorted(catalogue.read().models.items())
+    models = [{"name": name, "kind": config.kind, "title": config.title} for name, config in found]
+    return Response(ModelSerializer(models, many=True).data)
+
+
+class RunIn(Body):
+    """Which model to start, over which trajectories; with `dry_run` it is only estimated."""
+
+    model: str
+    filter: dict[str, Any] = {}
+    dry_run: bool = False
+
+
+@describe(
+    "list_prelabel_runs",
+    method="GET",
+    description="The runs of models, newest first. For admins.",
+    answers={200: page_of(PrelabelRunSerializer)},
+    query=PAGE,
+)
+@describe(
+    "start_prelabel_run",
+    method="POST",
+    description="Starts a model over the trajectories that it has not scored; watch and cancel its job. For admins.",
+    request=PrelabelRequestSerializer,
+    answers={200: PrelabelRunSerializer, 202: PrelabelRunSerializer},
+    refusals=(400, 403, 404),
+)
+@endpoint("GET", "POST")
+def run_list(request: ApiRequest, slug: str) -> Response:
+    """GET lists the runs, newest first; POST starts one. For admins."""
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    if request.method == "GET":
+        runs = project.prelabel_runs.select_related("job", "version").order_by("-id")
+        return paginate(request, runs, lambda page: PrelabelRunSerializer(page, many=True).data)
+    wanted = parse(RunIn, read_json(request))
+    config = catalogue.read().get(wanted.model)
+    selection = actions.Selection.parse(wanted.filter)
+    estimate = reading.estimate(project, config, selection)
+    if wanted.dry_run:
+        return Response(PrelabelRunSerializer(PrelabelRun(model_name=config.name, estimate=estimate)).data)
+    run = actions.start(project, config, selection, estimate=estimate, user=request.user)
+    return Response(PrelabelRunSerializer(run).data, status=202)
+
+
+AGAINST = ("gold", "reference")
+
+
+@describe(
+    "compare_raters",
+    answers={200: RatersSerializer},
+    refusals=(400, 403, 404),
+    query=(OpenApiParameter("against", enum=AGAINST),),
+)
+@endpoint("GET")
+def rater_list(request: ApiRequest, slug: str) -> Response:
+    """Every model's latest version against gold, or against what came with the files. For reviewers and admins."""
+    project = access.get_membership(request.user, slug, *SETTLERS).project
+    against: raters.Against = "reference" if read_choice(request, "against", AGAINST) == "reference" else "gold"
+    gold, compared, versions = raters.compare_models(project, against)
+    found = [
+        {
+            "model": version.name,
+            "version": version.number,
+            "kind": version.kind,
+            "sees_reference": version.sees_reference,
+            "is_calibrated": raters.calibrator_of(version) is not None,
+            "config_sha256": version.config_sha256,
+            "weights_sha256": version.weights_sha256,
+            "render_sha256": version.render_sha256,
+            **asdict(compared[str(version)]),
+        }
+        for version in versions
+    ]
+    report = {"against": against, "values": VALUES, "n_trajectories": len(gold.ids), "n_steps": gold.n_steps}
+    return Response(RatersSerializer({**report, "raters": found}).data)
