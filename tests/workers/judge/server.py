@@ -163,9 +163,14 @@ def trickle(handler):
 
 def event_stream(handler):
     """A stream of events although none was asked for, with garbage between them."""
-    send(
-        handler,
-        200,
-        b'data: {"choices": [{"delta": {"content": "{"}}]}\n\n\x00\xff\xfe data: [DONE]\n\n',
-        "text/event-stream",
-    )
+    events = b'data: {"choices": [{"delta": {"content": "{"}}]}\n\n\x00\xff\xfe data: [DONE]\n\n'
+    send(handler, 200, events, "text/event-stream")
+
+
+def endless(handler):
+    """Garbage in chunks that never ends."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b"1000\r\n" + b"\xff" * 4096 + b"\r\n")

@@ -7,7 +7,7 @@ import pytest
 
 from annotator.prelabelling.scores import ScoringError
 from tests.workers.judge.conftest import judge_all, judge_one, make_config, make_trajectory
-from tests.workers.judge.server import labels, raw, said
+from tests.workers.judge.server import event_stream, labels, raw, said
 
 NEG, NEU, POS = [1, 0, 0], [0, 1, 0], [0, 0, 1]
 NAN = [None, None, None]
@@ -108,6 +108,7 @@ def test_a_reason_is_kept_short_and_says_where_the_error_began(endpoint):
     [
         ("a login page", raw(b"<html>Please log in</html>"), "something that is not JSON"),
         ("bytes", raw(b"\x00\xff\xfe" * 5000, content_type="application/octet-stream"), "something that is not JSON"),
+        ("a stream of events", event_stream, "something that is not JSON"),
         ("nothing", raw(b"", content_type="application/json"), "something that is not JSON"),
         ("open brackets", raw(b"[" * 100_000, content_type="application/json"), "something that is not JSON"),
         (

@@ -10,6 +10,7 @@ from annotator.prelabelling.scores import ScoringError, TrajectoryScores
 from tests.workers.judge import server as replies
 from tests.workers.judge.conftest import judge_all, judge_one, make_config, make_judge, make_trajectory
 from tests.workers.judge.server import error, labels, late, n_steps_of, raw, said
+from workers.prelabel.judge import client
 from workers.prelabel.judge.client import EndpointClosed
 from workers.prelabel.judge.scoring import Judge
 
@@ -164,6 +165,13 @@ def test_a_refused_request_is_an_error_that_is_not_asked_again(endpoint):
     result = judge_one(server)
     assert str(result).startswith('The endpoint answered 400: "response_format is not supported by this model!!!')
     assert len(str(result)) == 300 + len('The endpoint answered 400: ""')
+    assert len(server.bodies) == 1
+
+
+def test_a_stream_without_end_is_cut_off(endpoint, monkeypatch):
+    monkeypatch.setattr(client, "_MAX_ANSWER", 2**20)
+    server = endpoint([replies.endless])
+    assert str(judge_one(server)) == "The endpoint sent more than 1 MB for one answer."
     assert len(server.bodies) == 1
 
 

@@ -70,7 +70,8 @@ def test_the_written_label_need_not_be_the_likeliest(endpoint):
 
 
 def test_tokens_of_the_thinking_before_the_answer_are_passed_over(endpoint):
-    thinking = [token("<think>"), token('A draft: {"0": {"label": "neg"}}'), token("</think>\n\n")]
+    draft = [token('{"0": {"label": "'), token("pos", 0.5, [("neg", 0.5)]), token('"}}')]  # the same words, less sure
+    thinking = [token("<think>"), *draft, token("</think>\n\n")]
     content = '{"0": {"label": "pos"}}'
     tokens = [token('{"0": {"label": "'), token("pos", 0.7, [("neu", 0.2), ("neg", 0.1)]), token('"}}'), token("<end>")]
     found = probs_of(endpoint, said(content, logprobs=thinking + tokens))

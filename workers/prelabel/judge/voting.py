@@ -59,7 +59,7 @@ def combine(votes: Sequence[Vote], n_steps: int) -> Verdict:
         if not speaking:
             continue
         mean = np.mean([vote.probs[step] for vote in speaking], axis=0)
-        probs[step] = mean / mean.sum()
+        probs[step] = mean
         # The reason comes from a vote for the likeliest label; of several such votes the surest one, then the first.
         winner = int(np.argmax(mean))
         voice = max(speaking, key=lambda v: (v.steps[step].column == winner, v.probs[step][winner]))
