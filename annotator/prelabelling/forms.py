@@ -1,9 +1,9 @@
 """The form that starts a model over trajectories of a project."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from django import forms
+from django.http import QueryDict
 
 from annotator.models import ModelVersion
 from annotator.prelabelling.actions import Selection
@@ -21,8 +21,8 @@ class RunForm(forms.Form):
     ids = forms.CharField(label="Only ids that contain", required=False, max_length=200)
     limit = forms.IntegerField(label="At most", required=False, min_value=1)
 
-    def __init__(self, models: Mapping[str, ModelConfig], *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", **kwargs)
+    def __init__(self, models: Mapping[str, ModelConfig], data: QueryDict | None = None) -> None:
+        super().__init__(data, label_suffix="", initial={"gold": "any"})
         groups: dict[str, list[tuple[str, str]]] = {}
         for name, config in sorted(models.items()):
             kind = str(ModelVersion.Kind(config.kind).label)

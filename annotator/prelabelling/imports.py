@@ -85,10 +85,11 @@ def _store(version: ModelVersion, project: Project, batch: list[Judgement], repo
     already = set(spoken.values_list("trajectory", flat=True))
     predictions = []
     for judgement in batch:
-        trajectory_id = trajectories.get(judgement.key)
-        if trajectory_id is None:
+        if judgement.key not in trajectories:
             report.n_unknown += 1
-        elif trajectory_id in already:
+            continue
+        trajectory_id = trajectories[judgement.key]
+        if trajectory_id in already:
             report.n_already += 1
         else:
             try:

@@ -132,26 +132,20 @@ class VersionRow:
 
 def versions_of(project: Project) -> list[VersionRow]:
     """The model versions that have spoken in a project, with how much they said."""
-    said = (
-        Prediction.objects.filter(version__project=project)
-        .order_by()
-        .values("version")
-        .annotate(n=Count("pk"), truncated=Count("first_truncated_step"), dropped=Sum("n_dropped_tokens"))
-    )
-    counts = {row["version"]: row for row in said}
-    noted = dict(
-        Prediction.objects.filter(version__project=project)
-        .exclude(note="")
-        .order_by()
-        .values_list("version")
-        .annotate(Count("pk"))
-    )
+    predictions = Prediction.objects.filter(version__project=project).order_by()
+    said = {
+        pk: (n, n_truncated)
+        for pk, n, n_truncated in predictions.values_list("version").annotate(
+            n=Count("pk"), truncated=Count("first_truncated_step")
+        )
+    }
+    noted = dict(predictions.exclude(note="").values_list("version").annotate(Count("pk")))
     versions = project.model_versions.annotate(n_calibrations=Count("calibrations")).order_by("name", "-number")
     return [
         VersionRow(
             version,
-            n_trajectories=counts.get(version.pk, {}).get("n", 0),
-            n_truncated=counts.get(version.pk, {}).get("truncated", 0),
+            n_trajectories=said.get(version.pk, (0, 0))[0],
+            n_truncated=said.get(version.pk, (0, 0))[1],
             n_noted=noted.get(version.pk, 0),
             is_calibrated=version.n_calibrations > 0,
         )

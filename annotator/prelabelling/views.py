@@ -22,7 +22,7 @@ def model_list(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
     project = membership.project
     found = catalogue.read()
-    form = RunForm(found.models, request.POST or None, initial={"gold": "any"})
+    form = RunForm(found.models, request.POST or None)
     estimate = None
     status = 200
     if request.method == "POST":

@@ -35,18 +35,18 @@ class Gold:
 def read_gold(project: Project, against: Against) -> Gold:
     """The settled values of steps; a step without one (undecidable, discarded, not labelled) has no gold."""
     labels = GoldLabel if against == "gold" else ReferenceLabel
-    rows = labels._default_manager.filter(
-        trajectory__project=project, step__isnull=False, value__isnull=False
-    ).values_list("trajectory", "step__index", "value")
-    values: dict[int, dict[int, int]] = {}
-    for trajectory, index, value in rows.iterator(chunk_size=10_000):
-        values.setdefault(trajectory, {})[index] = value
+    rows = labels._default_manager.filter(trajectory__project=project, step__isnull=False, value__isnull=False)
+    values: dict[int, list[tuple[int, int]]] = {}
+    for trajectory, index, value in rows.values_list("trajectory", "step__index", "value").iterator(chunk_size=10_000):
+        assert index is not None
+        assert value is not None
+        values.setdefault(trajectory, []).append((index, value))
     facts = Trajectory.objects.filter(pk__in=values).annotate(about=DOMAIN).order_by("pk")
     ids, gold = [], []
     for pk, n_steps, group, domain in facts.values_list("pk", "n_steps", "group_key", "about"):
         array = np.zeros(n_steps, dtype=np.int64)
         has = np.zeros(n_steps, dtype=bool)
-        for index, value in values[pk].items():
+        for index, value in values[pk]:
             array[index], has[index] = value, True
         ids.append(pk)
         gold.append(GoldTrajectory(array, has, group, domain or ""))
@@ -80,8 +80,9 @@ def calibrator_of(version: ModelVersion) -> CumulativeLink | Temperature | None:
     latest = version.calibrations.last()
     if latest is None:
         return None
-    kinds = {Calibration.Method.CUMULATIVE_LINK: CumulativeLink, Calibration.Method.TEMPERATURE: Temperature}
-    return kinds[Calibration.Method(latest.method)](**latest.parameters)
+    if latest.method == Calibration.Method.CUMULATIVE_LINK:
+        return CumulativeLink(**latest.parameters)
+    return Temperature(**latest.parameters)
 
 
 def compare_models(project: Project, against: Against) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:

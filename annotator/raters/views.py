@@ -110,7 +110,7 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
         "against": against,
         "filters": form.cleaned_data,
         "page": page,
-        "rows": _with_texts(version, page.object_list),
+        "rows": _with_texts(version, list(page.object_list)),
     }
     return render(request, "raters/steps.html", context)
 
