@@ -183,8 +183,8 @@ def test_list_query_budget(
     for _ in range(5):
         disputed(world, [1], [-1])
     decide(Trajectory.objects.earliest("id"), 0, world.admin)
-    # session, user, membership, count, rows, decided
-    with django_assert_max_num_queries(6):
+    # session, user, membership, count, rows, decided, second decisions
+    with django_assert_max_num_queries(7):
         as_reviewer.get(list_url(world))
 
 

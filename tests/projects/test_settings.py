@@ -23,6 +23,7 @@ FORM: dict[str, Any] = {
     "max_overlap": 2,
     "required_agreement": 2,
     "on_unsettled": "dispute",
+    "second_review": 0,
     "claim_minutes": 60,
     "asks_outcome": "on",
     "mode": "every_step",
