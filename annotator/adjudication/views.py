@@ -3,18 +3,18 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from annotator import access
+from annotator import access, flow
 from annotator.adjudication import actions, listing, reading
 from annotator.adjudication.forms import DecisionForm
 from annotator.adjudication.turns import Turn
 from annotator.errors import DomainError, ReviewHeld
 from annotator.http import Request
 from annotator.labelling import revisions
-from annotator.models import Dispute, Membership, Review
+from annotator.models import Dispute, Membership, Review, User
 
 PER_PAGE = 50
 
@@ -136,6 +136,30 @@ def return_annotation(request: Request, pk: int) -> HttpResponse:
         return redirect(back)
     messages.success(request, "The annotation is back with its author; the review waits for it.", extra_tags="good")
     return redirect(back)
+
+
+@require_POST
+def take_back(request: Request, pk: int) -> HttpResponse:
+    """Ends the wait for an annotation that is back with its author: what was submitted counts again."""
+    membership, annotation = access.get_annotation(request.user, pk)
+    try:
+        flow.take_back(annotation.pk, request.user)
+    except DomainError as error:
+        messages.error(request, error.message, extra_tags="bad")
+    else:
+        messages.success(request, "The annotation counts again as it was submitted.", extra_tags="good")
+    return redirect(_back(membership, annotation.trajectory_id))
+
+
+@require_POST
+def take_back_all(request: Request, slug: str) -> HttpResponse:
+    """The same for all that waits for one person who has left the project."""
+    membership = access.get_membership(request.user, slug, *access.SETTLERS)
+    former = get_object_or_404(User, username=request.POST.get("annotator", ""))
+    n = flow.take_back_all(membership.project, former, request.user)
+    said = f"{n} annotation{' counts' if n == 1 else 's count'} again as submitted." if n else "Nothing had to be done."
+    messages.success(request, said, extra_tags="good")
+    return redirect("project-overview", slug)
 
 
 @require_POST

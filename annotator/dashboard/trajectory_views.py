@@ -134,8 +134,12 @@ class Judgement:
     def state(self) -> str:
         if self.annotation.is_superseded:
             return "replaced by a later revision"
-        is_returned = self.annotation.assignment.status == Assignment.Status.RETURNED
-        return "back with its author" if is_returned else "counts"
+        return "back with its author" if self.is_returned else "counts"
+
+    @property
+    def is_returned(self) -> bool:
+        status = self.annotation.assignment.status
+        return status == Assignment.Status.RETURNED and not self.annotation.is_superseded
 
     @property
     def can_be_returned(self) -> bool:

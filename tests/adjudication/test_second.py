@@ -1,5 +1,7 @@
 """The blind second reviewer: who decides when, what settles a dispute, and what nobody sees too early."""
 
+import io
+import json
 import re
 from functools import partial
 from html import unescape
@@ -25,12 +27,15 @@ from annotator.models import (
     GoldLabel,
     Membership,
     Project,
+    Release,
     Review,
     StepComment,
     Trajectory,
     User,
 )
 from annotator.projects import actions as projects
+from annotator.releases import actions as releases
+from annotator.releases.policy import ReleasePolicy
 from tests.api.client import client_of, post, refused
 from tests.factories import World, judge, label, make_member, make_project, make_trajectory, make_world
 from tests.queue.test_concurrency import run_at_once
@@ -500,6 +505,49 @@ def test_who_holds_a_trajectory_that_two_decide_is_not_named(world: World, clien
     response = client.get(reverse("review-list", args=["demo"]))
     assert "held by a reviewer until" in text_of(response.content)
     assert "demo-rita" not in response.content.decode()
+
+
+def test_the_overview_says_that_a_second_reviewer_is_wanted(world: World, client: Client) -> None:
+    trajectory = disputed(world, [1, 1], [-1, -1])
+    client.force_login(world.admin)
+    overview = reverse("project-overview", args=["demo"])
+    assert "2 disputes wait for a reviewer ." in text_of(client.get(overview).content)
+    decide(trajectory, world.reviewer, 1)
+    said = "2 disputes wait for a reviewer ; on 1 of them one has decided, and another one is wanted who does not see"
+    text = text_of(client.get(overview).content)
+    assert said in text
+    assert "The project has only one reviewer." not in text
+    projects.remove_member(Membership.objects.get(user=world.outsider), user=world.admin)
+    text = text_of(client.get(overview).content)
+    assert "The project has only one reviewer. You can decide as a reviewer does, or invite a reviewer ." in text
+    client.force_login(world.reviewer)
+    assert "An admin can decide, too, or invite another one." in text_of(client.get(overview).content)
+
+
+# Releases.
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_release_keeps_all_decisions_in_order_and_takes_none_before_it_is_settled(world: World) -> None:
+    trajectory = disputed(world, [1], [-1])
+    decide(trajectory, world.reviewer, 1)
+    assert list(releases.releasable(world.project)) == []
+    decide(trajectory, world.admin, -1)
+    assert list(releases.releasable(world.project)) == []
+    decide(trajectory, world.admin, 1, wants="open")
+    job = flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    release = Release.objects.get(pk=job.result["release"])
+    out = io.BytesIO()
+    releases.export(release, "provenance", out)
+    step = json.loads(out.getvalue())["steps"][0]
+    codes = dict(Membership.objects.values_list("user", "rater_code"))
+    rita, ada = codes[world.reviewer.pk], codes[world.admin.pk]
+    assert (step["value"], step["provenance"]) == (1, "adjudicated")
+    assert [(d["turn"], d["reviewer"], d["value"], d["note"]) for d in step["decisions"]] == [
+        ("first", rita, 1, NOTE),
+        ("second", ada, -1, NOTE),
+        ("open", ada, 1, NOTE),
+    ]
 
 
 # The API.
