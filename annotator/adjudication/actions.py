@@ -99,13 +99,13 @@ def claim_next(project: Project, reviewer: User) -> Review | None:
 
 @transaction.atomic
 def claim(review_id: int, reviewer: User) -> Review:
-    """Holds a review for a reviewer, or renews their lease, if there is something left for them to decide.
+    """Holds a review for a reviewer, or renews their lease, if there is something that they can decide now.
 
     Raises ReviewHeld while somebody else has it.
     """
     review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
     _refuse_if_held(review, reviewer)
-    if not decidable_by(reviewer).filter(trajectory=review.trajectory_id).exists():
+    if waits(review.trajectory_id) or not decidable_by(reviewer).filter(trajectory=review.trajectory_id).exists():
         return review
     if review.reviewer_id != reviewer.pk or review.status == Status.OPEN:
         audit.log("review.claimed", review, user=reviewer, project_id=review.project_id)

@@ -115,7 +115,8 @@ class Group:
     @property
     def title(self) -> str:
         numbers = [passage.case.dispute.step.index + 1 for passage in self.passages if passage.case.dispute.step]
-        return f"Steps {numbers[0]} to {numbers[-1]}: one decision settles the run"
+        does = "for" if self.first.wants == "blind" else "settles"
+        return f"Steps {numbers[0]} to {numbers[-1]}: one decision {does} the run"
 
 
 def grouped(passages: Sequence[Passage], *, uses_roots: bool) -> list[Group]:

@@ -14,7 +14,7 @@ from annotator import access
 from annotator.adjudication import actions
 from annotator.adjudication.forms import DecisionForm
 from annotator.adjudication.passages import Case, Group, Passage, Rating, Spoken, cut, grouped, say_skipped
-from annotator.adjudication.turns import is_withheld, shown_to, turn_of, wants_of
+from annotator.adjudication.turns import is_withheld, knows_reviewers, shown_to, turn_of, wants_of
 from annotator.labelling.conversation import Block, blocks_of
 from annotator.labelling.evidence import extras_of
 from annotator.models import (
@@ -56,7 +56,10 @@ class Rater:
 
 @dataclass(frozen=True)
 class ReviewPage:
-    """A trajectory's disputes in the order of its steps, the outcome last, and who holds them."""
+    """A trajectory's disputes in the order of its steps, the outcome last, and who holds them.
+
+    `has_left`: an annotation is back with somebody who is no longer a member of the project.
+    """
 
     review: Review
     cases: list[Case]
@@ -67,6 +70,7 @@ class ReviewPage:
     is_split: bool
     uses_roots: bool
     next_reviewer: Literal["reviewer", "admin", "nobody"]
+    has_left: bool
 
     @property
     def waits(self) -> bool:
@@ -137,9 +141,11 @@ def review_page(
     letters = letters_of([review.trajectory_id])
     # Not by the trajectory: what is submitted at this moment has no letter yet.
     current = Annotation.objects.submitted().filter(pk__in=letters)
-    annotations = current.select_related("assignment", "annotator").prefetch_related("returns")
+    annotations = list(current.select_related("assignment", "annotator").prefetch_related("returns"))
     raters = [Rater(letters[a.pk], a.annotator.username if is_revealed else None, a) for a in annotations]
     raters.sort(key=_letter_order)
+    returned_to = [a.annotator_id for a in annotations if a.assignment.status == Assignment.Status.RETURNED]
+    members = Membership.objects.filter(project=review.project_id, user__in=returned_to)
     cases = _cases_of(review, reader, letters, refused=refused, is_revealed=is_revealed)
     return ReviewPage(
         review=review,
@@ -151,6 +157,7 @@ def review_page(
         is_split=is_split,
         uses_roots=scheme.mode == "carry_errors" or any(r.label.root_id for case in cases for r in case.ratings),
         next_reviewer=_next_reviewer(review, reader) if any(case.wants == "other" for case in cases) else "nobody",
+        has_left=members.count() < len(returned_to),
     )
 
 
@@ -188,6 +195,7 @@ def _cases_of(
         is_own = comment.author_id == comment.annotation.annotator_id
         comments[comment.step_id].append(Spoken(rater, rater if is_own else comment.author.username, comment))
     forms = {refused[0].pk: refused[1]} if refused else {}
+    is_named = knows_reviewers(reader, review, disputes, has_asked=is_revealed)
     cases = []
     for dispute in sorted(disputes, key=_step_order):
         decisions = list(dispute.adjudications.all())
@@ -200,7 +208,7 @@ def _cases_of(
                 ratings=sorted(ratings[dispute.step_id], key=lambda rating: (len(rating.rater), rating.rater)),
                 comments=may_read,
                 n_withheld=len(spoken) - len(may_read),
-                decisions=shown_to(reader, dispute, is_named=is_revealed),
+                decisions=shown_to(reader, dispute, is_named=is_named),
                 wants=wants_of(turn_of(decisions, reader, needs_second=review.needs_second)),
                 form=forms.get(dispute.pk) or DecisionForm(dispute),
             )

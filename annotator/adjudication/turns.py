@@ -5,11 +5,11 @@ other; if they differ, whoever decides next has both before them and settles it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from annotator.models import Adjudication, Dispute, User
+from annotator.models import Adjudication, Dispute, Review, User
 
 Turn = Adjudication.Turn
 
@@ -52,23 +52,31 @@ class Shown:
     remark: str
 
 
-def shown_to(reader: User, dispute: Dispute, *, is_named: bool = False) -> list[Shown]:
-    """The decisions on a dispute that the reader may see; no names (unless asked for) before it is settled."""
+def knows_reviewers(reader: User, review: Review, disputes: Iterable[Dispute], *, has_asked: bool) -> bool:
+    """Whether the reader may know who decided what on a trajectory.
+
+    Where two decide blind, not before all of its disputes are settled, unless the reader has asked for names and has no
+    blind decision left to make there.
+    """
+    if not review.needs_second or review.status == Review.Status.DONE:
+        return True
+    return has_asked and not any(is_withheld(list(dispute.adjudications.all()), reader) for dispute in disputes)
+
+
+def shown_to(reader: User, dispute: Dispute, *, is_named: bool) -> list[Shown]:
+    """The decisions on a dispute that the reader may see, with the names of those who made them or without."""
     decisions = list(dispute.adjudications.all())
     if is_withheld(decisions, reader):
         return []
-    knows_names = is_named or dispute.decided_at is not None
-    return [
-        Shown(_who(made, reader, knows_names=knows_names), made, _remark(made, decisions[-1])) for made in decisions
-    ]
+    return [Shown(_who(made, reader, is_named=is_named), made, _remark(made, decisions[-1])) for made in decisions]
 
 
-def _who(made: Adjudication, reader: User, *, knows_names: bool) -> str:
-    if knows_names:
+def _who(made: Adjudication, reader: User, *, is_named: bool) -> str:
+    if is_named:
         return made.reviewer.username
     if made.reviewer_id == reader.pk:
         return "You"
-    return "First reviewer" if made.turn == Turn.FIRST else "Second reviewer"
+    return {Turn.FIRST: "First reviewer", Turn.SECOND: "Second reviewer"}.get(Turn(made.turn), "Another reviewer")
 
 
 def _remark(made: Adjudication, last: Adjudication) -> str:

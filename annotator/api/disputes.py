@@ -13,7 +13,7 @@ from annotator import access
 from annotator.access import SETTLERS
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
-from annotator.adjudication.turns import is_withheld, turn_of, wants_of
+from annotator.adjudication.turns import is_withheld, knows_reviewers, turn_of, wants_of
 from annotator.agreement import actions as agreement
 from annotator.agreement.metrics import VALUES
 from annotator.api.bodies import read_choice, read_json
@@ -72,7 +72,12 @@ def dispute_list(request: ApiRequest, slug: str) -> Response:
         disputes = disputes.filter(decided_at__isnull=status == "open")
     disputes = disputes.select_related("step", "trajectory__review").prefetch_related("adjudications__reviewer")
     light = disputes.only(
-        "severity", "decided_at", "step", "trajectory__external_id", "trajectory__review__needs_second"
+        "severity",
+        "decided_at",
+        "step",
+        "trajectory__external_id",
+        "trajectory__review__needs_second",
+        "trajectory__review__status",
     )
     return paginate(request, light, partial(_represent, reader=request.user))
 
@@ -97,14 +102,15 @@ def _represent(disputes: Sequence[Dispute], *, reader: User) -> Any:
 def _as_seen_by(reader: User, dispute: Dispute) -> dict[str, object]:
     """What was decided, as far as it would not sway the reader, and what they are asked for.
 
-    Other reviewers have no name before the dispute is settled.
+    Where two decide blind, other reviewers have no name before all of the trajectory's disputes are settled.
     """
     decisions = list(dispute.adjudications.all())
-    turn = turn_of(decisions, reader, needs_second=dispute.trajectory.review.needs_second)
-    is_settled = dispute.decided_at is not None
+    review = dispute.trajectory.review
+    turn = turn_of(decisions, reader, needs_second=review.needs_second)
+    is_named = knows_reviewers(reader, review, [], has_asked=False)
     seen = [] if is_withheld(decisions, reader) else decisions
     return {
-        "decisions": [_decision(made, is_named=is_settled or made.reviewer_id == reader.pk) for made in seen],
+        "decisions": [_decision(made, is_named=is_named or made.reviewer_id == reader.pk) for made in seen],
         "wants": wants_of(turn),
     }
 

@@ -245,7 +245,7 @@ class DecisionSerializer(S.Serializer[Any]):
     reason_code = S.ChoiceField(Adjudication.Reason.choices)
     note = S.CharField()
     decided_at = S.DateTimeField()
-    reviewer = S.CharField(allow_null=True, help_text="null: another reviewer, while two blind decisions differ.")
+    reviewer = S.CharField(allow_null=True, help_text="null: another one of two who decide blind.")
     turn = S.ChoiceField(Adjudication.Turn.choices)
 
 

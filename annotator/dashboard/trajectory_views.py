@@ -15,7 +15,7 @@ from django.views.decorators.http import require_GET
 from annotator import access
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
-from annotator.adjudication.turns import Shown, is_withheld, shown_to
+from annotator.adjudication.turns import Shown, is_withheld, knows_reviewers, shown_to
 from annotator.http import Request
 from annotator.labelling.conversation import Block, blocks_of
 from annotator.models import (
@@ -211,8 +211,7 @@ def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whol
     gold = {row.step_id: row for row in trajectory.gold_labels.all()}
     reference: dict[int | None, int] = dict(trajectory.reference_labels.values_list("step_id", "value"))
     disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
-    # Until a dispute with blind decisions is settled, who made them is nobody's business.
-    names_reviewers = not any(dispute.decided_at is None and dispute.adjudications.all() for dispute in disputes)
+    names_reviewers = review is None or knows_reviewers(reader, review, disputes, has_asked=asked_for_names)
     dispute_of = {dispute.step_id: dispute for dispute in disputes}
     steps: dict[int, int] = dict(trajectory.steps.values_list("index", "pk"))
 
@@ -223,7 +222,7 @@ def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whol
             "reference": reference.get(step_id),
             "is_disputed": dispute is not None and dispute.decided_at is None,
             "dispute": dispute,
-            "decisions": shown_to(reader, dispute, is_named=asked_for_names) if dispute else [],
+            "decisions": shown_to(reader, dispute, is_named=names_reviewers) if dispute else [],
             "is_withheld": dispute is not None and is_withheld(list(dispute.adjudications.all()), reader),
             "said": [labels_of.get(step_id) for labels_of in current],
         }

@@ -271,6 +271,8 @@ def test_a_returned_annotation_makes_the_review_wait(world: World, as_reviewer: 
     review.refresh_from_db()
     assert (review.status, review.reviewer) == ("open", None)
     assert actions.claim_next(world.project, world.reviewer) is None
+    assert actions.claim(review.pk, world.reviewer).status == "open"
+    assert "Hold it now" not in text
     assert "waits for an annotation that was returned" in text_of(
         as_reviewer.get(reverse("review-list", args=["demo"])).content
     )

@@ -380,7 +380,8 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
 ) -> None:
     trajectory = disputed(world, [1, 1], [-1, 0])
     first = decide(trajectory, world.reviewer, None, step=0)
-    actions.release_claim(review_of(trajectory).pk, world.reviewer)
+    slip = DecisionIn(value=1, reason_code="slip", note="seen when settled")
+    actions.decide(dispute_of(trajectory, 1), world.reviewer, slip)
     revisions.comment(
         Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.annotator),
         first.dispute.step,
@@ -401,12 +402,17 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
         {"value": "1", "reason_code": "slip", "note": "", "wants": "blind"},
         headers=HTMX,
     ).content
+    # The other step is settled, with what the first reviewer said of it; who that was is still open on this one.
+    shown |= {f"{path} later": bytes_of(client, path) for path in pages_of(trajectory)}
+    assert b"seen when settled" in shown["POST of the other step"]
+    client.post(reverse("review-raters", args=[review_of(trajectory).pk]))
+    shown |= {f"{path} asked": bytes_of(client, path) for path in pages_of(trajectory)}
     if who == "admin":
         shown |= {path: bytes_of(client, path) for path in admin_pages()}
     for path, content in shown.items():
         assert NOTE.encode() not in content, path
         assert b'<span class="value">undecidable</span>' not in content, path
-        if "audit" not in path:  # it says who did something, and when, never what they decided
+        if path not in admin_pages():  # these say who did something, and when, never what they decided first
             named = [line for line in content.decode().splitlines() if "demo-rita" in line]
             assert named == [], path
     html = shown[reverse("review-detail", args=[review_of(trajectory).pk])].decode()

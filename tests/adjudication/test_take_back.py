@@ -123,6 +123,10 @@ def test_the_button_stands_where_the_waiting_is_shown(world: World, client: Clie
     url = reverse("annotation-take-back", args=[annotation.pk])
     content = client.get(page).content
     assert f'action="{url}"' in content.decode()
+    if place == "review":
+        assert "the author has left the project" not in text_of(content).lower()
+        leave(world)
+        assert "The author has left the project and cannot finish it: take it back" in text_of(client.get(page).content)
     assert "Take it back from A What was submitted counts again." in text_of(content)
     response = client.post(url, follow=True)
     assert response.redirect_chain == [(reverse("review-detail", args=[Review.objects.get().pk]), 302)]
