@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, Sum
@@ -36,17 +35,23 @@ _returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 
 @transaction.atomic
 def refresh_review(trajectory_id: int, project_id: int) -> None:
-    """Brings the review of a trajectory in line with its undecided disputes; call it after they changed."""
+    """Brings the review of a trajectory in line with its undecided disputes; call it after they changed.
+
+    Whoever changes disputes has the trajectory locked, so no two open its review at once.
+    """
     undecided = Dispute.objects.undecided().filter(trajectory_id=trajectory_id)
     total = undecided.aggregate(total=Sum("severity"))["total"]
     if total is None:
         Review.objects.filter(trajectory_id=trajectory_id).update(status=Status.DONE, severity=0, lease_expires_at=None)
         return
     # Locked: a reviewer who claims it right now must not lose the claim to this save.
-    review, _ = Review.objects.select_for_update(of=("self",)).get_or_create(
-        trajectory_id=trajectory_id,
-        defaults={"project_id": project_id, "severity": total, "needs_second": partial(_draw, trajectory_id)},
-    )
+    review = Review.objects.select_for_update(of=("self",)).filter(trajectory=trajectory_id).first()
+    if review is None:
+        needs_second = _draw(trajectory_id)
+        Review.objects.create(
+            trajectory_id=trajectory_id, project_id=project_id, severity=total, needs_second=needs_second
+        )
+        return
     review.severity = total
     if review.status == Status.DONE:
         review.status = Status.OPEN
