@@ -220,7 +220,7 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
         project_id=review.project_id,
         data={"adjudication": adjudication.pk, "turn": turn, "settles": settles, **value},
     )
-    if not settles and not decidable_by(reviewer).filter(trajectory=dispute.trajectory_id).exists():
+    if not decidable_by(reviewer).filter(trajectory=dispute.trajectory_id).exists():
         release_claim(review.pk, reviewer)  # the rest is another reviewer's
     return adjudication
 
