@@ -183,6 +183,7 @@ def _cases_of(
     """The disputes of a trajectory in the order of its steps, the outcome last."""
     trajectory, scheme = review.trajectory, review.project.scheme
     disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
+    is_named = knows_reviewers(reader, review, disputes, has_asked=is_revealed)
     ratings: dict[int | None, list[Rating]] = defaultdict(list)
     labels = Label.objects.submitted().filter(annotation__in=letters).select_related("root")
     for label in labels:
@@ -192,10 +193,11 @@ def _cases_of(
     said = StepComment.objects.filter(annotation__in=letters).select_related("author", "annotation")
     for comment in said:
         rater = letters[comment.annotation_id]
-        is_own = comment.author_id == comment.annotation.annotator_id
-        comments[comment.step_id].append(Spoken(rater, rater if is_own else comment.author.username, comment))
+        author = comment.author.username if is_named or comment.author_id == reader.pk else "a reviewer"
+        if comment.author_id == comment.annotation.annotator_id:
+            author = rater
+        comments[comment.step_id].append(Spoken(rater, author, comment))
     forms = {refused[0].pk: refused[1]} if refused else {}
-    is_named = knows_reviewers(reader, review, disputes, has_asked=is_revealed)
     cases = []
     for dispute in sorted(disputes, key=_step_order):
         decisions = list(dispute.adjudications.all())

@@ -382,13 +382,9 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
     first = decide(trajectory, world.reviewer, None, step=0)
     slip = DecisionIn(value=1, reason_code="slip", note="seen when settled")
     actions.decide(dispute_of(trajectory, 1), world.reviewer, slip)
-    revisions.comment(
-        Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.annotator),
-        first.dispute.step,
-        world.reviewer,
-        f"Why not undecidable? {NOTE}",
-        project_id=world.project.pk,
-    )
+    annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.annotator)
+    for step, text in ((first.dispute.step, f"Why not undecidable? {NOTE}"), (dispute_of(trajectory, 1).step, "Hm.")):
+        revisions.comment(annotation, step, world.reviewer, text, project_id=world.project.pk)
     second = world.user(who)
     client.force_login(second)
     shown = {path: bytes_of(client, path) for path in pages_of(trajectory)}
@@ -404,6 +400,8 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
     ).content
     # The other step is settled, with what the first reviewer said of it; who that was is still open on this one.
     shown |= {f"{path} later": bytes_of(client, path) for path in pages_of(trajectory)}
+    settled = shown[f"{pages_of(trajectory)[1]} later"]
+    assert "a reviewer to A" in text_of(settled)
     assert b"seen when settled" in shown["POST of the other step"]
     client.post(reverse("review-raters", args=[review_of(trajectory).pk]))
     shown |= {f"{path} asked": bytes_of(client, path) for path in pages_of(trajectory)}
@@ -525,7 +523,7 @@ def test_the_overview_says_that_a_second_reviewer_is_wanted(world: World, client
     assert "The project has only one reviewer." not in text
     projects.remove_member(Membership.objects.get(user=world.outsider), user=world.admin)
     text = text_of(client.get(overview).content)
-    assert "The project has only one reviewer. Decide yourself, unless you were the first, or invite a reviewer ." in text
+    assert "The project has only one reviewer. Decide yourself, unless you were the first, or invite" in text
     client.force_login(world.reviewer)
     assert "An admin can decide, or invite another one." in text_of(client.get(overview).content)
 
