@@ -191,6 +191,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": "annotator.models.Job.Status",
         "AssignmentStatus": "annotator.models.Assignment.Status",
         "DisputeStatus": ["open", "decided"],
+        "DisputeWants": ["blind", "open", "other"],
         "WithoutValue": ["mask", "leave_out"],
     },
 }

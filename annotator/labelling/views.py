@@ -82,6 +82,8 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
 
 def _render_page(request: Request, assignment: Assignment, error: DomainError | None = None) -> HttpResponse:
     newest = assignment.annotations.filter(annotator=request.user).order_by("-revision")
+    if assignment.status == Assignment.Status.SUBMITTED:
+        newest = newest.filter(submitted_at__isnull=False)  # not the draft of a return that was taken back
     annotation = newest.first()
     rows = annotation.labels.select_related("step", "root") if annotation else []
     labels = {label.step.index if label.step else None: label for label in rows}

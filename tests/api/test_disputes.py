@@ -73,6 +73,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "status": "open",
             "values": [{"rater": "A", "value": -1}, {"rater": "B", "value": 1}],
             "decisions": [],
+            "wants": "open",
         },
         {
             "id": by_step[0].pk,
@@ -82,6 +83,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "status": "open",
             "values": [{"rater": "A", "value": 0}, {"rater": "B", "value": 1}],
             "decisions": [],
+            "wants": "open",
         },
     ]
     assert "demo-ann" not in str(body)
@@ -162,6 +164,7 @@ def test_a_decision_settles_the_step_and_a_later_one_overrules_it(world: World, 
         "note": "It is 300.",
         "decided_at": stored.decided_at.isoformat().replace("+00:00", "Z"),
         "reviewer": "demo-rita",
+        "turn": "open",
     }
     gold = GoldLabel.objects.get(step__index=2)
     assert (gold.value, gold.provenance) == (1, "adjudicated")

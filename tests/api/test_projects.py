@@ -36,6 +36,7 @@ def test_projects_are_those_of_the_person(world: World) -> None:
                 "max_overlap": 2,
                 "required_agreement": 2,
                 "on_unsettled": "dispute",
+                "second_review": 0,
                 "claim_minutes": 60,
                 "asks_outcome": True,
                 "created_at": world.project.created_at.isoformat().replace("+00:00", "Z"),
