@@ -71,6 +71,9 @@ TEMPLATES = [
 
 # One engine everywhere. The default names a local server; manage.py puts the embedded one here when nothing is set.
 DATABASES = {"default": env.db("DATABASE_URL", default="postgresql://localhost/stepmark")}
+DATABASES["default"]["ENGINE"] = "annotator.postgresql"
+# Only annotator.postgresql prepares statements, and only those that ask for it.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 0
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -93,6 +93,18 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
     )
 
 
+def renewed_lease(assignment: Assignment, claim_minutes: int) -> datetime | None:
+    """When the lease of a held assignment ends if something is saved now; a returned one has none.
+
+    It moves on at most once a minute: a save every second need not write it each time.
+    """
+    if assignment.status == Status.RETURNED:
+        return None
+    full = timedelta(minutes=claim_minutes)
+    until, lease = now() + full, assignment.lease_expires_at
+    return until if lease is None or until - lease > min(timedelta(minutes=1), full / 10) else lease
+
+
 @transaction.atomic
 def skip(assignment_id: int, annotator: User, reason: str) -> None:
     """Gives the slot to somebody else for good; this annotator is not offered the trajectory again."""
@@ -172,12 +184,8 @@ def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
 
 
 def _renew(assignment: Assignment) -> None:
-    """Moves the lease's end on, at most once a minute: a save every second need not write it each time."""
-    full = timedelta(minutes=assignment.project.claim_minutes)
-    until = now() + full
-    if assignment.lease_expires_at is None or until - assignment.lease_expires_at > min(
-        timedelta(minutes=1), full / 10
-    ):
+    until = renewed_lease(assignment, assignment.project.claim_minutes)
+    if until != assignment.lease_expires_at:
         assignment.lease_expires_at = until
         assignment.save(update_fields=["lease_expires_at"])
 
