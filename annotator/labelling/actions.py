@@ -26,6 +26,8 @@ from annotator.queue import actions as queue
 # A label's content: what a change of makes it a new statement. The rest is evidence of reading.
 CONTENT = ("value", "root_id", "exit_reason", "local_value", "extras")
 
+Given = tuple[int, dict[str, Any]]  # value and extras
+
 
 def save_labels(assignment_id: int, annotator: User, changes: Changes) -> Annotation:
     """Saves into an assignment of which the caller has read nothing yet."""
@@ -43,7 +45,7 @@ def save(basis: Basis, annotator: User, changes: Changes) -> Basis:
     Raises InvalidInput for a step that the trajectory does not have or the assignment does not ask for and for extras
     that the project's label scheme does not know, AssignmentNotYours when the claim is gone. Then nothing is stored.
     """
-    if basis.is_held_by(annotator) and _save(basis, changes):
+    if basis.is_held and _save(basis, changes):
         return basis
     # The claim has lapsed, or something has changed since the basis was read: again, holding the assignment.
     assignment_id = basis.assignment.pk
@@ -78,7 +80,7 @@ def _save(basis: Basis, changes: Changes) -> bool:
         id=draft_id,
         assignment_id=assignment.pk,
         trajectory_id=assignment.trajectory_id,
-        annotator_id=assignment.annotator_id,
+        annotator_id=basis.user_id,
         created_at=at,
     )
     return True
@@ -235,13 +237,14 @@ def missing_labels(assignment: Assignment, annotation: Annotation | None) -> lis
     # Not through assignment.trajectory: that would load all its messages.
     steps = Step.objects.filter(trajectory_id=assignment.trajectory_id).order_by("index")
     rows = annotation.labels.values_list("step__index", "value", "extras") if annotation else []
-    given = {index: (value, extras) for index, value, extras in rows}
+    given: dict[int | None, Given] = {index: (value, extras) for index, value, extras in rows}
     return _missing(assignment, assignment.project.scheme, steps.values_list("index", flat=True), given)
 
 
 def missing_in(basis: Basis) -> list[str]:
     """The same, without reading anything."""
-    given = {index: (label.value, label.extras) for index, label in basis.labels_by_index.items()}
+    labels = basis.labels_by_index
+    given: dict[int | None, Given] = {index: (label.value, label.extras) for index, label in labels.items()}
     return _missing(basis.assignment, basis.scheme, basis.steps, given)
 
 
@@ -249,7 +252,7 @@ def _missing(
     assignment: Assignment,
     scheme: LabelScheme,
     indices: Iterable[int],
-    given: Mapping[int | None, tuple[int, dict[str, Any]]],
+    given: Mapping[int | None, Given],
 ) -> list[str]:
     missing = []
     for index in indices:

@@ -12,13 +12,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
-from typing import Any, cast
-
-from django.db import connection
-from django.db.backends.utils import CursorWrapper
+from typing import Any
 
 from annotator.models import Annotation, Assignment, User
-from annotator.postgresql.base import DatabaseWrapper
+from annotator.postgresql.base import prepared_cursor
 from annotator.projects.scheme import LabelScheme
 
 
@@ -43,6 +40,7 @@ class StoredLabel:
 class Basis:
     """What a save starts from: the assignment, the rules of its project, and the draft as it stands."""
 
+    user_id: int  # who saves
     assignment: Assignment
     version: str  # of the assignment's row
     claim_minutes: int
@@ -52,9 +50,10 @@ class Basis:
     steps: dict[int, int]  # index -> id, in order
     labels: dict[int | None, StoredLabel]  # by the step's id
 
-    def is_held_by(self, user: User) -> bool:
+    @property
+    def is_held(self) -> bool:
         held = (Assignment.Status.CLAIMED, Assignment.Status.RETURNED)
-        return self.assignment.annotator_id == user.pk and self.assignment.status in held
+        return self.assignment.annotator_id == self.user_id and self.assignment.status in held
 
     @property
     def labels_by_index(self) -> dict[int | None, StoredLabel]:
@@ -114,7 +113,8 @@ WRITE = """
                guideline_id = CASE WHEN is_said_anew THEN %(guideline)s::bigint ELSE guideline_id END,
                labelled_at = CASE WHEN is_said_anew THEN %(at)s ELSE labelled_at END,
                is_after_reveal = CASE WHEN is_said_anew THEN %(is_after_reveal)s ELSE is_after_reveal END
-          FROM draft, given WHERE label.id = given.id
+          -- The annotation finds the rows by its index, however small PostgreSQL believes the table to be.
+          FROM draft, given WHERE label.annotation_id = draft.id AND label.id = given.id
     ), cleared AS (
         DELETE FROM annotator_label AS label USING draft WHERE label.id = ANY(%(cleared)s::bigint[])
         RETURNING step_id
@@ -132,7 +132,7 @@ _COLUMNS = [column.name for column in fields(StoredLabel)]
 
 def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | None:
     """None if there is no such assignment or, with `as_member`, if the user is no member of its project."""
-    with _cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(READ, {"assignment": assignment_id, "user": user.pk, "as_member": as_member})
         row = cursor.fetchone()
     if row is None:
@@ -159,6 +159,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         revealed_at=revealed_at,
     )
     return Basis(
+        user_id=user.pk,
         assignment=assignment,
         version=version,
         claim_minutes=claim_minutes,
@@ -184,14 +185,14 @@ def write(
     `basis` was read.
     """
     rows = [{name: getattr(label, name) for name in _COLUMNS} for label in labels]
-    with _cursor() as cursor:
+    with prepared_cursor() as cursor:
         cursor.execute(
             WRITE,
             {
                 "assignment": basis.assignment.pk,
                 "version": basis.version,
                 "lease": basis.assignment.lease_expires_at,
-                "draft": basis.draft and basis.draft.pk,
+                "draft": basis.draft.pk if basis.draft else None,
                 "guideline": basis.guideline_id,
                 "labels": json.dumps(rows),
                 "cleared": [label.id for label in cleared],
@@ -200,8 +201,4 @@ def write(
             },
         )
         row = cursor.fetchone()
-    return row and row[0]
-
-
-def _cursor() -> CursorWrapper:
-    return cast(DatabaseWrapper, connection).prepared_cursor()
+    return int(row[0]) if row else None

@@ -5,9 +5,10 @@ Django looks for a class of this name in the module `base` of the package that t
 
 import select
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import psycopg
+from django.db import connections
 from django.db.backends.postgresql import base
 from django.db.backends.utils import CursorWrapper
 
@@ -38,8 +39,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return not poll.poll(0)
 
     def prepared_cursor(self) -> CursorWrapper:
-        """A cursor for a statement that is sent often and costs more to plan than to run."""
         self.close_if_health_check_failed()
         self.ensure_connection()
-        with self.wrap_database_errors:
-            return self._prepare_cursor(PreparedCursor(self.connection))
+        self.validate_thread_sharing()
+        cursor: Any = PreparedCursor(self.connection)
+        return self.make_debug_cursor(cursor) if self.queries_logged else self.make_cursor(cursor)
+
+
+def prepared_cursor() -> CursorWrapper:
+    """A cursor for a statement that is sent often and costs more to plan than to run."""
+    return cast(DatabaseWrapper, connections["default"]).prepared_cursor()
