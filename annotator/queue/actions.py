@@ -10,6 +10,7 @@ from annotator import audit
 from annotator.bulk import copy_rows
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
+from annotator.queue import store
 
 Status = Assignment.Status
 
@@ -60,13 +61,10 @@ def enqueue_spot(
 def claim_next(project: Project, annotator: User) -> Assignment | None:
     """The best open slot, held by the annotator under a lease; None when nothing is left for them."""
     # Two tabs of one person would both find a trajectory "not had before": the second waits for the first here.
-    User.objects.select_for_update(no_key=True).get(pk=annotator.pk)
-    expire(project)
-    slots = Assignment.objects.claimable_by(annotator).filter(project=project).best_first()
-    slot = slots.select_for_update(skip_locked=True, of=("self",)).first()
-    if slot is not None:
-        _claim(slot, annotator, project)
-    return slot
+    at = now()
+    if store.lock(project, annotator, at):
+        expire(project)
+    return store.claim(project, annotator, at)
 
 
 def hold(assignment_id: int, annotator: User) -> Assignment:
