@@ -51,14 +51,16 @@ def lock(project: Project, annotator: User, at: datetime) -> bool:
 
 def claim(project: Project, annotator: User, at: datetime) -> Assignment | None:
     """In a transaction of its own after `lock`, so that it sees what another tab has claimed."""
-    values = {
-        "project": project.pk,
-        "user": annotator.pk,
-        "username": annotator.username,
-        "at": at,
-        "lease": at + timedelta(minutes=project.claim_minutes),
-    }
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, values)
+        cursor.execute(
+            CLAIM,
+            {
+                "project": project.pk,
+                "user": annotator.pk,
+                "username": annotator.username,
+                "at": at,
+                "lease": at + timedelta(minutes=project.claim_minutes),
+            },
+        )
         row = cursor.fetchone()
     return Assignment.from_db("default", FIELDS, row) if row else None

@@ -104,7 +104,8 @@ def test_many_tabs_at_once_lose_nothing_and_log_everything_once() -> None:
     assert slot is not None
     work = [lambda i=i: label(slot, world.annotator, {i: 1, (i + 1) % 24: 1}, outcome=1) for i in range(24)]
     assert run_at_once(work) == []
-    assert values() == {**dict.fromkeys(range(24), 1), None: 1}
+    expected: dict[int | None, int] = {None: 1} | dict.fromkeys(range(24), 1)
+    assert values() == expected
     assert sorted(events(), key=str) == sorted(values().items(), key=str)
     assert Annotation.objects.count() == 1
 
