@@ -229,6 +229,7 @@ def reveal(assignment_id: int, annotator: User) -> None:
     if annotation.revealed_at is None:
         annotation.revealed_at = now()
         annotation.save(update_fields=["revealed_at"])
+        assignment.save(update_fields=["lease_expires_at"])  # a save that has read the draft unrevealed starts again
         audit.log("annotation.revealed", annotation, user=annotator, project_id=assignment.project_id)
 
 

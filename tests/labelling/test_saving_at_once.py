@@ -97,6 +97,20 @@ def test_a_save_that_meets_a_claim_by_somebody_else_is_refused(world: World) -> 
     assert slot.annotator == world.second
 
 
+def test_a_save_that_meets_the_reveal_is_marked_as_after_it() -> None:
+    world = make_world(overlap=1, label_scheme={"reveal": "after_labels"})
+    make_trajectory(world.project, n_steps=1)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    label(slot, world.annotator, {0: 1}, outcome=1)
+    basis = basis_of(slot, world)
+    actions.reveal(slot.pk, world.annotator)
+    actions.save(basis, world.annotator, Changes({0: -1}, {}))
+    marks = LabelEvent.objects.order_by("id").values_list("step__index", "value", "is_after_reveal")
+    assert list(marks) == [(0, 1, False), (None, 1, False), (0, -1, True)]
+    assert Label.objects.get(step__index=0).is_after_reveal
+
+
 def test_many_tabs_at_once_lose_nothing_and_log_everything_once() -> None:
     world = make_world(overlap=1)
     make_trajectory(world.project, n_steps=24)
