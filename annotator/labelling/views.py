@@ -158,13 +158,13 @@ def reveal(request: Request, pk: int) -> HttpResponse:
 @require_http_methods(["PUT"])
 def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends; the same JSON as the API's."""
-    access.get_assignment(request.user, pk)
+    basis = access.get_basis(request.user, pk)
     try:
         data = json.loads(request.body)
     except ValueError:
         raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
-    annotation = actions.save_labels(pk, request.user, parse_labels(data))
-    return JsonResponse({"annotation": annotation.pk})
+    draft = actions.save(basis, request.user, parse_labels(data)).draft
+    return JsonResponse({"annotation": draft and draft.pk})
 
 
 @require_POST

@@ -141,8 +141,8 @@ def test_a_page_of_disputes_costs_the_same_however_long_it_is(
     client.get(DISPUTES)
     for dispute in Dispute.objects.all():
         post(client, f"/api/v1/disputes/{dispute.pk}/decisions/", decision(1))
-    # The token (2), the membership, the count, the page, its decisions with their reviewers (2), submissions, values.
-    with django_assert_num_queries(9):
+    # The token, the membership, the count, the page, its decisions with their reviewers (2), submissions, values.
+    with django_assert_num_queries(8):
         assert len(client.get(DISPUTES).json()["results"]) == 12
 
 
