@@ -4,6 +4,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import Http404
 from django.shortcuts import get_object_or_404
 
+from annotator.labelling.store import Basis, read
 from annotator.models import (
     Annotation,
     Assignment,
@@ -44,6 +45,16 @@ def get_assignment(user: User, pk: int) -> Assignment:
         if not claims.filter(user=user).exists():
             raise Http404(f"Assignment {pk} is not one of yours.")
     return assignment
+
+
+def get_basis(user: User, pk: int) -> Basis:
+    """The same assignment with all that a save must know, in one read."""
+    basis = read(pk, user, as_member=True)
+    if basis is None:
+        raise Http404(f"Assignment {pk} is not one of yours.")
+    if basis.assignment.annotator_id != user.pk:
+        get_assignment(user, pk)  # only whoever once held it passes
+    return basis
 
 
 def get_trajectory(user: User, slug: str, pk: int) -> tuple[Membership, Trajectory]:

@@ -70,6 +70,13 @@ class ReviewHeld(DomainError):
     status = 409
 
 
+class DecisionOutdated(DomainError):
+    """The dispute no longer is what the reviewer had before them."""
+
+    code = "decision.outdated"
+    status = 409
+
+
 class NothingToRelease(DomainError):
     """The policy leaves no trajectory to publish."""
 

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from annotator import jobs
 from annotator.adjudication import actions as adjudication
@@ -18,7 +19,8 @@ from annotator.errors import DomainError, JobFailed
 from annotator.importing import actions as importing
 from annotator.importing import uploads
 from annotator.labelling import actions as labelling
-from annotator.models import Annotation, Assignment, Job, Project, Release, Upload, User
+from annotator.labelling import revisions
+from annotator.models import Annotation, Assignment, Job, Membership, Project, Release, Upload, User
 from annotator.prelabelling import actions as prelabelling
 from annotator.prelabelling.imports import import_predictions
 from annotator.queue import actions as queue
@@ -41,6 +43,28 @@ def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False)
         project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
         adjudication.refresh_review(annotation.trajectory_id, project_id)
     return annotation
+
+
+@transaction.atomic
+def take_back(annotation_id: int, reviewer: User) -> Assignment:
+    """Takes a returned annotation back from its author and, if no other judgement is out, settles the trajectory."""
+    assignment = revisions.take_back(annotation_id, reviewer)
+    if agreement.settle(assignment.trajectory_id):
+        adjudication.refresh_review(assignment.trajectory_id, assignment.project_id)
+    return assignment
+
+
+@transaction.atomic
+def take_back_all(project: Project, former: User, reviewer: User) -> int:
+    """Takes back every annotation that waits for somebody who is no longer a member; returns how many."""
+    left = ~Exists(Membership.objects.filter(project=project, user=OuterRef("annotator")))
+    waiting = Annotation.objects.submitted().filter(
+        left, annotator=former, assignment__project=project, assignment__status=Assignment.Status.RETURNED
+    )
+    ids = list(waiting.order_by("assignment_id").values_list("pk", flat=True))
+    for annotation_id in ids:
+        take_back(annotation_id, reviewer)
+    return len(ids)
 
 
 def request_import(

@@ -76,11 +76,16 @@ TEMPLATES = [
 
 # One engine everywhere. The default names a local server; manage.py puts the embedded one here when nothing is set.
 DATABASES = {"default": env.db("DATABASE_URL", default="postgresql://localhost/stepmark")}
+DATABASES["default"]["ENGINE"] = "annotator.postgresql"
+# Only annotator.postgresql prepares statements, and only those that ask for it.
+DATABASES["default"].setdefault("OPTIONS", {})["prepare_threshold"] = 0
 DATABASES["default"]["CONN_MAX_AGE"] = 60
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "annotator.User"
+AUTHENTICATION_BACKENDS = ["annotator.identity.Backend"]
+SESSION_ENGINE = "annotator.identity"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
@@ -161,6 +166,7 @@ JOB_RESEND_SECONDS = env.int("JOB_RESEND_SECONDS", default=30)
 CELERY_BEAT_SCHEDULE = {
     "expire-claims": {"task": "workers.tasks.expire_claims", "schedule": timedelta(minutes=1)},
     "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=JOB_RESEND_SECONDS)},
+    "delete-expired-tokens": {"task": "workers.tasks.delete_expired_tokens", "schedule": timedelta(days=1)},
     "delete-old-uploads": {"task": "workers.tasks.delete_old_uploads", "schedule": timedelta(days=1)},
 }
 
@@ -196,6 +202,7 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": "annotator.models.Job.Status",
         "AssignmentStatus": "annotator.models.Assignment.Status",
         "DisputeStatus": ["open", "decided"],
+        "DisputeWants": ["blind", "open", "other"],
         "WithoutValue": ["mask", "leave_out"],
     },
 }

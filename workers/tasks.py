@@ -3,6 +3,7 @@
 from celery import shared_task
 
 from annotator import flow, jobs
+from annotator.api import authentication
 from annotator.importing import uploads
 from annotator.queue import actions as queue
 
@@ -32,3 +33,8 @@ def recover_jobs() -> None:
 @shared_task
 def delete_old_uploads() -> None:
     uploads.delete_old()
+
+
+@shared_task
+def delete_expired_tokens() -> None:
+    authentication.delete_expired_tokens()

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import InvalidInput, ReviewHeld
+from annotator.adjudication.turns import Turn, Wants, is_drawn, turn_of, wants_of
+from annotator.errors import DecisionOutdated, InvalidInput, ReviewHeld
 from annotator.labelling import revisions
 from annotator.models import (
     Adjudication,
@@ -23,6 +24,7 @@ from annotator.models import (
     Trajectory,
     User,
 )
+from annotator.models.agreement import DisputeQuerySet
 
 Status = Review.Status
 
@@ -33,16 +35,23 @@ _returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 
 @transaction.atomic
 def refresh_review(trajectory_id: int, project_id: int) -> None:
-    """Brings the review of a trajectory in line with its undecided disputes; call it after they changed."""
+    """Brings the review of a trajectory in line with its undecided disputes; call it after they changed.
+
+    Whoever changes disputes has the trajectory locked, so no two open its review at once.
+    """
     undecided = Dispute.objects.undecided().filter(trajectory_id=trajectory_id)
     total = undecided.aggregate(total=Sum("severity"))["total"]
     if total is None:
         Review.objects.filter(trajectory_id=trajectory_id).update(status=Status.DONE, severity=0, lease_expires_at=None)
         return
     # Locked: a reviewer who claims it right now must not lose the claim to this save.
-    review, _ = Review.objects.select_for_update(of=("self",)).get_or_create(
-        trajectory_id=trajectory_id, defaults={"project_id": project_id, "severity": total}
-    )
+    review = Review.objects.select_for_update(of=("self",)).filter(trajectory=trajectory_id).first()
+    if review is None:
+        needs_second = _draw(trajectory_id)
+        Review.objects.create(
+            trajectory_id=trajectory_id, project_id=project_id, severity=total, needs_second=needs_second
+        )
+        return
     review.severity = total
     if review.status == Status.DONE:
         review.status = Status.OPEN
@@ -50,12 +59,28 @@ def refresh_review(trajectory_id: int, project_id: int) -> None:
     review.save(update_fields=["severity", "status", "reviewer"])
 
 
+def _draw(trajectory_id: int) -> bool:
+    slug, percent, external_id = Trajectory.objects.values_list(
+        "project__slug", "project__second_review", "external_id"
+    ).get(pk=trajectory_id)
+    return is_drawn(slug, external_id, percent)
+
+
+def decidable_by(reviewer: User) -> DisputeQuerySet:
+    """Undecided disputes but for those on which it is another reviewer's turn."""
+    own = Adjudication.objects.withheld().filter(dispute=OuterRef("pk"), reviewer=reviewer)
+    return Dispute.objects.undecided().filter(~Exists(own))
+
+
 def available(project: Project, reviewer: User) -> Q:
-    """Reviews that are open, held by this reviewer, or whose holder's lease has run out; none that waits."""
+    """Reviews that are open, held by this reviewer, or whose holder's lease has run out, with something left for them
+    to decide; none that waits for a returned annotation.
+    """
     return (
         Q(project=project)
         & (Q(status=Status.OPEN) | Q(status=Status.CLAIMED) & (Q(reviewer=reviewer) | Q(lease_expires_at__lt=now())))
         & Q(~Exists(_returned.filter(trajectory=OuterRef("trajectory"))))
+        & Q(Exists(decidable_by(reviewer).filter(trajectory=OuterRef("trajectory"))))
     )
 
 
@@ -79,15 +104,14 @@ def claim_next(project: Project, reviewer: User) -> Review | None:
 
 @transaction.atomic
 def claim(review_id: int, reviewer: User) -> Review:
-    """Holds a review for a reviewer, or renews their lease. Raises ReviewHeld while somebody else has it."""
+    """Holds a review for a reviewer, or renews their lease, if there is something that they can decide now.
+
+    Raises ReviewHeld while somebody else has it.
+    """
     review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
-    if review.status == Status.DONE:
+    _refuse_if_held(review, reviewer)
+    if waits(review.trajectory_id) or not decidable_by(reviewer).filter(trajectory=review.trajectory_id).exists():
         return review
-    is_free = review.status == Status.OPEN or review.lease_expires_at is None or review.lease_expires_at < now()
-    if review.reviewer_id != reviewer.pk and not is_free:
-        raise ReviewHeld(
-            "Another reviewer holds this trajectory. Take the next one; it comes back here when their time runs out."
-        )
     if review.reviewer_id != reviewer.pk or review.status == Status.OPEN:
         audit.log("review.claimed", review, user=reviewer, project_id=review.project_id)
     review.status, review.reviewer, review.lease_expires_at = Status.CLAIMED, reviewer, now() + LEASE
@@ -95,24 +119,41 @@ def claim(review_id: int, reviewer: User) -> Review:
     return review
 
 
+def _refuse_if_held(review: Review, reviewer: User) -> None:
+    """Call it with the review's row locked."""
+    is_held = review.status == Status.CLAIMED and review.lease_expires_at and review.lease_expires_at >= now()
+    if is_held and review.reviewer_id != reviewer.pk:
+        raise ReviewHeld(
+            "Another reviewer holds this trajectory. Take the next one; it comes back here when their time runs out."
+        )
+
+
 @transaction.atomic
 def release_claim(review_id: int, reviewer: User) -> None:
     """Puts a review that this reviewer holds back for others; what was decided stays."""
     review = Review.objects.select_for_update(of=("self",)).get(pk=review_id)
     if review.status == Status.CLAIMED and review.reviewer_id == reviewer.pk:
-        review.status, review.reviewer, review.lease_expires_at = Status.OPEN, None, None
-        review.save(update_fields=["status", "reviewer", "lease_expires_at"])
-        audit.log("review.released", review, user=reviewer, project_id=review.project_id)
+        _free(review, reviewer)
+
+
+def _free(review: Review, reviewer: User) -> None:
+    review.status, review.reviewer, review.lease_expires_at = Status.OPEN, None, None
+    review.save(update_fields=["status", "reviewer", "lease_expires_at"])
+    audit.log("review.released", review, user=reviewer, project_id=review.project_id)
 
 
 class DecisionIn(BaseModel):
-    """A decision: a value or null for undecidable, why, and a note."""
+    """A decision: a value or null for undecidable, why, and a note.
+
+    `wants` is what the dispute wanted when the reviewer looked at it; by now it may want something else.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     value: int | None
     reason_code: str
     note: str = ""
+    wants: Wants | None = None
 
 
 def parse_decision(data: object) -> DecisionIn:
@@ -137,9 +178,10 @@ def parse_decision(data: object) -> DecisionIn:
 
 @transaction.atomic
 def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
-    """Settles one dispute; a later decision overrules and both stay visible.
+    """Stores a decision on one dispute and, unless it is a blind one that another has to confirm, settles it.
 
-    Raises ReviewHeld while another reviewer holds the trajectory, or an annotation of it is back with its author.
+    A later decision overrules and both stay visible. Raises ReviewHeld while another reviewer holds the trajectory, or
+    an annotation of it is back with its author, and DecisionOutdated if the dispute is not what the reviewer saw.
     """
     # settle() locks the trajectory, too: it must not overwrite the gold of a decision that it has not seen.
     Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=dispute.trajectory_id)
@@ -150,6 +192,7 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
         )
     review = Review.objects.get(trajectory_id=dispute.trajectory_id)
     review = claim(review.pk, reviewer)
+    turn, settles = _take_turn(dispute, reviewer, decision, needs_second=review.needs_second)
     at = now()
     adjudication = Adjudication.objects.create(
         dispute=dispute,
@@ -158,27 +201,55 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
         reason_code=decision.reason_code,
         note=decision.note.strip(),
         decided_at=at,
+        turn=turn,
     )
-    Dispute.objects.filter(pk=dispute.pk).update(decided_at=at)
-    GoldLabel.objects.update_or_create(
-        trajectory_id=dispute.trajectory_id,
-        step=dispute.step,
-        defaults={"value": decision.value, "provenance": GoldLabel.Provenance.ADJUDICATED, "settled_at": at},
-    )
+    if settles:
+        Dispute.objects.filter(pk=dispute.pk).update(decided_at=at)
+        GoldLabel.objects.update_or_create(
+            trajectory_id=dispute.trajectory_id,
+            step=dispute.step,
+            defaults={"value": decision.value, "provenance": GoldLabel.Provenance.ADJUDICATED, "settled_at": at},
+        )
     refresh_review(dispute.trajectory_id, review.project_id)
+    # The trail never forgets, and whoever decides second may read it: the value of a first decision is not in it.
+    value = {} if turn == Turn.FIRST else {"value": decision.value}
     audit.log(
         "dispute.decided",
         dispute,
         user=reviewer,
         project_id=review.project_id,
-        data={"adjudication": adjudication.pk, "value": decision.value},
+        data={"adjudication": adjudication.pk, "turn": turn, "settles": settles, **value},
     )
+    if not decidable_by(reviewer).filter(trajectory=dispute.trajectory_id).exists():
+        release_claim(review.pk, reviewer)  # the rest is another reviewer's
     return adjudication
+
+
+def _take_turn(dispute: Dispute, reviewer: User, decision: DecisionIn, *, needs_second: bool) -> tuple[Turn, bool]:
+    """What this decision is, and whether it settles the dispute; call it with the trajectory locked."""
+    current = Dispute.objects.filter(pk=dispute.pk).first()
+    if current is None:
+        raise DecisionOutdated("Nothing was decided, because the raters agree by now. Open the review again.")
+    earlier = list(current.adjudications.all())
+    turn = turn_of(earlier, reviewer, needs_second=needs_second)
+    if turn is None:
+        raise DecisionOutdated(
+            "You have decided this already; nothing was stored. Another reviewer decides it next, without seeing your "
+            "decision. Both are shown when theirs is in."
+        )
+    differ = turn == Turn.OPEN and bool(earlier) and current.decided_at is None
+    # Whoever does not say that they have seen two decisions that differ did not mean to settle the difference.
+    seen = decision.wants or ("blind" if differ else wants_of(turn))
+    if seen != wants_of(turn):
+        raise DecisionOutdated(
+            "Nothing was stored, because another reviewer has decided meanwhile. Read what was decided, then decide."
+        )
+    return turn, turn == Turn.OPEN or (turn == Turn.SECOND and earlier[-1].value == decision.value)
 
 
 @transaction.atomic
 def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
-    """Settles several disputes of one trajectory alike, all or none; each can be decided again alone.
+    """Decides several disputes of one trajectory alike, all or none.
 
     Raises InvalidInput unless they are undecided disputes of one trajectory, and what decide raises.
     """
@@ -205,8 +276,8 @@ def return_to_author(annotation_id: int, reviewer: User, message: str) -> Assign
     assignment = revisions.return_annotation(annotation_id, reviewer, message)
     review = Review.objects.select_for_update(of=("self",)).filter(trajectory=assignment.trajectory_id).first()
     if review is not None and review.status == Status.CLAIMED:
-        claim(review.pk, reviewer)
-        release_claim(review.pk, reviewer)
+        _refuse_if_held(review, reviewer)
+        _free(review, reviewer)
     return assignment
 
 

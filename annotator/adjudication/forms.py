@@ -1,11 +1,12 @@
 """The form by which a reviewer decides one dispute."""
 
-from typing import Any
+from typing import Any, get_args
 
 from django import forms
 from django.http import QueryDict
 
 from annotator.adjudication.actions import DecisionIn, parse_decision
+from annotator.adjudication.turns import Wants
 from annotator.errors import InvalidInput
 from annotator.models import Adjudication, Dispute
 
@@ -30,6 +31,7 @@ class DecisionForm(forms.Form):
         error_messages={"required": "Choose the reason why the raters differ."},
     )
     note = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    wants = forms.ChoiceField(choices=[(wants, wants) for wants in get_args(Wants)], required=False)
 
     def __init__(self, dispute: Dispute, data: QueryDict | None = None) -> None:
         super().__init__(data, auto_id=f"decision-{dispute.pk}-%s")
@@ -39,7 +41,7 @@ class DecisionForm(forms.Form):
         if not self.errors:
             value = None if given["value"] == UNDECIDABLE else int(given["value"])
             try:
-                self.decision = parse_decision({**given, "value": value})
+                self.decision = parse_decision({**given, "value": value, "wants": given["wants"] or None})
             except InvalidInput as error:
                 for field, message in error.fields.items():
                     self.add_error(field, message)

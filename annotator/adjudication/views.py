@@ -3,17 +3,18 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
-from annotator import access
-from annotator.adjudication import actions, reading
+from annotator import access, flow
+from annotator.adjudication import actions, listing, reading
 from annotator.adjudication.forms import DecisionForm
+from annotator.adjudication.turns import Turn
 from annotator.errors import DomainError, ReviewHeld
 from annotator.http import Request
 from annotator.labelling import revisions
-from annotator.models import Dispute, Membership, Review
+from annotator.models import Dispute, Membership, Review, User
 
 PER_PAGE = 50
 
@@ -21,13 +22,15 @@ PER_PAGE = 50
 @require_GET
 def review_list(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
-    page = Paginator(reading.open_reviews(membership.project), PER_PAGE).get_page(request.GET.get("page"))
+    found = listing.open_reviews(membership.project, request.user)
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
     context = {
         "membership": membership,
         "section": "reviews",
         "page": page,
-        "rows": [reading.listed(review) for review in page],
-        "decided": reading.recently_decided(membership.project),
+        "rows": [listing.listed(review) for review in page],
+        "decided": listing.recently_decided(membership.project),
+        "second": listing.second_decisions(membership.project),
     }
     return render(request, "adjudication/review_list.html", context)
 
@@ -107,7 +110,8 @@ def decide_run(request: Request, pk: int) -> HttpResponse:
     except DomainError as error:
         form.add_error(None, error.message)
         return _refuse(request, membership, dispute, form, error.status)
-    messages.success(request, f"{len(decided)} steps decided at once; each can be decided again.", extra_tags="good")
+    after = "; each can be decided again" if decided[0].turn == Turn.OPEN else ""
+    messages.success(request, f"{len(decided)} steps decided at once{after}.", extra_tags="good")
     page = reading.review_page(_review_of(membership, dispute), request.user)
     return redirect(_place(page, decided[-1].dispute))
 
@@ -132,6 +136,30 @@ def return_annotation(request: Request, pk: int) -> HttpResponse:
         return redirect(back)
     messages.success(request, "The annotation is back with its author; the review waits for it.", extra_tags="good")
     return redirect(back)
+
+
+@require_POST
+def take_back(request: Request, pk: int) -> HttpResponse:
+    """Ends the wait for an annotation that is back with its author: what was submitted counts again."""
+    membership, annotation = access.get_annotation(request.user, pk)
+    try:
+        flow.take_back(annotation.pk, request.user)
+    except DomainError as error:
+        messages.error(request, error.message, extra_tags="bad")
+    else:
+        messages.success(request, "The annotation counts again as it was submitted.", extra_tags="good")
+    return redirect(_back(membership, annotation.trajectory_id))
+
+
+@require_POST
+def take_back_all(request: Request, slug: str) -> HttpResponse:
+    """The same for all that waits for one person who has left the project."""
+    membership = access.get_membership(request.user, slug, *access.SETTLERS)
+    former = get_object_or_404(User, username=request.POST.get("annotator", ""))
+    n = flow.take_back_all(membership.project, former, request.user)
+    said = f"{n} annotation{' counts' if n == 1 else 's count'} again as submitted." if n else "Nothing had to be done."
+    messages.success(request, said, extra_tags="good")
+    return redirect("project-overview", slug)
 
 
 @require_POST
@@ -175,6 +203,8 @@ def _refuse(
 ) -> HttpResponse:
     review = _review_of(membership, dispute)
     page = reading.review_page(review, request.user, refused=(dispute, form), is_split=_is_split(request))
+    if all(case.dispute.pk != dispute.pk for case in page.cases):
+        raise Http404("The raters of this step agree by now, so there is nothing to decide. Open the review again.")
     if request.htmx:
         # htmx swaps no other refusal than a 422 (see htmx-config in _base.html).
         return _render_decision(request, membership, page, dispute, status=422)

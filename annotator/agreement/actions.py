@@ -39,8 +39,9 @@ def settle(trajectory_id: int) -> bool:
         discards=project.on_unsettled == Project.OnUnsettled.DISCARD,
     )
     values = _submitted_values(trajectory)
+    # One decision of two that are wanted is enough to keep a dispute: the other reviewer's is asked for all the same.
     decided = set(
-        Dispute.objects.filter(trajectory=trajectory, decided_at__isnull=False).values_list("step", flat=True)
+        Dispute.objects.filter(trajectory=trajectory, adjudications__isnull=False).values_list("step", flat=True)
     )
     gold: dict[int | None, tuple[str, int | None]] = {}
     disputed: dict[int | None, int] = {}

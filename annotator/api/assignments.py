@@ -51,14 +51,15 @@ def assignment_detail(request: ApiRequest, pk: int) -> Response:
 @endpoint("PUT")
 def save_labels(request: ApiRequest, pk: int) -> Response:
     """Saves labels into your draft. What is not named stays; saving the same again changes nothing."""
-    access.get_assignment(request.user, pk)
+    basis = access.get_basis(request.user, pk)
     data = read_json(request)
     changes = intake.parse_labels(data)
     try:
-        labelling.save_labels(pk, request.user, changes)
+        basis = labelling.save(basis, request.user, changes)
     except InvalidInput as error:
         raise _placed(error, data) from None
-    return _state_response(pk, request.user)
+    values = {index: label.value for index, label in basis.labels_by_index.items()}
+    return Response(_as_data(basis.assignment, basis.draft, values, labelling.missing_in(basis), request.user))
 
 
 @describe("submit_assignment", answers={200: AssignmentStateSerializer}, refusals=(400, 404, 409, 422))
@@ -91,24 +92,35 @@ def release_claim(request: ApiRequest, pk: int) -> Response:
 
 
 def _state_response(pk: int, user: User) -> Response:
-    return Response(AssignmentStateSerializer(_state(Assignment.objects.get(pk=pk), user)).data)
+    return Response(_state(Assignment.objects.select_related("project").get(pk=pk), user))
 
 
 def _state(assignment: Assignment, user: User) -> dict[str, Any]:
-    """What the person said and where the assignment stands; of another holder only that there is one."""
-    annotation = Annotation.objects.filter(assignment=assignment, annotator=user).first()
-    labels: list[tuple[int | None, int]] = []
+    """What the person said last and where the assignment stands."""
+    annotation = Annotation.objects.filter(assignment=assignment, annotator=user).order_by("-revision").first()
+    values: dict[int | None, int] = {}
     if annotation is not None:
-        labels = list(annotation.labels.order_by("step__index").values_list("step__index", "value"))
+        values = dict(annotation.labels.order_by("step__index").values_list("step__index", "value"))
+    return _as_data(assignment, annotation, values, labelling.missing_labels(assignment, annotation), user)
+
+
+def _as_data(
+    assignment: Assignment,
+    annotation: Annotation | None,
+    values: Mapping[int | None, int],
+    missing: list[str],
+    user: User,
+) -> dict[str, Any]:
+    """An AssignmentState, ready for JSON; of another holder only that there is one."""
     is_mine = assignment.annotator_id == user.pk
     return {
         "id": assignment.pk,
         "status": assignment.status,
         "lease_expires_at": assignment.lease_expires_at if is_mine else None,
         "submitted_at": annotation.submitted_at if annotation else None,
-        "labels": [{"step": index, "value": value} for index, value in labels if index is not None],
-        "outcome": dict(labels).get(None),
-        "missing": labelling.missing_labels(assignment, annotation),
+        "labels": [{"step": index, "value": value} for index, value in values.items() if index is not None],
+        "outcome": values.get(None),
+        "missing": missing,
     }
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter
@@ -12,6 +13,7 @@ from annotator import access
 from annotator.access import SETTLERS
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
+from annotator.adjudication.turns import is_withheld, knows_reviewers, turn_of, wants_of
 from annotator.agreement import actions as agreement
 from annotator.agreement.metrics import VALUES
 from annotator.api.bodies import read_choice, read_json
@@ -24,7 +26,7 @@ from annotator.api.serializers import (
     DecisionSerializer,
     DisputeSerializer,
 )
-from annotator.models import Dispute, Label, Project, User
+from annotator.models import Adjudication, Dispute, Label, Project, User
 from annotator.projects import actions as projects
 
 TARGETS = ("steps", "outcome", "all")
@@ -57,7 +59,10 @@ def _raters(project: Project, user_ids: set[int]) -> dict[int, dict[str, str]]:
 )
 @endpoint("GET")
 def dispute_list(request: ApiRequest, slug: str) -> Response:
-    """Disputes, worst first: of steps unless `target` says otherwise, open and decided. For reviewers and admins."""
+    """Disputes, worst first: of steps unless `target` says otherwise, open and decided. For reviewers and admins.
+
+    Where two reviewers decide blind, the first decision is not in the answer until the second is stored.
+    """
     project = access.get_membership(request.user, slug, *SETTLERS).project
     target, status = read_choice(request, "target", TARGETS), read_choice(request, "status", STATUSES)
     disputes = Dispute.objects.filter(trajectory__project=project).worst_first()
@@ -65,12 +70,19 @@ def dispute_list(request: ApiRequest, slug: str) -> Response:
         disputes = disputes.filter(step__isnull=target == "outcome")
     if status is not None:
         disputes = disputes.filter(decided_at__isnull=status == "open")
-    disputes = disputes.select_related("step", "trajectory").prefetch_related("adjudications__reviewer")
-    light = disputes.only("severity", "decided_at", "step", "trajectory__external_id")
-    return paginate(request, light, _represent)
+    disputes = disputes.select_related("step", "trajectory__review").prefetch_related("adjudications__reviewer")
+    light = disputes.only(
+        "severity",
+        "decided_at",
+        "step",
+        "trajectory__external_id",
+        "trajectory__review__needs_second",
+        "trajectory__review__status",
+    )
+    return paginate(request, light, partial(_represent, reader=request.user))
 
 
-def _represent(disputes: Sequence[Dispute]) -> Any:
+def _represent(disputes: Sequence[Dispute], *, reader: User) -> Any:
     values = _values({dispute.trajectory_id for dispute in disputes})
     rows = [
         {
@@ -80,17 +92,40 @@ def _represent(disputes: Sequence[Dispute]) -> Any:
             "severity": dispute.severity,
             "status": "open" if dispute.decided_at is None else "decided",
             "values": values[dispute.trajectory_id, dispute.step_id],
-            "decisions": dispute.adjudications.all(),
+            **_as_seen_by(reader, dispute),
         }
         for dispute in disputes
     ]
     return DisputeSerializer(rows, many=True).data
 
 
+def _as_seen_by(reader: User, dispute: Dispute) -> dict[str, object]:
+    """What was decided, as far as it would not sway the reader, and what they are asked for.
+
+    Where two decide blind, other reviewers have no name before all of the trajectory's disputes are settled.
+    """
+    decisions = list(dispute.adjudications.all())
+    review = dispute.trajectory.review
+    turn = turn_of(decisions, reader, needs_second=review.needs_second)
+    is_named = knows_reviewers(reader, review, [], has_asked=False)
+    seen = [] if is_withheld(decisions, reader) else decisions
+    return {
+        "decisions": [_decision(made, is_named=is_named or made.reviewer_id == reader.pk) for made in seen],
+        "wants": wants_of(turn),
+    }
+
+
+def _decision(made: Adjudication, *, is_named: bool) -> dict[str, object]:
+    names = ("value", "reason_code", "note", "decided_at", "turn")
+    reviewer = made.reviewer.username if is_named else None
+    return {"id": made.pk, "reviewer": reviewer, **{name: getattr(made, name) for name in names}}
+
+
 def _values(trajectory_ids: set[int]) -> dict[tuple[int, int | None], list[dict[str, object]]]:
     """What was submitted, by trajectory and step, under the letters that the reviewers' pages use."""
     letters = letters_of(trajectory_ids)
-    labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
+    # Not by the trajectory: what is submitted at this moment has no letter yet.
+    labels = Label.objects.submitted().filter(annotation__in=letters)
     values: dict[tuple[int, int | None], list[dict[str, object]]] = defaultdict(list)
     for annotation_id, trajectory_id, step_id, value in labels.values_list(
         "annotation_id", "annotation__trajectory_id", "step_id", "value"
@@ -109,7 +144,11 @@ def _values(trajectory_ids: set[int]) -> dict[tuple[int, int | None], list[dict[
 )
 @endpoint("POST")
 def decision_create(request: ApiRequest, pk: int) -> Response:
-    """Decides a dispute; a later decision overrules, and both stay. For reviewers and admins."""
+    """Decides a dispute; a later decision overrules, and both stay. For reviewers and admins.
+
+    Where two reviewers decide blind, the dispute is settled by the second decision if it is like the first one, else by
+    the one after it.
+    """
     _, dispute = access.get_dispute(request.user, pk)
     decision = adjudication.decide(dispute, request.user, adjudication.parse_decision(read_json(request)))
-    return Response(DecisionSerializer(decision).data, status=201)
+    return Response(DecisionSerializer(_decision(decision, is_named=True)).data, status=201)

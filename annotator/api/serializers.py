@@ -1,11 +1,12 @@
 """What the endpoints answer with; the OpenAPI document is made from these."""
 
-from typing import Any
+from typing import Any, get_args
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from annotator.adjudication.turns import Wants
 from annotator.models import (
     Adjudication,
     Assignment,
@@ -19,6 +20,8 @@ from annotator.models import (
 )
 
 S = serializers
+
+WANTS = get_args(Wants)
 
 
 def value_field(**options: Any) -> S.IntegerField:
@@ -66,6 +69,9 @@ class ProjectSerializer(S.Serializer[Any]):
     max_overlap = S.IntegerField(source="project.max_overlap")
     required_agreement = S.IntegerField(source="project.required_agreement")
     on_unsettled = S.ChoiceField(Project.OnUnsettled.choices, source="project.on_unsettled")
+    second_review = S.IntegerField(
+        source="project.second_review", help_text="Percent of disputed trajectories that two reviewers decide."
+    )
     claim_minutes = S.IntegerField(source="project.claim_minutes")
     asks_outcome = S.BooleanField(source="project.asks_outcome")
     created_at = S.DateTimeField(source="project.created_at")
@@ -241,15 +247,16 @@ class RatingSerializer(S.Serializer[Any]):
     value = value_field()
 
 
-class DecisionSerializer(S.ModelSerializer[Adjudication]):
+class DecisionSerializer(S.Serializer[Any]):
     """What a reviewer decided; value null: undecidable."""
 
+    id = S.IntegerField()
     value = value_field(allow_null=True)
-    reviewer = S.CharField(source="reviewer.username")
-
-    class Meta:
-        model = Adjudication
-        fields = ["id", "value", "reason_code", "note", "decided_at", "reviewer"]
+    reason_code = S.ChoiceField(Adjudication.Reason.choices)
+    note = S.CharField()
+    decided_at = S.DateTimeField()
+    reviewer = S.CharField(allow_null=True, help_text="null: another one of two who decide blind.")
+    turn = S.ChoiceField(Adjudication.Turn.choices)
 
 
 class DisputedTrajectorySerializer(S.Serializer[Any]):
@@ -271,13 +278,24 @@ class DisputeSerializer(S.Serializer[Any]):
     severity = S.IntegerField(help_text="2: +1 against -1; 1: a 0 against its neighbour.")
     status = S.ChoiceField(["open", "decided"])
     values = RatingSerializer(many=True)
-    decisions = DecisionSerializer(many=True, help_text="The newest is last and counts.")
+    decisions = DecisionSerializer(many=True, help_text="The newest is last and, once the dispute is decided, counts.")
+    wants = S.ChoiceField(
+        WANTS,
+        help_text="Of you. blind: a decision of your own, without the other reviewer's; open: one that settles it; "
+        "other: yours is in, and another reviewer's comes next.",
+    )
 
 
 class DecisionRequestSerializer(S.Serializer[Any]):
     value = value_field(allow_null=True, help_text="null: undecidable.")
     reason_code = S.ChoiceField(Adjudication.Reason.choices)
     note = S.CharField(required=False, help_text="Needed with the reason `other`.")
+    wants = S.ChoiceField(
+        WANTS,
+        required=False,
+        help_text="What the dispute wanted when you looked; the answer is 409 if that has changed. Settling two "
+        "decisions that differ needs `open`.",
+    )
 
 
 class ReleaseSerializer(S.ModelSerializer[Release]):

@@ -114,13 +114,14 @@ class Progress:
     n_settled: int
     settled: list[tuple[str, int]]
     n_disputes: int
+    n_second: int
     n_reviews: int
     n_releases: int
     latest_release: Release | None
 
 
 def of_project(project: Project, user: User) -> Progress:
-    """Counts of everything; n_reviews are those that `user` could take up now."""
+    """Counts of everything; n_reviews are those that `user` could take up now, n_second disputes half decided."""
     size = project.trajectories.aggregate(n=Count("pk"), steps=Coalesce(Sum("n_steps"), 0))
     slots = Assignment.objects.live().filter(project=project)
     judgements = slots.aggregate(n=Count("pk"), submitted=Count("pk", filter=Q(status=Status.SUBMITTED)))
@@ -135,6 +136,7 @@ def of_project(project: Project, user: User) -> Progress:
         n_settled=sum(by_provenance.values()),
         settled=[(choice.label, by_provenance.get(choice.value, 0)) for choice in GoldLabel.Provenance],
         n_disputes=Dispute.objects.undecided().filter(trajectory__project=project).count(),
+        n_second=Adjudication.objects.withheld().filter(dispute__trajectory__project=project).count(),
         n_reviews=Review.objects.filter(adjudication.available(project, user)).count(),
         n_releases=len(releases),
         latest_release=releases[0] if releases else None,

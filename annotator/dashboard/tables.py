@@ -126,10 +126,15 @@ TABLES: dict[str, Table] = {
     ),
     "adjudications": _table(
         "Adjudications",
-        "Every decision; a later one on the same dispute overrules the earlier.",
-        lambda project: Adjudication.objects.filter(dispute__trajectory__project=project).order_by("id"),
+        "Every decision; a later one on the same dispute overrules the earlier. A first one whose second reviewer has "
+        "not decided yet is left out.",
+        lambda project: (
+            Adjudication.objects.filter(dispute__trajectory__project=project)
+            .exclude(pk__in=Adjudication.objects.withheld())
+            .order_by("id")
+        ),
         "id dispute=dispute_id trajectory=dispute__trajectory__external_id step=dispute__step__index "
-        "reviewer=reviewer__username value reason_code note decided_at",
+        "reviewer=reviewer__username value reason_code note decided_at turn",
     ),
     "guidelines": _table(
         "Guideline versions",

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_GET
 from annotator import access
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
+from annotator.adjudication.turns import Shown, is_withheld, knows_reviewers, shown_to
 from annotator.http import Request
 from annotator.labelling.conversation import Block, blocks_of
 from annotator.models import (
@@ -99,12 +100,17 @@ def _rows(ids: list[int]) -> list[Trajectory]:
 
 
 class Judged(TypedDict):
-    """What is known of a step or of the outcome; `said` has one entry per rater, None where they gave no label."""
+    """What the reader may know of a step or of the outcome.
+
+    `said` has one entry per rater, None where they gave no label. A decision is withheld from a second reviewer.
+    """
 
     gold: GoldLabel | None
     reference: int | None
     is_disputed: bool
     dispute: Dispute | None
+    decisions: list[Shown]
+    is_withheld: bool
     said: list[Label | None]
 
 
@@ -128,8 +134,12 @@ class Judgement:
     def state(self) -> str:
         if self.annotation.is_superseded:
             return "replaced by a later revision"
-        is_returned = self.annotation.assignment.status == Assignment.Status.RETURNED
-        return "back with its author" if is_returned else "counts"
+        return "back with its author" if self.is_returned else "counts"
+
+    @property
+    def is_returned(self) -> bool:
+        status = self.annotation.assignment.status
+        return status == Assignment.Status.RETURNED and not self.annotation.is_superseded
 
     @property
     def can_be_returned(self) -> bool:
@@ -158,6 +168,7 @@ class Whole:
     is_named: bool
     n_reference: int
     who: Mapping[int, str]
+    names_reviewers: bool
 
     @property
     def raters(self) -> list[str]:
@@ -180,11 +191,11 @@ class Whole:
 def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whole:
     """Admins see names; reviewers see letters, until they have asked for the names on the trajectory's review."""
     review = Review.objects.filter(trajectory=trajectory).first()
-    is_named = membership.role == Membership.Role.ADMIN or (
-        review is not None and adjudication.has_revealed(review, reader)
-    )
+    asked_for_names = review is not None and adjudication.has_revealed(review, reader)
+    is_named = membership.role == Membership.Role.ADMIN or asked_for_names
     letters = letters_of([trajectory.pk])
-    submitted = Annotation.objects.filter(trajectory=trajectory, submitted_at__isnull=False)
+    # Not by the trajectory: what is submitted at this moment has no letter yet.
+    submitted = Annotation.objects.filter(pk__in=letters)
     annotations = list(submitted.select_related("assignment", "annotator"))
     annotations.sort(key=lambda a: (len(letters[a.pk]), letters[a.pk], a.revision))
     labels: dict[int, list[Label]] = defaultdict(list)
@@ -200,6 +211,7 @@ def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whol
     gold = {row.step_id: row for row in trajectory.gold_labels.all()}
     reference: dict[int | None, int] = dict(trajectory.reference_labels.values_list("step_id", "value"))
     disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
+    names_reviewers = review is None or knows_reviewers(reader, review, disputes, has_asked=asked_for_names)
     dispute_of = {dispute.step_id: dispute for dispute in disputes}
     steps: dict[int, int] = dict(trajectory.steps.values_list("index", "pk"))
 
@@ -210,6 +222,8 @@ def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whol
             "reference": reference.get(step_id),
             "is_disputed": dispute is not None and dispute.decided_at is None,
             "dispute": dispute,
+            "decisions": shown_to(reader, dispute, is_named=names_reviewers) if dispute else [],
+            "is_withheld": dispute is not None and is_withheld(list(dispute.adjudications.all()), reader),
             "said": [labels_of.get(step_id) for labels_of in current],
         }
 
@@ -224,10 +238,11 @@ def _whole(trajectory: Trajectory, membership: Membership, reader: User) -> Whol
         is_named=is_named,
         n_reference=len(reference),
         who={judgement.annotation.annotator_id: judgement.rater for judgement in judgements},
+        names_reviewers=names_reviewers,
     )
 
 
-def _events(whole: Whole, membership: Membership) -> list[Event]:
+def _events(whole: Whole, membership: Membership, reader: User) -> list[Event]:
     """What happened to the trajectory and to everything that belongs to it, the latest first."""
     trajectory = whole.trajectory
     of = {
@@ -247,6 +262,9 @@ def _events(whole: Whole, membership: Membership) -> list[Event]:
     def who(event: AuditEvent) -> str:
         if event.user_id is None:
             return "Stepmark"
+        is_reviewers = event.object_type in ("dispute", "review") or event.user_id not in whole.who
+        if is_reviewers and not whole.names_reviewers and event.user_id != reader.pk:
+            return "a colleague"
         if whole.is_named:
             return event.username
         return whole.who.get(event.user_id) or (event.username if event.user_id in settlers else "an annotator")
@@ -273,7 +291,7 @@ def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
         "whole": whole,
         "beside": beside,
         "siblings": siblings.only("external_id", "n_steps").order_by("id")[:MOST_SIBLINGS],
-        "events": _events(whole, membership),
+        "events": _events(whole, membership, request.user),
         "releases": rows.select_related("release").only("split", "release__number").order_by("release__number"),
     }
     return render(request, "dashboard/trajectory_detail.html", context)

@@ -56,6 +56,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         "returned": progress.returned_to(project),
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
+        "n_reviewers": sum(member.membership.role == Role.REVIEWER for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
         "n_releasable": releases.releasable(project).count(),
         "is_admin": membership.role == Role.ADMIN,

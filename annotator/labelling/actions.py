@@ -1,6 +1,7 @@
 """Saving labels, clearing them, submitting: the writes of the labelling page and of the API."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
@@ -14,43 +15,87 @@ from annotator.errors import (
     InvalidInput,
     UnconfirmedWarnings,
 )
+from annotator.labelling import store
 from annotator.labelling.intake import Changes
+from annotator.labelling.store import Basis, StoredLabel
 from annotator.labelling.validators import Finding, Said, check
-from annotator.models import Annotation, Assignment, Guideline, Label, LabelEvent, Step, User
+from annotator.models import Annotation, Assignment, LabelEvent, Step, User
 from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
 # A label's content: what a change of makes it a new statement. The rest is evidence of reading.
 CONTENT = ("value", "root_id", "exit_reason", "local_value", "extras")
-EVIDENCE = ("active_ms", "is_seen", "has_opened")
+
+Given = tuple[int, dict[str, Any]]  # value and extras
 
 
-@transaction.atomic
 def save_labels(assignment_id: int, annotator: User, changes: Changes) -> Annotation:
-    """Stores the labels of a draft; saving the same again changes nothing.
+    """Saves into an assignment of which the caller has read nothing yet."""
+    basis = store.read(assignment_id, annotator)
+    if basis is None:
+        raise Assignment.DoesNotExist(f"There is no assignment {assignment_id}.")
+    draft = save(basis, annotator, changes).draft
+    assert draft is not None
+    return draft
+
+
+def save(basis: Basis, annotator: User, changes: Changes) -> Basis:
+    """Stores the labels of a draft and returns the basis as it is afterwards; the same again changes nothing.
 
     Raises InvalidInput for a step that the trajectory does not have or the assignment does not ask for and for extras
     that the project's label scheme does not know, AssignmentNotYours when the claim is gone. Then nothing is stored.
     """
-    assignment = queue.hold(assignment_id, annotator)
-    scheme = assignment.project.scheme
-    steps = _steps_named(assignment, changes)
-    _refuse_what_does_not_fit(assignment, scheme, changes, steps)
-    annotation = draft_of(assignment, annotator) or Annotation.objects.create(
-        assignment=assignment, annotator=annotator, trajectory_id=assignment.trajectory_id
+    if basis.is_held and _save(basis, changes):
+        return basis
+    # The claim has lapsed, or something has changed since the basis was read: again, holding the assignment.
+    assignment_id = basis.assignment.pk
+    with transaction.atomic():
+        queue.hold(assignment_id, annotator)
+        held = store.read(assignment_id, annotator)
+        if held is None or not _save(held, changes):
+            raise RuntimeError(f"Assignment {assignment_id} changed although it was locked.")
+    return held
+
+
+def _save(basis: Basis, changes: Changes) -> bool:
+    """False, and nothing is stored, if the basis is no longer what the database holds."""
+    _refuse_what_does_not_fit(basis, changes)
+    labels, written, cleared = dict(basis.labels), [], []
+    for step_id, value, details in _targets(basis, changes):
+        before = labels.pop(step_id, None)
+        if value is not None:
+            labels[step_id] = _label(step_id, value, details, before)
+            if labels[step_id] != before:
+                written.append(labels[step_id])
+        elif before is not None:
+            cleared.append(before)
+    at, assignment, draft = now(), basis.assignment, basis.draft
+    assignment.lease_expires_at = queue.renewed_lease(assignment, basis.claim_minutes)
+    is_revealed = basis.scheme.reveal == "always" or (draft is not None and draft.revealed_at is not None)
+    draft_id = store.write(basis, written, cleared, at=at, is_after_reveal=is_revealed)
+    if draft_id is None:
+        return False
+    basis.labels = labels
+    basis.draft = draft or Annotation(
+        id=draft_id,
+        assignment_id=assignment.pk,
+        trajectory_id=assignment.trajectory_id,
+        annotator_id=basis.user_id,
+        created_at=at,
     )
-    targets: dict[int | None, tuple[int | None, dict[str, Any]]] = {}
+    return True
+
+
+def _targets(basis: Basis, changes: Changes) -> Iterator[tuple[int | None, int | None, dict[str, Any]]]:
+    """Step id (None: the outcome), value (None: clear) and details of each change."""
     for index, value in changes.steps.items():
         details = dict(changes.details.get(index, {}))
         if "root" in details:
             root = details.pop("root")
-            details["root_id"] = None if root is None else steps[root].pk
-        targets[steps[index].pk] = (value, details)
+            details["root_id"] = None if root is None else basis.steps[root]
+        yield basis.steps[index], value, details
     if "outcome" in changes.outcome:
-        targets[None] = (changes.outcome["outcome"], {})
-    is_revealed = scheme.reveal == "always" or annotation.revealed_at is not None
-    _write(annotation, targets, is_after_reveal=is_revealed)
-    return annotation
+        yield None, changes.outcome["outcome"], {}
 
 
 def draft_of(assignment: Assignment, annotator: User) -> Annotation | None:
@@ -59,16 +104,8 @@ def draft_of(assignment: Assignment, annotator: User) -> Annotation | None:
     return drafts.order_by("-revision").first()
 
 
-def _steps_named(assignment: Assignment, changes: Changes) -> dict[int, Step]:
-    named = set(changes.steps) | {d["root"] for d in changes.details.values() if d.get("root") is not None}
-    if not named:
-        return {}
-    return {step.index: step for step in Step.objects.filter(trajectory=assignment.trajectory_id, index__in=named)}
-
-
-def _refuse_what_does_not_fit(
-    assignment: Assignment, scheme: LabelScheme, changes: Changes, steps: Mapping[int, Step]
-) -> None:
+def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
+    assignment, scheme, steps = basis.assignment, basis.scheme, basis.steps
     fields = {}
     for index, value in changes.steps.items():
         place, details = f"step {index}", changes.details.get(index, {})
@@ -90,61 +127,15 @@ def _refuse_what_does_not_fit(
         raise InvalidInput(f"The labels were not saved. {said}", fields)
 
 
-def _write(
-    annotation: Annotation, targets: Mapping[int | None, tuple[int | None, dict[str, Any]]], *, is_after_reveal: bool
-) -> None:
-    at = now()
-    current = {label.step_id: label for label in annotation.labels.all()}
-    cleared = [current[step_id].pk for step_id, (value, _) in targets.items() if value is None and step_id in current]
-    rows, events = (
-        [],
-        [
-            LabelEvent(annotation=annotation, step_id=step_id, value=None, is_after_reveal=is_after_reveal, at=at)
-            for step_id, (value, _) in targets.items()
-            if value is None and step_id in current
-        ],
-    )
-    for step_id, (value, details) in targets.items():
-        if value is None:
-            continue
-        before = current.get(step_id)
-        label = _label(annotation, step_id, value, details, before)
-        is_new = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
-        if is_new:
-            label.labelled_at, label.is_after_reveal = at, is_after_reveal
-            events.append(
-                LabelEvent(annotation=annotation, step_id=step_id, value=value, is_after_reveal=is_after_reveal, at=at)
-            )
-        if is_new or any(getattr(before, name) != getattr(label, name) for name in EVIDENCE):
-            rows.append(label)
-    if cleared:
-        annotation.labels.filter(pk__in=cleared).delete()
-    if rows:
-        guidelines = Guideline.objects.filter(project__assignments=annotation.assignment_id)
-        guideline_id = guidelines.values_list("pk", flat=True).first()  # not its text, which may be long
-        for label in rows:
-            if label.labelled_at == at:
-                label.guideline_id = guideline_id
-        Label.objects.bulk_create(
-            rows,
-            update_conflicts=True,
-            unique_fields=["annotation", "step"],
-            update_fields=["guideline", "labelled_at", "is_after_reveal", "value", "root", *CONTENT[2:], *EVIDENCE],
-        )
-    if events:
-        LabelEvent.objects.bulk_create(events)
-
-
-def _label(
-    annotation: Annotation, step_id: int | None, value: int, details: dict[str, Any], before: Label | None
-) -> Label:
+def _label(step_id: int | None, value: int, details: dict[str, Any], before: StoredLabel | None) -> StoredLabel:
     """The label as it shall be: what was said, over what was said before as far as that still holds."""
-    label = Label(annotation=annotation, step_id=step_id, value=value)
-    if before is not None:
-        kept = ("extras", "guideline_id", "labelled_at", "is_after_reveal", *EVIDENCE)
+    if before is None:
+        label = StoredLabel(step_id, value)
+    elif before.value == value:
+        label = replace(before)
+    else:
         # Another value is another statement: what it followed from or ended has to be said again.
-        for name in (*kept, *CONTENT[1:4]) if before.value == value else kept:
-            setattr(label, name, getattr(before, name))
+        label = replace(before, value=value, root_id=None, exit_reason="", local_value=None)
     for name, given in details.items():
         if name == "active_ms":
             label.active_ms = max(label.active_ms, given)
@@ -152,6 +143,7 @@ def _label(
             setattr(label, name, getattr(label, name) or given)
         else:
             setattr(label, name, given)
+    label.is_said_anew = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
     return label
 
 
@@ -201,8 +193,11 @@ def _clear_after_first_error(annotation: Annotation) -> None:
     of_steps = annotation.labels.filter(step__isnull=False)
     first = of_steps.filter(value=-1).order_by("step__index").values_list("step__index", flat=True).first()
     if first is not None:
-        after = of_steps.filter(step__index__gt=first).values_list("step_id", flat=True)
-        _write(annotation, {step_id: (None, {}) for step_id in after}, is_after_reveal=False)
+        after = of_steps.filter(step__index__gt=first)
+        LabelEvent.objects.bulk_create(
+            LabelEvent(annotation=annotation, step_id=step_id) for step_id in after.values_list("step_id", flat=True)
+        )
+        after.delete()
 
 
 def findings_of(assignment: Assignment, annotation: Annotation) -> list[Finding]:
@@ -234,6 +229,7 @@ def reveal(assignment_id: int, annotator: User) -> None:
     if annotation.revealed_at is None:
         annotation.revealed_at = now()
         annotation.save(update_fields=["revealed_at"])
+        assignment.save(update_fields=["lease_expires_at"])  # a save that has read the draft unrevealed starts again
         audit.log("annotation.revealed", annotation, user=annotator, project_id=assignment.project_id)
 
 
@@ -241,12 +237,28 @@ def missing_labels(assignment: Assignment, annotation: Annotation | None) -> lis
     """What the assignment wants and has not got yet: `step 0`, `step 2: rationale`, …, `outcome`."""
     # Not through assignment.trajectory: that would load all its messages.
     steps = Step.objects.filter(trajectory_id=assignment.trajectory_id).order_by("index")
-    indices = [index for index in steps.values_list("index", flat=True) if assignment.wants_step(index)]
     rows = annotation.labels.values_list("step__index", "value", "extras") if annotation else []
-    given = {index: (value, extras) for index, value, extras in rows}
-    scheme = assignment.project.scheme
+    given: dict[int | None, Given] = {index: (value, extras) for index, value, extras in rows}
+    return _missing(assignment, assignment.project.scheme, steps.values_list("index", flat=True), given)
+
+
+def missing_in(basis: Basis) -> list[str]:
+    """The same, without reading anything."""
+    labels = basis.labels_by_index
+    given: dict[int | None, Given] = {index: (label.value, label.extras) for index, label in labels.items()}
+    return _missing(basis.assignment, basis.scheme, basis.steps, given)
+
+
+def _missing(
+    assignment: Assignment,
+    scheme: LabelScheme,
+    indices: Iterable[int],
+    given: Mapping[int | None, Given],
+) -> list[str]:
     missing = []
     for index in indices:
+        if not assignment.wants_step(index):
+            continue
         if index not in given:
             missing.append(f"step {index}")
             continue

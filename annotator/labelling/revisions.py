@@ -1,4 +1,5 @@
-"""Second thoughts: a reviewer returns an annotation to its author, an author reopens their own, both talk about a step.
+"""Second thoughts: a reviewer returns an annotation to its author or takes that back, an author reopens their own, both
+talk about a step.
 
 What was submitted stays as it is. Its author gets a draft of the next revision, with the labels copied, and edits that.
 """
@@ -53,6 +54,24 @@ def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assig
         project_id=assignment.project_id,
         data={"revision": annotation.revision, "message": said},
     )
+    return assignment
+
+
+@transaction.atomic
+def take_back(annotation_id: int, reviewer: User) -> Assignment:
+    """Ends the wait for a new revision: what was submitted counts again, and the draft stays where its author left it.
+
+    Raises AnnotationFinal unless the annotation is with its author.
+    """
+    annotation = Annotation.objects.get(pk=annotation_id)
+    assignment = _lock(annotation.assignment_id)
+    annotation.refresh_from_db()
+    if assignment.status != Status.RETURNED or annotation.is_superseded:
+        raise AnnotationFinal("The annotation is not with its author any more, so there is nothing to take back.")
+    assignment.status = Status.SUBMITTED
+    assignment.finished_at = annotation.submitted_at
+    assignment.save(update_fields=["status", "finished_at"])
+    audit.log("annotation.taken_back", annotation, user=reviewer, project_id=assignment.project_id)
     return assignment
 
 
@@ -125,17 +144,19 @@ def _begin_revision(assignment: Assignment, annotation: Annotation) -> None:
     assignment.lease_expires_at = None
     assignment.finished_at = None
     assignment.save(update_fields=["status", "lease_expires_at", "finished_at"])
-    draft = Annotation.objects.create(
+    draft, is_new = Annotation.objects.get_or_create(
         assignment=assignment,
-        trajectory_id=annotation.trajectory_id,
         annotator_id=annotation.annotator_id,
         revision=annotation.revision + 1,
-        revealed_at=annotation.revealed_at,
+        defaults={"trajectory_id": annotation.trajectory_id, "revealed_at": annotation.revealed_at},
     )
     # Whoever submits a label again, changed or not, does so under the guideline in force now. How the annotator read
     # is measured anew.
     guideline = Guideline.objects.filter(project=assignment.project_id).first()
     at = now()
+    if not is_new:  # an earlier return was taken back: they go on with the draft that they had begun
+        draft.labels.update(guideline=guideline, labelled_at=at)
+        return
     Label.objects.bulk_create(
         Label(
             annotation=draft,

@@ -82,6 +82,8 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
 
 def _render_page(request: Request, assignment: Assignment, error: DomainError | None = None) -> HttpResponse:
     newest = assignment.annotations.filter(annotator=request.user).order_by("-revision")
+    if assignment.status == Assignment.Status.SUBMITTED:
+        newest = newest.filter(submitted_at__isnull=False)  # not the draft of a return that was taken back
     annotation = newest.first()
     rows = annotation.labels.select_related("step", "root") if annotation else []
     labels = {label.step.index if label.step else None: label for label in rows}
@@ -156,13 +158,13 @@ def reveal(request: Request, pk: int) -> HttpResponse:
 @require_http_methods(["PUT"])
 def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends; the same JSON as the API's."""
-    access.get_assignment(request.user, pk)
+    basis = access.get_basis(request.user, pk)
     try:
         data = json.loads(request.body)
     except ValueError:
         raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
-    annotation = actions.save_labels(pk, request.user, parse_labels(data))
-    return JsonResponse({"annotation": annotation.pk})
+    draft = actions.save(basis, request.user, parse_labels(data)).draft
+    return JsonResponse({"annotation": draft and draft.pk})
 
 
 @require_POST

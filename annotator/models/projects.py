@@ -2,7 +2,7 @@
 
 import secrets
 
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
@@ -39,6 +39,11 @@ class Project(models.Model):
         default=2, help_text="How many people must give the same value to settle a step on which some differ."
     )
     on_unsettled = models.CharField(max_length=10, choices=OnUnsettled, default=OnUnsettled.DISPUTE)
+    second_review = models.PositiveSmallIntegerField(
+        default=0,
+        validators=[MaxValueValidator(100)],
+        help_text="How many percent of the disputed trajectories two reviewers decide, each without the other.",
+    )
     claim_minutes = models.PositiveSmallIntegerField(
         default=60, validators=[MinValueValidator(1)], help_text="A claim with no label saved for so long goes back."
     )
@@ -67,6 +72,11 @@ class Project(models.Model):
                 condition=Q(required_agreement__gte=1, required_agreement__lte=F("max_overlap")),
                 name="project_required_agreement_is_reachable",
                 violation_error_message="required_agreement must be between 1 and max_overlap.",
+            ),
+            models.CheckConstraint(
+                condition=Q(second_review__lte=100),
+                name="project_second_review_is_a_percentage",
+                violation_error_message="second_review must be between 0 and 100.",
             ),
             models.CheckConstraint(
                 condition=Q(claim_minutes__gte=1),

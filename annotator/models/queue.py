@@ -67,9 +67,10 @@ class Assignment(models.Model):
             models.UniqueConstraint(
                 fields=["trajectory", "slot"], condition=~Q(status="skipped"), name="assignment_slot_once"
             ),
-            # The promise that nobody gets a trajectory twice; a skipped one is not offered again either.
+            # The promise that nobody gets a trajectory twice; a skipped one is not offered again either. Led by the
+            # person, so that a claim reads all that they have had from this index alone.
             models.UniqueConstraint(
-                fields=["trajectory", "annotator"],
+                fields=["annotator", "trajectory"],
                 condition=Q(annotator__isnull=False),
                 name="assignment_once_per_annotator",
             ),

@@ -20,6 +20,7 @@ CHANGEABLE = (
     "max_overlap",
     "required_agreement",
     "on_unsettled",
+    "second_review",
     "claim_minutes",
     "asks_outcome",
     "label_scheme",
@@ -36,6 +37,7 @@ class ProjectSettings(BaseModel):
     max_overlap: int | None = None
     required_agreement: int | None = None
     on_unsettled: Literal["dispute", "discard"] = "dispute"
+    second_review: int = 0
     claim_minutes: int = 60
     asks_outcome: bool = True
     guideline: str | None = None
@@ -65,6 +67,7 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
         max_overlap=settings.overlap if settings.max_overlap is None else settings.max_overlap,
         required_agreement=settings.overlap if settings.required_agreement is None else settings.required_agreement,
         on_unsettled=settings.on_unsettled,
+        second_review=settings.second_review,
         claim_minutes=settings.claim_minutes,
         asks_outcome=settings.asks_outcome,
         label_scheme=LabelScheme.parse(settings.label_scheme).model_dump(mode="json"),

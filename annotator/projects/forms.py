@@ -7,6 +7,7 @@ from django.contrib.auth.forms import UserCreationForm
 from django.forms import BaseFormSet, formset_factory
 
 from annotator.models import Guideline, Membership, Project, User
+from annotator.projects.actions import CHANGEABLE
 from annotator.projects.taxonomies import TAXONOMIES
 
 MOST_DIMENSIONS = 8
@@ -113,6 +114,16 @@ class SettingsForm(forms.Form):
         widget=forms.RadioSelect,
         help_text="It counts when a trajectory's next judgement comes in; until then open disputes stay open.",
     )
+    second_review = forms.IntegerField(
+        label="Disputed trajectories that two reviewers decide, in percent (second_review)",
+        min_value=0,
+        max_value=100,
+        help_text="0: one reviewer decides each dispute. Otherwise so many of the disputed trajectories are drawn; on "
+        "them the second reviewer decides without seeing what the first one decided. Where both decide alike, the "
+        "dispute is settled; where they differ, both decisions are shown and the next one settles it. It needs two "
+        "people who may review: two reviewers, or a reviewer and an admin. It counts for trajectories that become "
+        "disputed from now on.",
+    )
     claim_minutes = forms.IntegerField(
         label="Minutes after which an idle claim goes back",
         min_value=1,
@@ -216,8 +227,7 @@ def settings_forms(project: Project, data: Any = None) -> tuple[SettingsForm, _D
     """The two forms of the settings page, filled with what the project says now."""
     scheme = project.scheme.model_dump()
     dimensions = scheme.pop("dimensions")
-    names = ("name", "overlap", "max_overlap", "required_agreement", "on_unsettled", "claim_minutes", "asks_outcome")
-    initial = {**{name: getattr(project, name) for name in names}, **scheme}
+    initial = {name: getattr(project, name) for name in CHANGEABLE if name != "label_scheme"} | scheme
     form = SettingsForm(data, initial=initial, label_suffix="")
     formset = DimensionFormSet(data, initial=dimensions, prefix="dimensions", form_kwargs={"label_suffix": ""})
     assert isinstance(formset, _Dimensions)  # the factory made it so

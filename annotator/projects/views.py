@@ -138,7 +138,7 @@ def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
         if request.method == "POST":
             if form.is_valid():
                 member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
-                login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
+                login(request, member.user)
                 return _joined(request, member)
             status = 422
         context["form"] = form

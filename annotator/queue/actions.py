@@ -10,6 +10,7 @@ from annotator import audit
 from annotator.bulk import copy_rows
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
+from annotator.queue import store
 
 Status = Assignment.Status
 
@@ -61,9 +62,10 @@ def enqueue_spot(
 @transaction.atomic
 def claim_next(project: Project, annotator: User) -> Assignment | None:
     """The slot that waits for the annotator, else the best open one, under a lease; None when nothing is left."""
-    waiting = _one_tab_at_a_time(project, annotator)
+    at = now()
+    waiting = _waiting(project, annotator, at)
     if waiting is None:
-        return _claim_best(project, annotator)
+        return store.claim(project, annotator, at)
     _renew(waiting)
     return waiting
 
@@ -74,29 +76,25 @@ def claim_ahead(project: Project, annotator: User) -> Assignment | None:
 
     It waits for AHEAD_LEASE; who stops working meanwhile keeps nobody from it for long. Asking again renews that.
     """
-    slot = _one_tab_at_a_time(project, annotator) or _claim_best(project, annotator)
+    at = now()
+    slot = _waiting(project, annotator, at) or store.claim(project, annotator, at)
     if slot is not None:
         slot.is_ahead = True
-        slot.lease_expires_at = now() + min(AHEAD_LEASE, timedelta(minutes=project.claim_minutes))
+        slot.lease_expires_at = at + min(AHEAD_LEASE, timedelta(minutes=project.claim_minutes))
         slot.save(update_fields=["is_ahead", "lease_expires_at"])
     return slot
 
 
-def _one_tab_at_a_time(project: Project, annotator: User) -> Assignment | None:
-    """Locks the person: two of their tabs would both find a trajectory "not had before". Then: what waits for them."""
-    User.objects.select_for_update(no_key=True).get(pk=annotator.pk)
-    expire(project)
+def _waiting(project: Project, annotator: User, at: datetime) -> Assignment | None:
+    """What waits for this person, once their other tabs are done: two of them would find the same trajectory."""
+    found = store.lock(project, annotator, at)
+    if found.has_lapsed:
+        expire(project)
+    if not found.has_ahead:
+        return None
     ahead = Assignment.objects.filter(project=project, annotator=annotator, status=Status.CLAIMED, is_ahead=True)
     # Locked as well: the beat may be about to reopen it.
     return ahead.select_related("project").select_for_update(of=("self",)).first()
-
-
-def _claim_best(project: Project, annotator: User) -> Assignment | None:
-    slots = Assignment.objects.claimable_by(annotator).filter(project=project).best_first()
-    slot = slots.select_for_update(skip_locked=True, of=("self",)).first()
-    if slot is not None:
-        _claim(slot, annotator, project)
-    return slot
 
 
 def hold(assignment_id: int, annotator: User) -> Assignment:
@@ -121,6 +119,18 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
         "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
         "Your labels are kept as a draft; go on with the next trajectory."
     )
+
+
+def renewed_lease(assignment: Assignment, claim_minutes: int) -> datetime | None:
+    """When the lease of a held assignment ends if something is saved now; a returned one has none.
+
+    It moves on at most once a minute: a save every second need not write it each time.
+    """
+    if assignment.status == Status.RETURNED:
+        return None
+    full = timedelta(minutes=claim_minutes)
+    until, lease = now() + full, assignment.lease_expires_at
+    return until if lease is None or until - lease > min(timedelta(minutes=1), full / 10) else lease
 
 
 @transaction.atomic
@@ -202,16 +212,9 @@ def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
 
 
 def _renew(assignment: Assignment) -> None:
-    """Moves the lease's end on, at most once a minute: a save every second need not write it each time.
-
-    A slot that only waited for its annotator is taken up by that.
-    """
-    full = timedelta(minutes=assignment.project.claim_minutes)
-    until = now() + full
-    is_due = assignment.lease_expires_at is None or until - assignment.lease_expires_at > min(
-        timedelta(minutes=1), full / 10
-    )
-    if is_due or assignment.is_ahead:
+    """Moves the lease's end on. A slot that only waited for its annotator is taken up by that."""
+    until = renewed_lease(assignment, assignment.project.claim_minutes)
+    if until != assignment.lease_expires_at or assignment.is_ahead:
         assignment.lease_expires_at = until
         assignment.is_ahead = False
         assignment.save(update_fields=["lease_expires_at", "is_ahead"])

@@ -237,6 +237,7 @@ class _Behind:
             "reason_code": decision.reason_code,
             "note": decision.note,
             "decided_at": decision.decided_at.isoformat(),
+            "turn": decision.turn,
         }
 
 

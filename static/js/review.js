@@ -7,7 +7,7 @@ const trouble = document.getElementById("review-trouble");
 const disputes = [...document.querySelectorAll("[data-dispute]")];
 let current = null;
 
-const isUndecided = (dispute) => !dispute.querySelector(".decisions");
+const isUndecided = (dispute) => dispute.querySelector("[data-undecided]");
 
 function makeCurrent(dispute) {
   if (dispute === current) return;

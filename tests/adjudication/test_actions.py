@@ -153,7 +153,8 @@ def test_a_decision_becomes_gold_and_lowers_the_severity(world: World) -> None:
     review = review_of(trajectory)
     assert (review.status, review.severity, review.reviewer) == ("claimed", 1, world.reviewer)
     event = AuditEvent.objects.get(action="dispute.decided")
-    assert (event.user, event.data) == (world.reviewer, {"adjudication": stored.pk, "value": -1})
+    data = {"adjudication": stored.pk, "turn": "open", "settles": True, "value": -1}
+    assert (event.user, event.data) == (world.reviewer, data)
 
 
 def test_the_last_decision_ends_the_review(world: World) -> None:

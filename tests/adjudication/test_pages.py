@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
+from annotator import flow
 from annotator.adjudication import actions, reading
 from annotator.adjudication.actions import DecisionIn
-from annotator.models import Adjudication, AuditEvent, Dispute, GoldLabel, Review, Trajectory, User
-from tests.factories import World, judge, make_trajectory, make_world
+from annotator.models import Adjudication, Annotation, AuditEvent, Dispute, GoldLabel, Review, Trajectory, User
+from tests.factories import World, judge, label, make_trajectory, make_world
 
 HTMX = {"HX-Request": "true"}
 ACCESS = [
@@ -167,6 +168,18 @@ def test_the_list_shows_what_was_decided_recently(world: World, as_reviewer: Cli
     assert "Review the worst one" not in text_of(response)
 
 
+def test_where_the_raters_came_to_agree_nothing_was_decided(world: World, as_reviewer: Client) -> None:
+    trajectory = disputed(world, [1], [-1])
+    decide(disputed(world, [1], [-1], external_id="decided"), 0, world.reviewer)
+    annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.second)
+    actions.return_to_author(annotation.pk, world.reviewer, "Look again.")
+    label(annotation.assignment, world.second, {0: 1})
+    flow.submit(annotation.assignment_id, world.second)
+    decided = as_reviewer.get(list_url(world)).context["decided"]
+    assert [review.trajectory.external_id for review in decided] == ["decided"]
+    assert "Nothing is disputed any more: the raters agree." in text_of(as_reviewer.get(detail_url(trajectory)))
+
+
 def test_the_list_is_paged(world: World, as_reviewer: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annotator.adjudication.views.PER_PAGE", 2)
     for _ in range(3):
@@ -183,8 +196,8 @@ def test_list_query_budget(
     for _ in range(5):
         disputed(world, [1], [-1])
     decide(Trajectory.objects.earliest("id"), 0, world.admin)
-    # session, user, membership, count, rows, decided
-    with django_assert_max_num_queries(6):
+    # session, user, membership, count, rows, decided, second decisions
+    with django_assert_max_num_queries(7):
         as_reviewer.get(list_url(world))
 
 

@@ -1,6 +1,7 @@
 """Runs of disputes, returns, comments, and what is at hand about the raters."""
 
 import re
+from collections.abc import Collection
 from html import unescape
 
 import pytest
@@ -8,8 +9,10 @@ from django.test import Client
 from django.urls import reverse
 
 from annotator import flow
-from annotator.adjudication import actions
+from annotator.adjudication import actions, reading
 from annotator.adjudication.actions import DecisionIn
+from annotator.api import disputes as api_disputes
+from annotator.dashboard import trajectory_views
 from annotator.errors import AnnotationFinal, InvalidInput, ReviewHeld
 from annotator.labelling import actions as labelling
 from annotator.labelling import revisions
@@ -271,6 +274,8 @@ def test_a_returned_annotation_makes_the_review_wait(world: World, as_reviewer: 
     review.refresh_from_db()
     assert (review.status, review.reviewer) == ("open", None)
     assert actions.claim_next(world.project, world.reviewer) is None
+    assert actions.claim(review.pk, world.reviewer).status == "open"
+    assert "Hold it now" not in text
     assert "waits for an annotation that was returned" in text_of(
         as_reviewer.get(reverse("review-list", args=["demo"])).content
     )
@@ -341,3 +346,28 @@ def test_a_comment_on_another_trajectorys_judgement_is_not_found(world: World, a
     for annotation in (other.pk, 999_999, "x"):
         assert as_reviewer.post(url, {"annotation": annotation, "text": "Why?"}).status_code == 404
     assert not StepComment.objects.exists()
+
+
+@pytest.mark.parametrize("place", ["reading", "trajectory", "api"])
+def test_a_revision_that_comes_in_while_the_page_is_made_does_not_break_it(
+    place: str, world: World, as_reviewer: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trajectory = disputed(world, [-1, 1], [1, 1])
+    annotation = annotation_of(trajectory, world.annotator)
+    revisions.return_annotation(annotation.pk, world.reviewer, "Again, please.")
+    letters_of = reading.letters_of
+    module = {"reading": reading, "trajectory": trajectory_views, "api": api_disputes}[place]
+
+    def letters_and_then_a_revision(trajectory_ids: Collection[int]) -> dict[int, str]:
+        letters = letters_of(trajectory_ids)
+        flow.submit(annotation.assignment_id, world.annotator)
+        return letters
+
+    monkeypatch.setattr(f"{module.__name__}.letters_of", letters_and_then_a_revision)
+    url = {
+        "reading": detail_url(trajectory),
+        "trajectory": reverse("trajectory-detail", args=["demo", trajectory.pk]),
+        "api": "/api/v1/projects/demo/disputes/",
+    }[place]
+    assert as_reviewer.get(url).status_code == 200
+    assert annotation_of(trajectory, world.annotator).revision == 2

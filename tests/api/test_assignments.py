@@ -1,11 +1,12 @@
 """An annotator's work over the API: claim, read, label, submit, skip, give back."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from django.utils.timezone import now
 
+from annotator.labelling import revisions
 from annotator.models import Annotation, Assignment, GoldLabel, Label, LabelEvent, Trajectory
 from annotator.queue import actions as queue
 from tests.api.client import ApiClient, client_of, post, put, refused
@@ -75,9 +76,18 @@ def test_reading_an_assignment_takes_few_queries(
 ) -> None:
     pk = claim(client)["id"]
     put(client, f"/api/v1/assignments/{pk}/labels/", {"labels": [{"step": 0, "value": 1}]})
-    # The token, its owner's tokens, assignment, trajectory, draft, its labels, what is missing (2), steps, guideline.
-    with django_assert_num_queries(10):
+    # The token, assignment, trajectory, draft, its labels, what is missing (2), steps, guideline.
+    with django_assert_num_queries(9):
         client.get(f"/api/v1/assignments/{pk}/")
+
+
+def test_a_save_takes_three_statements(
+    trajectory: Trajectory, client: ApiClient, django_assert_num_queries: Any
+) -> None:
+    path = f"/api/v1/assignments/{claim(client)['id']}/labels/"
+    for value in (1, -1):  # the first one begins the draft
+        with django_assert_num_queries(3):  # the token with its owner, all that the save must know, all that it writes
+            put(client, path, {"labels": [{"step": 0, "value": value}], "outcome": value})
 
 
 def test_labels_are_saved_and_answered_with_what_is_missing(
@@ -191,6 +201,24 @@ def test_a_claim_given_back_keeps_its_draft(world: World, trajectory: Trajectory
     assert (body["status"], body["lease_expires_at"]) == ("open", None)
     assert body["labels"] == [{"step": 1, "value": 1}]
     assert claim(client)["labels"] == [{"step": 1, "value": 1}]
+
+
+def test_a_returned_assignment_shows_its_newest_revision(
+    world: World, trajectory: Trajectory, client: ApiClient
+) -> None:
+    annotation = judge(trajectory, world.annotator, [1, 1, 1])
+    revisions.return_annotation(annotation.pk, world.reviewer, "Look at step 3.")
+    path = f"/api/v1/assignments/{annotation.assignment_id}"
+    saved = put(client, f"{path}/labels/", {"labels": [{"step": 2, "value": -1}]}).json()
+    assert (saved["status"], saved["submitted_at"], saved["lease_expires_at"]) == ("returned", None, None)
+    assert [label["value"] for label in saved["labels"]] == [1, 1, -1]
+    seen = client.get(f"{path}/").json()
+    assert {name: seen[name] for name in saved} == saved
+    first = annotation.submitted_at
+    assert first is not None
+    submitted = post(client, f"{path}/submit/").json()
+    assert [label["value"] for label in submitted["labels"]] == [1, 1, -1]
+    assert datetime.fromisoformat(submitted["submitted_at"]) > first
 
 
 def test_whoever_lost_a_claim_is_told_and_does_not_see_the_other_persons_lease(

@@ -9,6 +9,7 @@ from rest_framework.test import APIClient
 
 from tests.api.client import client_of, post, refused
 from tests.factories import World, make_trajectory
+from workers import tasks
 
 PROJECTS = "/api/v1/projects/"
 
@@ -67,6 +68,27 @@ def test_an_expired_token_gets_401(world: World) -> None:
     assert error["message"] == (
         "The token is unknown, expired or revoked. Make a new one on the page Tokens or with create_token."
     )
+
+
+def test_expired_tokens_are_deleted_by_the_beat_and_others_stay(world: World) -> None:
+    AuthToken.objects.create(world.annotator, expiry=timedelta(seconds=-1))
+    lasting, _ = AuthToken.objects.create(world.annotator, expiry=None)
+    valid, token = AuthToken.objects.create(world.annotator)
+    assert with_header(f"Bearer {token}").get(PROJECTS).status_code == 200
+    assert AuthToken.objects.count() == 3
+    tasks.delete_expired_tokens()
+    assert set(AuthToken.objects.values_list("pk", flat=True)) == {lasting.pk, valid.pk}
+
+
+def test_a_token_that_never_expires_opens_the_api(world: World) -> None:
+    _, token = AuthToken.objects.create(world.annotator, expiry=None)
+    assert with_header(f"Bearer {token}").get(PROJECTS).status_code == 200
+
+
+def test_the_start_of_a_token_is_not_enough(world: World) -> None:
+    _, token = AuthToken.objects.create(world.annotator)
+    refused(with_header(f"Bearer {token[:-1]}{'0' if token[-1] != '0' else '1'}").get(PROJECTS), 401, "auth.invalid")
+    refused(with_header(f"Bearer {token[:15]}").get(PROJECTS), 401, "auth.invalid")
 
 
 def test_a_revoked_token_gets_401(world: World) -> None:

@@ -73,6 +73,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "status": "open",
             "values": [{"rater": "A", "value": -1}, {"rater": "B", "value": 1}],
             "decisions": [],
+            "wants": "open",
         },
         {
             "id": by_step[0].pk,
@@ -82,6 +83,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "status": "open",
             "values": [{"rater": "A", "value": 0}, {"rater": "B", "value": 1}],
             "decisions": [],
+            "wants": "open",
         },
     ]
     assert "demo-ann" not in str(body)
@@ -139,8 +141,8 @@ def test_a_page_of_disputes_costs_the_same_however_long_it_is(
     client.get(DISPUTES)
     for dispute in Dispute.objects.all():
         post(client, f"/api/v1/disputes/{dispute.pk}/decisions/", decision(1))
-    # The token (2), the membership, the count, the page, its decisions with their reviewers (2), submissions, values.
-    with django_assert_num_queries(9):
+    # The token, the membership, the count, the page, its decisions with their reviewers (2), submissions, values.
+    with django_assert_num_queries(8):
         assert len(client.get(DISPUTES).json()["results"]) == 12
 
 
@@ -162,6 +164,7 @@ def test_a_decision_settles_the_step_and_a_later_one_overrules_it(world: World, 
         "note": "It is 300.",
         "decided_at": stored.decided_at.isoformat().replace("+00:00", "Z"),
         "reviewer": "demo-rita",
+        "turn": "open",
     }
     gold = GoldLabel.objects.get(step__index=2)
     assert (gold.value, gold.provenance) == (1, "adjudicated")

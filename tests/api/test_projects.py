@@ -36,6 +36,7 @@ def test_projects_are_those_of_the_person(world: World) -> None:
                 "max_overlap": 2,
                 "required_agreement": 2,
                 "on_unsettled": "dispute",
+                "second_review": 0,
                 "claim_minutes": 60,
                 "asks_outcome": True,
                 "created_at": world.project.created_at.isoformat().replace("+00:00", "Z"),
@@ -93,7 +94,7 @@ def test_a_list_costs_the_same_however_long_it_is(world: World, django_assert_nu
     for _ in range(10):
         make_trajectory(world.project)
     client = client_of(world.admin)
-    with django_assert_num_queries(5):  # the token, its owner's tokens, the membership, the count, the page
+    with django_assert_num_queries(4):  # the token, the membership, the count, the page
         assert len(client.get("/api/v1/projects/demo/trajectories/").json()["results"]) == 10
 
 

@@ -126,7 +126,7 @@ def test_the_overview_says_how_the_project_stands(client: Client, world: World) 
     assert "3 trajectories 6 steps 1 open disputes 0 releases" in text
     assert "4 of 6 wanted judgements submitted" in text
     assert "3 of 6 steps settled: 3 unanimous, 0 majority, 0 adjudicated, 0 discarded" in text
-    assert "Review 1 trajectory with 1 open dispute." in text
+    assert "Review 1 trajectory on which people differ." in text
     assert f"{world.annotator.username} annotator 2 0 0" in text.replace("Annotator", "annotator")
     assert "Publish a release" not in text
     client.force_login(world.admin)
@@ -157,7 +157,7 @@ def test_what_nobody_is_left_to_judge_is_named(client: Client, world: World) -> 
     assert "Nobody is left" not in page(client, "/projects/demo/")
 
 
-@pytest.mark.parametrize(("who", "n_queries"), [("annotator", 7), ("reviewer", 15)])
+@pytest.mark.parametrize(("who", "n_queries"), [("annotator", 7), ("reviewer", 16)])
 def test_the_overview_has_a_query_budget(
     client: Client, world: World, who: str, n_queries: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

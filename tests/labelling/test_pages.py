@@ -97,6 +97,30 @@ def test_the_page_costs_the_same_for_3_and_for_100_steps(
             assert client.get(f"/assignments/{slot.pk}/").status_code == 200
 
 
+def test_a_save_takes_four_statements_for_3_and_for_100_steps(
+    client: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(world.annotator)
+    for n_steps in (3, 100):
+        make_trajectory(world.project, n_steps=n_steps)
+        slot = queue.claim_next(world.project, world.annotator)
+        assert slot is not None
+        for value in (1, -1):  # the first one begins the draft
+            body = {"labels": [{"step": index, "value": value} for index in range(n_steps)], "outcome": value}
+            with django_assert_num_queries(4):  # session, user, all that the save must know, all that it writes
+                saved = client.put(f"/assignments/{slot.pk}/labels/", body, "application/json")
+            assert saved.status_code == 200
+    assert Label.objects.filter(value=-1).count() == 105
+
+
+def test_whoever_was_removed_from_the_project_saves_nothing(client: Client, slot: Assignment, world: World) -> None:
+    client.force_login(world.annotator)
+    world.project.memberships.filter(user=world.annotator).delete()
+    body = {"labels": [{"step": 0, "value": 1}]}
+    assert client.put(f"/assignments/{slot.pk}/labels/", body, "application/json").status_code == 404
+    assert Label.objects.count() == 0
+
+
 def test_opening_the_page_writes_nothing(client: Client, slot: Assignment, world: World) -> None:
     client.force_login(world.annotator)
     before = Assignment.objects.values().get(pk=slot.pk)

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from annotator.errors import InvalidSettings
 from annotator.models import AuditEvent, Project
 from annotator.projects import actions
+from annotator.projects.actions import ProjectSettings
 from annotator.projects.scheme import LabelScheme
 from annotator.projects.taxonomies import TAXONOMIES
 from tests.factories import World, make_trajectory
@@ -23,6 +25,7 @@ FORM: dict[str, Any] = {
     "max_overlap": 2,
     "required_agreement": 2,
     "on_unsettled": "dispute",
+    "second_review": 0,
     "claim_minutes": 60,
     "asks_outcome": "on",
     "mode": "every_step",
@@ -77,6 +80,7 @@ def test_the_page_shows_what_holds_now(client: Client, world: World) -> None:
         ({"overlap": 0}, "Ensure this value is greater than or equal to 1."),
         ({"overlap": 3}, "max_overlap must not be smaller than overlap."),
         ({"required_agreement": 3}, "required_agreement must be between 1 and max_overlap."),
+        ({"second_review": 101}, "Ensure this value is less than or equal to 100."),
         ({"mode": "guess"}, "Select a valid choice."),
         ({"name": ""}, "This field is required."),
         ({"dimensions-0-key": "help"}, "Fill in the whole row, or empty it."),
@@ -97,6 +101,17 @@ def test_settings_that_do_not_fit_come_back_with_the_reason(
     project = Project.objects.get()
     assert (project.claim_minutes, project.overlap) == (60, 2)
     assert not AuditEvent.objects.filter(action="project.changed").exists()
+
+
+def test_how_many_trajectories_two_reviewers_decide_can_be_set(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    assert "Changed: second review." in client.post(URL, {**FORM, "second_review": 30}, follow=True).content.decode()
+    assert Project.objects.get().second_review == 30
+    with pytest.raises(InvalidSettings) as refused:
+        actions.create_project("more", ProjectSettings.parse({"second_review": 101}), user=None)
+    assert list(refused.value.fields) == ["second_review"]
+    with pytest.raises(IntegrityError, match="project_second_review_is_a_percentage"), transaction.atomic():
+        Project.objects.update(second_review=101)
 
 
 def test_an_unknown_setting_is_refused(world: World) -> None:

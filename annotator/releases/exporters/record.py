@@ -42,7 +42,10 @@ class RawLabel(TypedDict):
 
 
 class Decision(TypedDict):
-    """One adjudication; `value` None means undecidable."""
+    """One adjudication; `value` None means undecidable.
+
+    `turn` is first or second for the blind decisions of two reviewers, else open; older releases do not say it.
+    """
 
     id: int
     reviewer: str
@@ -50,6 +53,7 @@ class Decision(TypedDict):
     reason_code: str
     note: str
     decided_at: str
+    turn: NotRequired[str]
 
 
 class GoldStep(TypedDict):
