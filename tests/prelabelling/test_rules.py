@@ -507,6 +507,8 @@ def test_r11_names_and_numbers_that_the_agent_was_never_given():
 def test_r11_is_silent_where_all_was_seen_in_whatever_case_and_where_the_last_step_acts():
     seen = [user("who is JOSÉ MARTÍ, born 1,853?"), says("Jose Marti was born in 1853.")]
     assert found("R11", seen) == []
+    parts = [user("Leave on 2024-05-20 at 07:15 from Newark-Liberty."), says("So on 20/05, 2024 at 07:15, Newark.")]
+    assert found("R11", parts) == []
     assert found("R11", [user("go"), calls(("search", {}), text="I ask Jeff Christie.")]) == []
 
 
@@ -518,7 +520,7 @@ def test_r11_is_silent_where_all_was_seen_in_whatever_case_and_where_the_last_st
         ("It is Paris. It is.", False, ["Paris"]),
         ("Yes", True, []),
         ("Yes. Westminster School", True, ["Westminster School"]),
-        ("in 7 or 1987 or 3.5", False, ["1987", "3.5"]),
+        ("in 7 or 1987 or 3.5 at 07:30", False, ["1987", "3.5", "07:30"]),
         ("the U.S. Navy, Smith-Jones and O'Neil", False, ["U.S", "Smith-Jones", "O'Neil"]),
     ],
 )

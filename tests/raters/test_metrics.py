@@ -13,6 +13,7 @@ from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precis
 
 from annotator.agreement.metrics import VALUES, Figure
 from annotator.raters.metrics import N_BINS, GoldTrajectory, RaterReport, compare, verdicts
+from tests.conftest import SHARED_DATA
 from tests.raters.benchmark import SETS, one_hot, read_gold, read_judges
 
 SINGLE = (
@@ -372,9 +373,7 @@ def test_gold_itself_is_a_perfect_rater():
 
 
 @pytest.fixture(scope="module")
-def judges(request):
-    from tests.conftest import SHARED_DATA
-
+def judges():
     folder = SHARED_DATA / "agentprocessbench"
     if not folder.is_dir():
         pytest.skip("the human and judge labels (shared/data beside the checkout) are not on this machine")

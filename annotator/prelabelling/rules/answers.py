@@ -29,7 +29,8 @@ _SAID: dict[Match, str] = {
 }
 _DROPPED = re.compile(r"[^\w\s.]|_|(?<!\d)\.|\.(?!\d)")  # marks on letters are no \w either, once taken apart
 _MAX_NAMES = 20
-_NAME = re.compile(r"\w+(?:[.'’-]\w+)*")
+_NAME = re.compile(r"\w+(?:[.:'’-]\w+)*")
+_PART = re.compile(r"\w+")
 _SENTENCE_END = frozenset('.!?:;\n"“(*#')
 # Words with a capital that name nothing, as the whole of an answer or its start.
 _NO_NAMES = (
@@ -86,8 +87,10 @@ def unsupported(run: Run, settings: RulesConfig) -> Iterator[Finding]:
     if not run.steps or run.steps[-1].calls:
         return
     answer = final_answer(run, settings)
-    seen = {word for text in run.seen for word in _words(text)}
-    names = [name for name in names_of(answer) if not seen.issuperset(_words(name))]
+    # "2024-05-20" is seen as a whole and in its parts, so that an answer may write "May 20, 2024".
+    seen = {word for text in run.seen for word in (*_words(text), *_PART.findall(_flat(text)))}
+    wanted = ((name, _words(name), _PART.findall(_flat(name))) for name in names_of(answer))
+    names = [name for name, words, parts in wanted if not (seen.issuperset(words) or seen.issuperset(parts))]
     if names:
         verb = "is" if len(names) == 1 else "are"
         sentence = f"{listed(names)} of the final answer {verb} in no result and nothing the user said."
@@ -181,7 +184,11 @@ def names_of(answer: Answer) -> list[str]:
 
 def _words(text: str) -> list[str]:
     """The words, without case, punctuation and marks on letters; "1,200" is one word, and so is "10.5"."""
-    return _DROPPED.sub("", unicodedata.normalize("NFKD", text).casefold()).split()
+    return _DROPPED.sub("", _flat(text)).split()
+
+
+def _flat(text: str) -> str:
+    return unicodedata.normalize("NFKD", text).casefold()
 
 
 def _number(text: str) -> tuple[float | None, str]:
