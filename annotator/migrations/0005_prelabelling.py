@@ -9,152 +9,375 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('annotator', '0004_assignments_by_annotator'),
+        ("annotator", "0004_assignments_by_annotator"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='job',
-            name='queue',
-            field=models.CharField(choices=[('default', 'Default'), ('gpu', 'Gpu')], default='default', max_length=10),
+            model_name="job",
+            name="queue",
+            field=models.CharField(choices=[("default", "Default"), ("gpu", "Gpu")], default="default", max_length=10),
         ),
         migrations.AlterField(
-            model_name='job',
-            name='kind',
-            field=models.CharField(choices=[('import_check', 'check of a file'), ('import', 'import'), ('publish', 'release'), ('prelabel', 'pre-labelling'), ('import_predictions', 'import of judgements')], max_length=20),
+            model_name="job",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("import_check", "check of a file"),
+                    ("import", "import"),
+                    ("publish", "release"),
+                    ("prelabel", "pre-labelling"),
+                    ("import_predictions", "import of judgements"),
+                ],
+                max_length=20,
+            ),
         ),
         migrations.CreateModel(
-            name='ModelVersion',
+            name="ModelVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('discriminative', 'discriminative PRM'), ('judge', 'generative judge'), ('rules', 'rule verifiers'), ('scorer', "the project's own step scorer"), ('imported', 'imported judgements')], max_length=14)),
-                ('name', models.CharField(help_text='As the model file calls it.', max_length=100)),
-                ('number', models.PositiveIntegerField(help_text='Counts the versions of one name in the project, from 1.')),
-                ('config', models.JSONField(default=dict, help_text='The model file as it was read, defaults filled in.')),
-                ('config_sha256', models.CharField(max_length=64)),
-                ('weights_sha256', models.CharField(blank=True, help_text='Of the weights or of the imported file; blank where there are none.', max_length=64)),
-                ('render_sha256', models.CharField(blank=True, help_text='Of the rule that makes text of a trajectory.', max_length=64)),
-                ('sees_reference', models.BooleanField(default=False, help_text='It read the reference answer or the outcome.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='model_versions', to='annotator.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("discriminative", "discriminative PRM"),
+                            ("judge", "generative judge"),
+                            ("rules", "rule verifiers"),
+                            ("scorer", "the project's own step scorer"),
+                            ("imported", "imported judgements"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                ("name", models.CharField(help_text="As the model file calls it.", max_length=100)),
+                (
+                    "number",
+                    models.PositiveIntegerField(help_text="Counts the versions of one name in the project, from 1."),
+                ),
+                (
+                    "config",
+                    models.JSONField(default=dict, help_text="The model file as it was read, defaults filled in."),
+                ),
+                ("config_sha256", models.CharField(max_length=64)),
+                (
+                    "weights_sha256",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of the weights or of the imported file; blank where there are none.",
+                        max_length=64,
+                    ),
+                ),
+                (
+                    "render_sha256",
+                    models.CharField(
+                        blank=True, help_text="Of the rule that makes text of a trajectory.", max_length=64
+                    ),
+                ),
+                (
+                    "sees_reference",
+                    models.BooleanField(default=False, help_text="It read the reference answer or the outcome."),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="model_versions",
+                        to="annotator.project",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name', 'number'],
+                "ordering": ["name", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Calibration',
+            name="Calibration",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(choices=[('cumulative_link', 'cumulative link'), ('temperature', 'temperature')], max_length=16)),
-                ('parameters', models.JSONField()),
-                ('n_trajectories', models.PositiveIntegerField(help_text='With gold, that it was fitted on.')),
-                ('n_steps', models.PositiveIntegerField()),
-                ('report', models.JSONField(help_text='Out of fold: calibration error and likelihood before and after, the bins.')),
-                ('fitted_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='calibrations', to='annotator.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[("cumulative_link", "cumulative link"), ("temperature", "temperature")], max_length=16
+                    ),
+                ),
+                ("parameters", models.JSONField()),
+                ("n_trajectories", models.PositiveIntegerField(help_text="With gold, that it was fitted on.")),
+                ("n_steps", models.PositiveIntegerField()),
+                (
+                    "report",
+                    models.JSONField(
+                        help_text="Out of fold: calibration error and likelihood before and after, the bins."
+                    ),
+                ),
+                ("fitted_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="calibrations",
+                        to="annotator.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='PrelabelRun',
+            name="PrelabelRun",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('model_name', models.CharField(max_length=100)),
-                ('config', models.JSONField(help_text='The model file as it was when the run was started.')),
-                ('selection', models.JSONField(default=dict, help_text='Which trajectories were wanted.')),
-                ('estimate', models.JSONField(default=dict, help_text='What was expected when it was started.')),
-                ('n_steps_done', models.PositiveBigIntegerField(default=0)),
-                ('n_tokens', models.PositiveBigIntegerField(default=0)),
-                ('n_dropped_tokens', models.PositiveBigIntegerField(default=0)),
-                ('cost', models.DecimalField(decimal_places=6, default=0, help_text="In the model file's currency.", max_digits=12)),
-                ('job', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='prelabel_run', to='annotator.job')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prelabel_runs', to='annotator.project')),
-                ('version', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='annotator.modelversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("model_name", models.CharField(max_length=100)),
+                ("config", models.JSONField(help_text="The model file as it was when the run was started.")),
+                ("selection", models.JSONField(default=dict, help_text="Which trajectories were wanted.")),
+                ("estimate", models.JSONField(default=dict, help_text="What was expected when it was started.")),
+                ("n_steps_done", models.PositiveBigIntegerField(default=0)),
+                ("n_tokens", models.PositiveBigIntegerField(default=0)),
+                ("n_dropped_tokens", models.PositiveBigIntegerField(default=0)),
+                (
+                    "cost",
+                    models.DecimalField(
+                        decimal_places=6, default=0, help_text="In the model file's currency.", max_digits=12
+                    ),
+                ),
+                (
+                    "job",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="prelabel_run", to="annotator.job"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prelabel_runs",
+                        to="annotator.project",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to="annotator.modelversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Prediction',
+            name="Prediction",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('probs', django.contrib.postgres.fields.ArrayField(base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3), help_text='n_steps rows: P(-1), P(0), P(+1).', size=None)),
-                ('raw', django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), help_text="The model's own number per step, before mapping.", null=True, size=None)),
-                ('spread', django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), help_text='Standard deviation over an ensemble, per step.', null=True, size=None)),
-                ('rationales', models.JSONField(default=list, help_text="Per step why, in the model's words, or null.")),
-                ('outcome', models.SmallIntegerField(help_text='What it says of the final result, if it does.', null=True)),
-                ('findings', models.JSONField(default=list, help_text='What rules found: step, code, leaning, sentence, evidence.')),
-                ('n_tokens', models.PositiveIntegerField(default=0)),
-                ('n_dropped_tokens', models.PositiveIntegerField(default=0, help_text='Cut away to fit the model.')),
-                ('first_truncated_step', models.PositiveIntegerField(help_text='From here on it saw a shortened text.', null=True)),
-                ('first_extrapolated_step', models.PositiveIntegerField(help_text='From here on it judges what it never learnt: steps after its first error.', null=True)),
-                ('note', models.TextField(blank=True, help_text='Why it abstained, or what was changed in the text.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('trajectory', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='annotator.trajectory')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='annotator.modelversion')),
-                ('run', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='predictions', to='annotator.prelabelrun')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "probs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3),
+                        help_text="n_steps rows: P(-1), P(0), P(+1).",
+                        size=None,
+                    ),
+                ),
+                (
+                    "raw",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.FloatField(),
+                        help_text="The model's own number per step, before mapping.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
+                    "spread",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.FloatField(),
+                        help_text="Standard deviation over an ensemble, per step.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
+                    "rationales",
+                    models.JSONField(default=list, help_text="Per step why, in the model's words, or null."),
+                ),
+                (
+                    "outcome",
+                    models.SmallIntegerField(help_text="What it says of the final result, if it does.", null=True),
+                ),
+                (
+                    "findings",
+                    models.JSONField(
+                        default=list, help_text="What rules found: step, code, leaning, sentence, evidence."
+                    ),
+                ),
+                ("n_tokens", models.PositiveIntegerField(default=0)),
+                ("n_dropped_tokens", models.PositiveIntegerField(default=0, help_text="Cut away to fit the model.")),
+                (
+                    "first_truncated_step",
+                    models.PositiveIntegerField(help_text="From here on it saw a shortened text.", null=True),
+                ),
+                (
+                    "first_extrapolated_step",
+                    models.PositiveIntegerField(
+                        help_text="From here on it judges what it never learnt: steps after its first error.", null=True
+                    ),
+                ),
+                ("note", models.TextField(blank=True, help_text="Why it abstained, or what was changed in the text.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "trajectory",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="annotator.trajectory",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="annotator.modelversion",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="predictions",
+                        to="annotator.prelabelrun",
+                    ),
+                ),
             ],
         ),
         migrations.CreateModel(
-            name='PrelabelTarget',
+            name="PrelabelTarget",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('claimed', 'Claimed'), ('done', 'Done'), ('failed', 'Failed')], default='waiting', max_length=8)),
-                ('worker', models.CharField(blank=True, help_text='Who has claimed it.', max_length=60)),
-                ('lease_expires_at', models.DateTimeField(null=True)),
-                ('error', models.TextField(blank=True, help_text='Why this trajectory could not be scored.')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='targets', to='annotator.prelabelrun')),
-                ('trajectory', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotator.trajectory')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("claimed", "Claimed"),
+                            ("done", "Done"),
+                            ("failed", "Failed"),
+                        ],
+                        default="waiting",
+                        max_length=8,
+                    ),
+                ),
+                ("worker", models.CharField(blank=True, help_text="Who has claimed it.", max_length=60)),
+                ("lease_expires_at", models.DateTimeField(null=True)),
+                ("error", models.TextField(blank=True, help_text="Why this trajectory could not be scored.")),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="targets", to="annotator.prelabelrun"
+                    ),
+                ),
+                (
+                    "trajectory",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotator.trajectory"
+                    ),
+                ),
             ],
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('project', 'name', 'number'), name='model_version_number_once'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(fields=("project", "name", "number"), name="model_version_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='modelversion',
-            constraint=models.UniqueConstraint(fields=('project', 'name', 'config_sha256', 'weights_sha256', 'render_sha256'), name='model_version_once_per_content'),
+            model_name="modelversion",
+            constraint=models.UniqueConstraint(
+                fields=("project", "name", "config_sha256", "weights_sha256", "render_sha256"),
+                name="model_version_once_per_content",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='modelversion',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='dbb75019291b0db63771c7e2bac4dc26d0befbd7', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_70e84', table='annotator_modelversion', when='BEFORE')),
+            model_name="modelversion",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="dbb75019291b0db63771c7e2bac4dc26d0befbd7",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_70e84",
+                    table="annotator_modelversion",
+                    when="BEFORE",
+                ),
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='calibration',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='a0765c9b8bb721e800d679badba8b47a6a9ca70d', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_3eba0', table='annotator_calibration', when='BEFORE')),
+            model_name="calibration",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="a0765c9b8bb721e800d679badba8b47a6a9ca70d",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_3eba0",
+                    table="annotator_calibration",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='prediction',
-            index=models.Index(fields=['trajectory'], name='prediction_of_trajectory'),
+            model_name="prediction",
+            index=models.Index(fields=["trajectory"], name="prediction_of_trajectory"),
         ),
         migrations.AddConstraint(
-            model_name='prediction',
-            constraint=models.UniqueConstraint(fields=('version', 'trajectory'), name='prediction_once_per_version'),
+            model_name="prediction",
+            constraint=models.UniqueConstraint(fields=("version", "trajectory"), name="prediction_once_per_version"),
         ),
         migrations.AddConstraint(
-            model_name='prediction',
-            constraint=models.CheckConstraint(condition=models.Q(('outcome__isnull', True), ('outcome__in', [-1, 0, 1]), _connector='OR'), name='prediction_outcome_is_ternary'),
+            model_name="prediction",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("outcome__isnull", True), ("outcome__in", [-1, 0, 1]), _connector="OR"),
+                name="prediction_outcome_is_ternary",
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='prediction',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='9f5fce4e3b2795856e7649e1a20e6ecbdc0ed328', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_8621d', table='annotator_prediction', when='BEFORE')),
+            model_name="prediction",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="9f5fce4e3b2795856e7649e1a20e6ecbdc0ed328",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_8621d",
+                    table="annotator_prediction",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='prelabeltarget',
-            index=models.Index(condition=models.Q(('status__in', ['waiting', 'claimed'])), fields=['run', 'id'], name='prelabel_target_left'),
+            model_name="prelabeltarget",
+            index=models.Index(
+                condition=models.Q(("status__in", ["waiting", "claimed"])),
+                fields=["run", "id"],
+                name="prelabel_target_left",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prelabeltarget',
-            constraint=models.UniqueConstraint(fields=('run', 'trajectory'), name='prelabel_target_once_per_run'),
+            model_name="prelabeltarget",
+            constraint=models.UniqueConstraint(fields=("run", "trajectory"), name="prelabel_target_once_per_run"),
         ),
         migrations.AddConstraint(
-            model_name='prelabeltarget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'claimed'), _negated=True), models.Q(('lease_expires_at__isnull', False), ('worker__gt', '')), _connector='OR'), name='prelabel_target_claim_has_a_lease'),
+            model_name="prelabeltarget",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "claimed"), _negated=True),
+                    models.Q(("lease_expires_at__isnull", False), ("worker__gt", "")),
+                    _connector="OR",
+                ),
+                name="prelabel_target_claim_has_a_lease",
+            ),
         ),
     ]

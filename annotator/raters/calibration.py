@@ -11,13 +11,12 @@ import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.metrics import VALUES
+from annotator.prelabelling.scores import split_non_negative
 from annotator.raters.metrics import Bin, GoldTrajectory, calibration_bins, expected_calibration_error, reliability
 
 MIN_TRAJECTORIES = 25
 FOLDS = 5
 
-# The share of neutral steps among those that are not wrong: 452 of 5,799 human labels in AgentProcessBench.
-NEUTRAL_SHARE = 0.078
 _MAX_LOGIT = 12.0  # P = 0.999994: what a model saturates at says nothing about how sure it is beyond
 _FLOOR = 0.01  # the least probability that a temperature works on: one-hot and vote shares have zeros
 _PRIOR = np.array([1.0, 0.0, 0.16])  # slope, lower and the gap to upper: .5 becomes .5, .04, .46
@@ -78,11 +77,6 @@ class Calibration:
     n_folds: int
     before: Quality
     after: Quality
-
-
-def uncalibrated(scores: FloatArray) -> FloatArray:
-    """(n,) P(non-negative) -> (n, 3) as long as there is no gold: neutral gets its usual share of the non-negative."""
-    return np.stack([1 - scores, scores * NEUTRAL_SHARE, scores * (1 - NEUTRAL_SHARE)], axis=1)
 
 
 def logit(scores: FloatArray) -> FloatArray:
@@ -165,7 +159,7 @@ def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None
     after = np.empty((len(values), len(VALUES)))
     for k in range(n_folds):
         after[fold == k] = fit(flat[fold != k], values[fold != k]).probabilities(flat[fold == k])
-    before = uncalibrated(flat) if is_scalar else Temperature(1.0).probabilities(flat)
+    before = split_non_negative(flat) if is_scalar else Temperature(1.0).probabilities(flat)
     return Calibration(
         calibrator=fit(flat, values),
         n_trajectories=len(kept),

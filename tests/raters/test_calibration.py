@@ -13,6 +13,7 @@ from scipy.special import expit
 from scipy.special import logit as scipy_logit
 from statsmodels.miscmodels.ordinal_model import OrderedModel
 
+from annotator.prelabelling.scores import split_non_negative
 from annotator.raters.calibration import (
     CumulativeLink,
     Temperature,
@@ -22,7 +23,6 @@ from annotator.raters.calibration import (
     fit_temperature,
     logit,
     quality,
-    uncalibrated,
 )
 from annotator.raters.metrics import GoldTrajectory, verdicts
 from tests.raters.benchmark import read_gold, read_judges
@@ -137,7 +137,7 @@ def test_a_model_that_is_wrong_more_often_than_right_ends_as_one_that_says_nothi
 
 
 def test_without_gold_neutral_gets_its_usual_share_and_the_prior_agrees_in_the_middle():
-    assert uncalibrated(np.array([0.0, 0.5, 1.0])) == pytest.approx(
+    assert split_non_negative(np.array([0.0, 0.5, 1.0])) == pytest.approx(
         np.array([[1, 0, 0], [0.5, 0.039, 0.461], [0, 0.078, 0.922]])
     )
     assert PRIOR.probabilities(np.array([0.5]))[0] == pytest.approx([0.5, 0.04, 0.46], abs=0.001)
@@ -231,7 +231,7 @@ def test_the_quality_is_that_of_steps_whose_task_the_calibrator_has_not_seen():
 def test_an_overconfident_model_is_better_after_calibration():
     found = calibrate(*project(200))
     assert found.before == quality(
-        uncalibrated(np.concatenate(project(200)[1])), np.concatenate([one.values for one in project(200)[0]])
+        split_non_negative(np.concatenate(project(200)[1])), np.concatenate([one.values for one in project(200)[0]])
     )
     assert found.before.ece > 0.15
     assert found.after.ece < 0.05
@@ -253,7 +253,7 @@ def test_only_answered_steps_with_gold_count():
 
 def test_three_probabilities_get_a_temperature():
     gold, scores = project(30)
-    found = calibrate(gold, [uncalibrated(score) for score in scores])
+    found = calibrate(gold, [split_non_negative(score) for score in scores])
     assert isinstance(found.calibrator, Temperature)
     assert found.after.nll < found.before.nll
 
