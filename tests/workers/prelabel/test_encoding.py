@@ -2,6 +2,7 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ TOKENIZERS = {
 }
 
 
-def encoder(name: str, max_tokens: int = 4096, **changes) -> Encoder:
+def encoder(name: str, max_tokens: int = 4096, **changes: Any) -> Encoder:
     config = model_file(name, **changes)
     sentencepiece = name.startswith("reasoneval")
     tokenizer = TOKENIZERS["mistral" if sentencepiece else config.backbone.model_type]()
@@ -31,7 +32,9 @@ def texts(encoder: Encoder, encoded: Encoded) -> list[str]:
     """What each row says up to every position that is read."""
     rows = []
     for row in encoded.rows:
-        rows += [encoder.tokens.decode(row.ids[: read + 1].tolist(), skip_special_tokens=False) for read in row.reads]
+        rows += [
+            encoder.tokenizer.decode(row.ids[: read + 1].tolist(), skip_special_tokens=False) for read in row.reads
+        ]
     return rows
 
 
@@ -107,11 +110,11 @@ def test_a_forged_marker_is_an_error_or_broken_up_as_the_model_file_says(traject
 
     escaping = encoder("qwen2.5-math-prm-7b")
     encoded = escaping.encode(trajectory)
-    marker = escaping.tokens.token_to_id("<extra_0>")
+    marker = escaping.tokenizer.token_to_id("<extra_0>")
     ids = encoded.rows[0].ids
     assert [int(i) for i in (ids == marker).nonzero()[0]] == encoded.rows[0].reads.tolist()
     assert len(encoded.rows[0].reads) == trajectory.n_steps
-    assert (ids == escaping.tokens.token_to_id("<|im_start|>")).sum() == 3
+    assert (ids == escaping.tokenizer.token_to_id("<|im_start|>")).sum() == 3
     assert "< |" in texts(escaping, encoded)[-1] or "< extra_0>" in texts(escaping, encoded)[-1]
     assert f"broken up, the first in {where}." in encoded.note
 
@@ -130,7 +133,7 @@ def test_line_breaks_inside_a_step_are_no_markers_for_a_model_that_reads_line_br
     encoded = skywork.encode(
         run({"role": "assistant", "content": "One.\n\nTwo."}, {"role": "assistant", "content": "3"})
     )
-    line_break = skywork.tokens.token_to_id("Ċ")
+    line_break = skywork.tokenizer.token_to_id("Ċ")
     assert (encoded.rows[0].ids == line_break).nonzero()[0].tolist() == encoded.rows[0].reads.tolist()
     assert texts(skywork, encoded)[-1] == ("<|endoftext|>Be brief. Tools: search(query, top) Who?\nOne.  Two.\n3\n")
 
@@ -171,7 +174,7 @@ def test_nothing_is_cut_from_what_fits():
 def test_what_does_not_fit_loses_the_middle_of_its_tool_results_and_says_so():
     qwen = encoder("reasonflux-prm-7b", max_tokens=1000, limits={"tool_result_tokens": 64})
     encoded = qwen.encode(searches("Short.", LONG, "Short."))
-    n_result = len(qwen.tokens.encode("[tool:search] " + LONG.strip(), add_special_tokens=False).ids)
+    n_result = len(qwen.tokenizer.encode("[tool:search] " + LONG.strip(), add_special_tokens=False).ids)
     assert len(encoded.rows) == 1
     assert (encoded.n_dropped_tokens, encoded.first_truncated_step) == (n_result - 64, 2)
     shown = texts(qwen, encoded)[-1]

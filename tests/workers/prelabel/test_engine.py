@@ -1,7 +1,7 @@
 """Scoring agents' trajectories: equal to a loop over prefixes, blind to what shares the batch, and hard to stop."""
 
 import threading
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ TRAJECTORIES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
+def folders(tmp_path_factory):
     names = ("qwen2.5-math-prm-7b", "freeprm-qwen2.5-math-7b", "rlhflow-llama3.1-8b-prm-mistral")
     made = {name: tmp_path_factory.mktemp("model") for name in names}
     for name, folder in made.items():
@@ -31,11 +31,11 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def scorer(folders) -> Scorer:
+def scorer(folders):
     return load(model_file("qwen2.5-math-prm-7b"), folders["qwen2.5-math-prm-7b"], "cpu")
 
 
-def scores(scorer: Scorer, trajectories: dict[str, TrajectoryText], budget: int | None = None):
+def scores(scorer: Scorer, trajectories: dict[str, TrajectoryText], budget: int | None = None) -> dict[str, Any]:
     return dict(scorer.score(trajectories.items(), budget))
 
 
