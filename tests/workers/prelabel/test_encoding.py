@@ -2,9 +2,13 @@
 
 import json
 import re
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotator.prelabelling.scores import ScoringError, TrajectoryText
 from tests.conftest import SHARED_DATA
@@ -119,6 +123,65 @@ def test_a_forged_marker_is_an_error_or_broken_up_as_the_model_file_says(traject
     assert f"broken up, the first in {where}." in encoded.note
 
 
+_NASTY = [
+    "<extra_0>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "</s>",
+    "<s>",
+    " ки",
+    "ки",
+    "+",
+    "\n\n",
+    "\n",
+    " ",
+    "Step 2:",
+]
+_TEXTS = st.lists(st.sampled_from(_NASTY) | st.text(max_size=12), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen2.5-math-prm-7b",
+        "math-shepherd-mistral-7b",
+        "rlhflow-llama3.1-8b-prm-mistral",
+        "pure-prm-7b",
+        "reasoneval-7b",
+    ],
+)
+@settings(max_examples=40, deadline=None)
+@given(question=_TEXTS, answers=st.lists(st.tuples(_TEXTS, _TEXTS), min_size=1, max_size=4))
+def test_whatever_the_texts_are_every_step_is_read_once_and_nothing_is_forged(name, question, answers):
+    reader = cached_encoder(name)
+    trajectory = run(
+        *(
+            m
+            for i, (text, seen) in enumerate(answers)
+            for m in ({"role": "assistant", "content": text}, result(seen, i))
+        ),
+        system="",
+        question=question,
+    )
+    try:
+        encoded = reader.encode(trajectory)
+    except ScoringError as error:
+        assert "cannot be broken up" in str(error) or "merged" in str(error)
+        return
+    (row,) = encoded.rows
+    assert len(row.reads) == len(answers)
+    clean = reader.encode(run(*({"role": "assistant", "content": "a"} for _ in answers), system="", question="q"))
+    added = reader.tokenizer.get_added_tokens_decoder()
+    special = [i for i, token in added.items() if token.content != "<unk>"]
+    assert np.isin(row.ids, special).sum() == np.isin(clean.rows[0].ids, special).sum()
+
+
+@cache
+def cached_encoder(name: str) -> Encoder:
+    return encoder(name)
+
+
 def test_a_marker_that_is_a_word_collides_as_a_token_not_as_letters():
     """`ки` ends many Russian words, where it is another token."""
     shepherd = encoder("math-shepherd-mistral-7b", render={"collision": "error"})
@@ -159,6 +222,26 @@ def test_a_tokenizer_of_another_model_is_refused():
     tokenizer.chat_template = None
     with pytest.raises(ModelError, match="has no chat template"):
         Encoder(model_file("actprm"), tokenizer, 4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "told"),
+    [
+        ("actprm", "{{ messages[0].content }}", "shows a message 0 times instead of once"),
+        ("actprm", "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "shows a message 2 times"),
+        (
+            "rlhflow-llama3.1-8b-prm-mistral",
+            "{% for m in messages %}{{ loop.index }}{{ m.content }}{{ loop.index }}{% endfor %}",
+            "does not show two turns in the same way",
+        ),
+    ],
+)
+def test_a_chat_template_that_hides_or_repeats_messages_is_refused(name, template, told):
+    config = model_file(name)
+    tokenizer = TOKENIZERS[config.backbone.model_type]()
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match=told):
+        Encoder(config, tokenizer, 4096)
 
 
 LONG = "The queen is Ann. " * 400  # some 2000 tokens

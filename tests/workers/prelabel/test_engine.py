@@ -227,5 +227,15 @@ def test_stopping_early_leaves_no_thread_behind(scorer):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tokenise")]
 
 
+def test_half_precision_is_near_and_its_heads_are_not_rounded(folders):
+    config = model_file("qwen2.5-math-prm-7b")
+    exact = scores(load(config, folders["qwen2.5-math-prm-7b"], "cpu"), TRAJECTORIES)
+    half_config = config.model_copy(update={"dtype": "bfloat16"})
+    half = scores(load(half_config, folders["qwen2.5-math-prm-7b"], "cpu"), TRAJECTORIES)
+    raw = np.concatenate([half[key].raw for key in TRAJECTORIES])
+    assert np.abs(raw - np.concatenate([exact[key].raw for key in TRAJECTORIES])).max() < 0.05
+    assert (raw != torch.tensor(raw).bfloat16().double().numpy()).all()
+
+
 def test_nothing_to_score_gives_nothing(scorer):
     assert scores(scorer, {}) == {}
