@@ -5,7 +5,7 @@ what the weights are) and scores trajectories of AgentProcessBench with them, in
 
 (a) a plain loop with one forward pass per step, over everything up to it;
 (b) one forward pass per trajectory;
-(c) the engine: batches by token budget over sorted lengths, tokenising in a thread.
+(c) the engine: batches by token budget over sorted lengths, tokenising in threads.
 
 Without a GPU it measures tiny models, which only shows that it runs.
 """

@@ -183,7 +183,7 @@ def test_no_finite_number_is_an_abstention_with_a_note(scorer):
     scorer.head = lambda hidden: inner(hidden) * torch.where(torch.arange(len(hidden)) == 0, torch.nan, 1.0)[:, None]
     got = scores(scorer, {"short": TRAJECTORIES["short"]})["short"]
     assert got.abstained.tolist() == [True, False]
-    assert got.note == "The model gave no finite number for 1 steps."
+    assert got.note == "The model gave no finite number for 1 of 2 steps."
 
 
 def test_scores_after_the_first_predicted_error_are_marked(folders):

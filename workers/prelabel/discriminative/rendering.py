@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from annotator.prelabelling.configs import json_sha256
@@ -112,14 +112,13 @@ class Renderer:
                     "own; check render.step and render.between in the model file."
                 )
             markers.append(shift + at)
-        array = np.array(ids, dtype=np.int64)
         return Rendered(
-            ids=array,
+            ids=np.array(ids, dtype=np.int64),
             n_header=shift + bisect_left(token_ends, header_end + 1),
             reads=[marker + self.offset for marker in markers],
             ends=[marker + 1 for marker in markers],
             markers=markers,
-            forged=self._forged(array, shift, encoding.offsets, text, set(markers)),
+            forged=self._forged(encoding, text),
         )
 
     def _segments(self, header: _Text, pieces: Pieces) -> Rendered:
@@ -129,7 +128,7 @@ class Renderer:
 
         def add(text: _Text) -> None:
             encoding = self.tokenizer.encode(text.text, add_special_tokens=False)
-            forged.extend(self._forged(np.array(encoding.ids, dtype=np.int64), 0, encoding.offsets, text, set()))
+            forged.extend(self._forged(encoding, text))
             ids.extend(encoding.ids)
 
         add(header)
@@ -167,15 +166,12 @@ class Renderer:
             text.add(self.rule.join if number else "")
             text.add_own(piece)
 
-    def _forged(
-        self, ids: np.ndarray, shift: int, offsets: list[tuple[int, int]], text: _Text, ours: set[int]
-    ) -> list[tuple[Piece, str]]:
+    def _forged(self, encoding: Encoding, text: _Text) -> list[tuple[Piece, str]]:
         """Protected tokens that stand, at least in part, in the trajectory's own text."""
         found = []
-        for at in np.flatnonzero(np.isin(ids, self._protected)).tolist():
-            if at < shift or at in ours:
-                continue
-            start, end = offsets[at - shift]
+        offsets = encoding.offsets  # a new list at every access
+        for at in np.flatnonzero(np.isin(np.array(encoding.ids, dtype=np.int64), self._protected)):
+            start, end = offsets[at]
             piece = next((piece for first, last, piece in text.own if first < end and start < last), None)
             if piece is not None:
                 found.append((piece, text.text[start:end]))
