@@ -56,6 +56,7 @@ LARGE = (
     Size("7B", width=3584, inner=18_944, layers=28, heads=28, kv_heads=4, vocabulary=152_064),
 )
 TINY = (Size("tiny", width=256, inner=704, layers=4, heads=4, kv_heads=2, vocabulary=32_768),)
+QUICK = (Size("tiniest", width=64, inner=176, layers=2, heads=4, kv_heads=2, vocabulary=32_768),)
 
 Way = Callable[[Sequence[TrajectoryText]], list[np.ndarray]]
 
@@ -64,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
     opts = options(__doc__, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     on_gpu = device.type == "cuda"
-    tiny = opts.quick or not on_gpu
+    large = on_gpu and not opts.quick
     real, source = _read(opts.data)
     tokenizer = _train_tokenizer(real)
     peak = matmul_peak(device)
@@ -75,18 +76,18 @@ def main(arguments: list[str] | None = None) -> None:
         "Tokens are those of a byte-level BPE with 32,000 entries, trained on the same texts: near to Qwen's.",
     ]
     figures = [Figure("matrix multiplication, measured peak", peak / 1e12, "TFLOP/s")]
-    for size in TINY if tiny else LARGE:
+    for size in QUICK if opts.quick else LARGE if on_gpu else TINY:
         say(f"Building {size.name} …")
         if on_gpu:
             torch.cuda.reset_peak_memory_stats()
         scorer = build(size, tokenizer, device)
-        n_real = 8 if tiny else 96
+        n_real = 96 if large else 8
         lengths = (256, 1024) if opts.quick else (4096, 16_384)
         texts = {"real lengths": _spread(real, scorer, n_real)}
         for length in lengths:
-            texts[f"{length:,} tokens"] = _of_length(real, scorer, length, 2 if tiny else 8)
+            texts[f"{length:,} tokens"] = _of_length(real, scorer, length, 8 if large else 2)
         for what, trajectories in texts.items():
-            figures += measure(size, what, scorer, trajectories, peak, aims=not tiny)
+            figures += measure(size, what, scorer, trajectories, peak, aims=large)
         memory = torch.cuda.max_memory_allocated() / 2**30 if on_gpu else peak_memory_mb() / 1024
         figures.append(Figure(f"{size.name}: memory, highest", memory, "GiB"))
         del scorer
@@ -202,12 +203,13 @@ def _engine(scorer: Scorer, trajectories: Sequence[TrajectoryText], budget: int 
 
 
 def _read(folder: Path) -> tuple[list[TrajectoryText], str]:
-    path = folder / "hotpotqa.jsonl"
-    path = path if path.is_file() else SAMPLES
+    path, what = folder / "hotpotqa.jsonl", "trajectories of HotpotQA"
+    if not path.is_file():
+        path, what = SAMPLES, "samples of the repository"
     with path.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
     texts = [TrajectoryText("", record["messages"], record.get("tools") or []) for record in records]
-    return texts, f"Data: the lengths and texts of the {len(texts)} trajectories in {path.name}."
+    return texts, f"Data: lengths and texts of the {len(texts)} {what}."
 
 
 def _spread(real: Sequence[TrajectoryText], scorer: Scorer, n: int) -> list[TrajectoryText]:

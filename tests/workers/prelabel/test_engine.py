@@ -81,7 +81,7 @@ def test_a_change_after_a_step_does_not_reach_its_score(scorer):
 
 
 def test_only_the_positions_that_are_read_go_through_the_head_and_no_mask_is_made(scorer):
-    seen: list[tuple] = []
+    seen = []
     backbone, head = scorer.backbone, scorer.head
 
     class Spy:
