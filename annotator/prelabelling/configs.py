@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from annotator.importing.schema import first_error
 from annotator.prelabelling.discriminative import DiscriminativeConfig
@@ -65,5 +65,5 @@ def canonical_sha256(config: BaseModel) -> str:
     return json_sha256(config.model_dump(mode="json"))
 
 
-def json_sha256(value: JsonValue) -> str:
+def json_sha256(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -69,7 +69,7 @@ class TrajectoryScores:
     @property
     def abstained(self) -> np.ndarray:
         """(n,) bool: the steps about which the model says nothing."""
-        return np.isnan(self.probs).all(axis=1)
+        return np.asarray(np.isnan(self.probs).all(axis=1))
 
 
 def split_non_negative(p: np.ndarray) -> np.ndarray:

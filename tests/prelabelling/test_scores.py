@@ -6,7 +6,7 @@ import pytest
 from annotator.prelabelling.scores import TrajectoryScores, TrajectoryText, split_non_negative
 
 
-def make(probs, **fields) -> TrajectoryScores:
+def make(probs, **fields):
     array = np.array(probs, dtype=np.float64)
     given = {"raw": None, "rationales": [None] * len(array), "n_tokens": 5, "n_dropped_tokens": 0}
     return TrajectoryScores(array, **{**given, "first_truncated_step": None, **fields})

@@ -24,6 +24,7 @@ ENVIRONMENT = {
         ("exporting", "Release and export", "export trl_stepwise"),
         ("opening", "Opening and claiming", "claim at 60: p50"),
         ("saving", "Saving labels", "API, 4 annotators: rate"),
+        ("prelabel", "Pre-labelling with discriminative models", "tiniest, real lengths: (c) over (a)"),
     ],
 )
 def test_a_benchmark_runs_and_prints_its_table(name: str, title: str, figure: str, tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from annotator.importing.schema import MessageIn
 from annotator.prelabelling.configs import ModelConfig, read_file
 from annotator.prelabelling.scores import TrajectoryText
 
 MODELS = Path(__file__).resolve().parents[3] / "workers/prelabel/models"
-SEARCH = {"type": "function", "function": {"name": "search", "parameters": {"properties": {"query": {}, "top": {}}}}}
+SEARCH: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "search", "parameters": {"properties": {"query": {}, "top": {}}}},
+}
 
 
 def model_file(name: str, **changes: dict[str, Any]) -> ModelConfig:
@@ -28,7 +32,7 @@ def result(text: str, number: int) -> dict[str, Any]:
 
 
 def run(*messages: dict[str, Any], system: str = "Be brief.", question: str = "Who?") -> TrajectoryText:
-    start = [{"role": "system", "content": system}, {"role": "user", "content": question}]
+    start: list[MessageIn] = [{"role": "system", "content": system}, {"role": "user", "content": question}]
     return TrajectoryText(question, [*start, *messages], tools=[SEARCH])
 
 

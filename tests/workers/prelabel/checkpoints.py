@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -43,7 +44,7 @@ LLAMA_3 = (
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-SMALL = {
+SMALL: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
     "num_hidden_layers": 2,
@@ -63,14 +64,14 @@ def _byte_pairs() -> str:
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_only])
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)  # type: ignore[call-arg]
+    trainer = trainers.BpeTrainer(vocab_size=600, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(CORPUS * 4, trainer)
     return tokenizer.to_str()
 
 
 def byte_level_tokenizer(special: Sequence[str], chat_template: str, **tokens: str) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer.from_str(_byte_pairs())
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])  # type: ignore[call-arg]
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **tokens)
     wrapped.chat_template = chat_template
     return wrapped
@@ -103,7 +104,7 @@ def sentencepiece_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])  # type: ignore[call-arg]
+    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<s>"
     )
@@ -119,7 +120,7 @@ class ProcessRewardModel(Qwen2PreTrainedModel):
         self.score = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 2))
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids):
         return self.score(self.model(input_ids).last_hidden_state)
 
 
@@ -144,7 +145,7 @@ class EnsembleModel(Qwen2PreTrainedModel):
         self.score.reg_model = _Networks(config.hidden_size, 32, 16)
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids):
         hidden = self.model(input_ids).last_hidden_state
         networks, members = self.score.model, []
         for member in range(32):
@@ -163,7 +164,7 @@ class ValueModel(Qwen2ForCausalLM):
         self.v_head.summary = nn.Linear(config.hidden_size, 1)
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids):
         return self.v_head.summary(self.model(input_ids).last_hidden_state)
 
 
@@ -174,7 +175,7 @@ class ReasonEval7B(MistralPreTrainedModel):
         self.score_head = nn.Linear(config.hidden_size, 3, bias=config.use_bias)
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids):
         return self.score_head(self.model(input_ids).last_hidden_state)
 
 
@@ -185,14 +186,14 @@ class ReasonEval34B(LlamaPreTrainedModel):
         self.score_head = nn.Linear(config.hidden_size, 3, bias=config.bias)
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids):
         return self.score_head(self.model(input_ids).last_hidden_state)
 
 
 Builder = Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerFast]]
 
 
-def qwen(kind: type[PreTrainedModel], **settings: object) -> Builder:
+def qwen(kind: type[PreTrainedModel], **settings: Any) -> Builder:
     def build() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         tokenizer = qwen_tokenizer(**({"bos_token": "<|endoftext|>"} if kind is ValueModel else {}))
         return kind(Qwen2Config(vocab_size=len(tokenizer), **SMALL, **settings)), tokenizer
@@ -212,12 +213,14 @@ def mistral() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
 
 def reasoneval_7b() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     tokenizer = sentencepiece_tokenizer()
-    return ReasonEval7B(MistralConfig(vocab_size=len(tokenizer), use_bias=False, **SMALL)), tokenizer
+    settings = {**SMALL, "use_bias": False}
+    return ReasonEval7B(MistralConfig(vocab_size=len(tokenizer), **settings)), tokenizer
 
 
 def reasoneval_34b() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     tokenizer = sentencepiece_tokenizer()
-    return ReasonEval34B(LlamaConfig(vocab_size=len(tokenizer), bias=True, **SMALL)), tokenizer
+    settings = {**SMALL, "bias": True}
+    return ReasonEval34B(LlamaConfig(vocab_size=len(tokenizer), **settings)), tokenizer
 
 
 BUILDERS: dict[str, Builder] = {

@@ -18,24 +18,24 @@ ACTPRM = model_file("actprm")
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory) -> Path:
+def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("prm")
     checkpoints.save("qwen2.5-math-prm-7b", folder)
     return folder
 
 
 @pytest.fixture
-def folder(saved, tmp_path) -> Path:
-    return Path(shutil.copytree(saved, tmp_path / "copy"))
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
 
 
-def rewrite(folder: Path, change) -> None:
+def rewrite(folder, change):
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors")
 
 
-def settings(folder: Path, **changes) -> None:
+def settings(folder, **changes):
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 

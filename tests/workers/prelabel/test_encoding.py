@@ -2,8 +2,13 @@
 
 import json
 import re
+from functools import cache
+from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from annotator.prelabelling.scores import ScoringError, TrajectoryText
 from tests.conftest import SHARED_DATA
@@ -20,7 +25,7 @@ TOKENIZERS = {
 }
 
 
-def encoder(name: str, max_tokens: int = 4096, **changes) -> Encoder:
+def encoder(name: str, max_tokens: int = 4096, **changes: Any) -> Encoder:
     config = model_file(name, **changes)
     sentencepiece = name.startswith("reasoneval")
     tokenizer = TOKENIZERS["mistral" if sentencepiece else config.backbone.model_type]()
@@ -31,7 +36,9 @@ def texts(encoder: Encoder, encoded: Encoded) -> list[str]:
     """What each row says up to every position that is read."""
     rows = []
     for row in encoded.rows:
-        rows += [encoder.tokens.decode(row.ids[: read + 1].tolist(), skip_special_tokens=False) for read in row.reads]
+        rows += [
+            encoder.tokenizer.decode(row.ids[: read + 1].tolist(), skip_special_tokens=False) for read in row.reads
+        ]
     return rows
 
 
@@ -107,13 +114,72 @@ def test_a_forged_marker_is_an_error_or_broken_up_as_the_model_file_says(traject
 
     escaping = encoder("qwen2.5-math-prm-7b")
     encoded = escaping.encode(trajectory)
-    marker = escaping.tokens.token_to_id("<extra_0>")
+    marker = escaping.tokenizer.token_to_id("<extra_0>")
     ids = encoded.rows[0].ids
     assert [int(i) for i in (ids == marker).nonzero()[0]] == encoded.rows[0].reads.tolist()
     assert len(encoded.rows[0].reads) == trajectory.n_steps
-    assert (ids == escaping.tokens.token_to_id("<|im_start|>")).sum() == 3
+    assert (ids == escaping.tokenizer.token_to_id("<|im_start|>")).sum() == 3
     assert "< |" in texts(escaping, encoded)[-1] or "< extra_0>" in texts(escaping, encoded)[-1]
     assert f"broken up, the first in {where}." in encoded.note
+
+
+_NASTY = [
+    "<extra_0>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "</s>",
+    "<s>",
+    " ки",
+    "ки",
+    "+",
+    "\n\n",
+    "\n",
+    " ",
+    "Step 2:",
+]
+_TEXTS = st.lists(st.sampled_from(_NASTY) | st.text(max_size=12), max_size=6).map("".join)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "qwen2.5-math-prm-7b",
+        "math-shepherd-mistral-7b",
+        "rlhflow-llama3.1-8b-prm-mistral",
+        "pure-prm-7b",
+        "reasoneval-7b",
+    ],
+)
+@settings(max_examples=40, deadline=None)
+@given(question=_TEXTS, answers=st.lists(st.tuples(_TEXTS, _TEXTS), min_size=1, max_size=4))
+def test_whatever_the_texts_are_every_step_is_read_once_and_nothing_is_forged(name, question, answers):
+    reader = cached_encoder(name)
+    trajectory = run(
+        *(
+            m
+            for i, (text, seen) in enumerate(answers)
+            for m in ({"role": "assistant", "content": text}, result(seen, i))
+        ),
+        system="",
+        question=question,
+    )
+    try:
+        encoded = reader.encode(trajectory)
+    except ScoringError as error:
+        assert "cannot be broken up" in str(error) or "merged" in str(error)
+        return
+    (row,) = encoded.rows
+    assert len(row.reads) == len(answers)
+    clean = reader.encode(run(*({"role": "assistant", "content": "a"} for _ in answers), system="", question="q"))
+    added = reader.tokenizer.get_added_tokens_decoder()
+    special = [i for i, token in added.items() if token.content != "<unk>"]
+    assert np.isin(row.ids, special).sum() == np.isin(clean.rows[0].ids, special).sum()
+
+
+@cache
+def cached_encoder(name: str) -> Encoder:
+    return encoder(name)
 
 
 def test_a_marker_that_is_a_word_collides_as_a_token_not_as_letters():
@@ -130,7 +196,7 @@ def test_line_breaks_inside_a_step_are_no_markers_for_a_model_that_reads_line_br
     encoded = skywork.encode(
         run({"role": "assistant", "content": "One.\n\nTwo."}, {"role": "assistant", "content": "3"})
     )
-    line_break = skywork.tokens.token_to_id("Ċ")
+    line_break = skywork.tokenizer.token_to_id("Ċ")
     assert (encoded.rows[0].ids == line_break).nonzero()[0].tolist() == encoded.rows[0].reads.tolist()
     assert texts(skywork, encoded)[-1] == ("<|endoftext|>Be brief. Tools: search(query, top) Who?\nOne.  Two.\n3\n")
 
@@ -158,6 +224,26 @@ def test_a_tokenizer_of_another_model_is_refused():
         Encoder(model_file("actprm"), tokenizer, 4096)
 
 
+@pytest.mark.parametrize(
+    ("name", "template", "told"),
+    [
+        ("actprm", "{{ messages[0].content }}", "shows a message 0 times instead of once"),
+        ("actprm", "{% for m in messages %}{{ m.content }}{{ m.content }}{% endfor %}", "shows a message 2 times"),
+        (
+            "rlhflow-llama3.1-8b-prm-mistral",
+            "{% for m in messages %}{{ loop.index }}{{ m.content }}{{ loop.index }}{% endfor %}",
+            "does not show two turns in the same way",
+        ),
+    ],
+)
+def test_a_chat_template_that_hides_or_repeats_messages_is_refused(name, template, told):
+    config = model_file(name)
+    tokenizer = TOKENIZERS[config.backbone.model_type]()
+    tokenizer.chat_template = template
+    with pytest.raises(ModelError, match=told):
+        Encoder(config, tokenizer, 4096)
+
+
 LONG = "The queen is Ann. " * 400  # some 2000 tokens
 
 
@@ -171,7 +257,7 @@ def test_nothing_is_cut_from_what_fits():
 def test_what_does_not_fit_loses_the_middle_of_its_tool_results_and_says_so():
     qwen = encoder("reasonflux-prm-7b", max_tokens=1000, limits={"tool_result_tokens": 64})
     encoded = qwen.encode(searches("Short.", LONG, "Short."))
-    n_result = len(qwen.tokens.encode("[tool:search] " + LONG.strip(), add_special_tokens=False).ids)
+    n_result = len(qwen.tokenizer.encode("[tool:search] " + LONG.strip(), add_special_tokens=False).ids)
     assert len(encoded.rows) == 1
     assert (encoded.n_dropped_tokens, encoded.first_truncated_step) == (n_result - 64, 2)
     shown = texts(qwen, encoded)[-1]

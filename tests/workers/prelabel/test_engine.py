@@ -1,7 +1,7 @@
 """Scoring agents' trajectories: equal to a loop over prefixes, blind to what shares the batch, and hard to stop."""
 
 import threading
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ TRAJECTORIES = {
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> dict[str, Path]:
+def folders(tmp_path_factory):
     names = ("qwen2.5-math-prm-7b", "freeprm-qwen2.5-math-7b", "rlhflow-llama3.1-8b-prm-mistral")
     made = {name: tmp_path_factory.mktemp("model") for name in names}
     for name, folder in made.items():
@@ -31,11 +31,11 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def scorer(folders) -> Scorer:
+def scorer(folders):
     return load(model_file("qwen2.5-math-prm-7b"), folders["qwen2.5-math-prm-7b"], "cpu")
 
 
-def scores(scorer: Scorer, trajectories: dict[str, TrajectoryText], budget: int | None = None):
+def scores(scorer: Scorer, trajectories: dict[str, TrajectoryText], budget: int | None = None) -> dict[str, Any]:
     return dict(scorer.score(trajectories.items(), budget))
 
 
@@ -81,7 +81,7 @@ def test_a_change_after_a_step_does_not_reach_its_score(scorer):
 
 
 def test_only_the_positions_that_are_read_go_through_the_head_and_no_mask_is_made(scorer):
-    seen: list[tuple] = []
+    seen = []
     backbone, head = scorer.backbone, scorer.head
 
     class Spy:
@@ -183,7 +183,7 @@ def test_no_finite_number_is_an_abstention_with_a_note(scorer):
     scorer.head = lambda hidden: inner(hidden) * torch.where(torch.arange(len(hidden)) == 0, torch.nan, 1.0)[:, None]
     got = scores(scorer, {"short": TRAJECTORIES["short"]})["short"]
     assert got.abstained.tolist() == [True, False]
-    assert got.note == "The model gave no finite number for 1 steps."
+    assert got.note == "The model gave no finite number for 1 of 2 steps."
 
 
 def test_scores_after_the_first_predicted_error_are_marked(folders):
@@ -225,6 +225,16 @@ def test_stopping_early_leaves_no_thread_behind(scorer):
     next(scoring)
     scoring.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("tokenise")]
+
+
+def test_half_precision_is_near_and_its_heads_are_not_rounded(folders):
+    config = model_file("qwen2.5-math-prm-7b")
+    exact = scores(load(config, folders["qwen2.5-math-prm-7b"], "cpu"), TRAJECTORIES)
+    half_config = config.model_copy(update={"dtype": "bfloat16"})
+    half = scores(load(half_config, folders["qwen2.5-math-prm-7b"], "cpu"), TRAJECTORIES)
+    raw = np.concatenate([half[key].raw for key in TRAJECTORIES])
+    assert np.abs(raw - np.concatenate([exact[key].raw for key in TRAJECTORIES])).max() < 0.05
+    assert (raw != torch.tensor(raw).bfloat16().double().numpy()).all()
 
 
 def test_nothing_to_score_gives_nothing(scorer):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from annotator.importing.schema import MessageIn
 from annotator.prelabelling.configs import read_folder
 from annotator.prelabelling.scores import NEUTRAL_SHARE, TrajectoryScores, TrajectoryText
 from tests.workers.prelabel import checkpoints
@@ -22,7 +23,8 @@ STEPS = [
 
 
 def solution(steps: list[str]) -> TrajectoryText:
-    messages = [{"role": "user", "content": QUESTION}, *({"role": "assistant", "content": step} for step in steps)]
+    messages: list[MessageIn] = [{"role": "user", "content": QUESTION}]
+    messages += [{"role": "assistant", "content": step} for step in steps]
     return TrajectoryText(QUESTION, messages, tools=[])
 
 
@@ -54,7 +56,7 @@ def test_scores_equal_the_published_rule(name, tmp_path):
     assert np.ptp(np.concatenate(values)) > 0.002  # equal scores everywhere would show nothing
 
 
-def three_columns(name: str, expected: np.ndarray) -> np.ndarray:
+def three_columns(name, expected):
     if name.startswith("reasoneval"):
         return expected
     if name.startswith("freeprm"):
@@ -64,7 +66,7 @@ def three_columns(name: str, expected: np.ndarray) -> np.ndarray:
     return np.stack([1 - p, NEUTRAL_SHARE * p, (1 - NEUTRAL_SHARE) * p], axis=1)
 
 
-def own_number(name: str, expected: np.ndarray) -> np.ndarray:
+def own_number(name, expected):
     if name.startswith("reasoneval"):
         return expected[:, 1] + expected[:, 2]
     if name.startswith("freeprm"):

@@ -111,7 +111,8 @@ def file_sha256(path: Path) -> str:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """The tokenizer exactly as tokenizer.json describes it."""
-    return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return tokenizer
 
 
 def backbone_config(checkpoint: Checkpoint, backbone: schema.Backbone) -> PreTrainedConfig:
@@ -139,19 +140,23 @@ def load_weights(
     """The decoder in `dtype` and the head in fp32, both on `device`. Raises ModelError naming every wrong key."""
     settings = backbone_config(checkpoint, config.backbone)
     with torch.device("meta"):
-        backbone = AutoModel.from_config(settings, dtype=dtype, attn_implementation="sdpa")
+        backbone: PreTrainedModel = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            settings, dtype=dtype, attn_implementation="sdpa"
+        )
     prefix = config.backbone.prefix
     wanted = {prefix + name: tuple(weight.shape) for name, weight in backbone.state_dict().items()}
     head_keys = _head_keys(checkpoint, config)
     _check_keys(checkpoint, wanted, head_keys, config.backbone.unused)
-    for key, weight in checkpoint.read(list(wanted)):
-        backbone.load_state_dict({key.removeprefix(prefix): weight.to(device, dtype)}, assign=True, strict=False)
+    weights = {key.removeprefix(prefix): weight.to(device, dtype) for key, weight in checkpoint.read(list(wanted))}
+    backbone.load_state_dict(weights, assign=True)
     # The angles of the rotary embedding are computed, not stored.
-    backbone.rotary_emb = type(backbone.rotary_emb)(config=settings).to(device)
+    rotary = type(backbone.get_submodule("rotary_emb"))
+    backbone.set_submodule("rotary_emb", rotary(config=settings).to(device))
     left = [name for name, tensor in [*backbone.named_parameters(), *backbone.named_buffers()] if tensor.is_meta]
     if left:
         raise ModelError(f"The decoder {config.backbone.model_type} has parts that no weight fills: {_listed(left)}.")
-    return backbone.eval().requires_grad_(False), _load_head(checkpoint, config, tokenizer, device)
+    backbone.train(False).requires_grad_(False)
+    return backbone, _load_head(checkpoint, config, tokenizer, device)
 
 
 def _head_keys(checkpoint: Checkpoint, config: DiscriminativeConfig) -> list[str]:

@@ -1,8 +1,9 @@
 """Scoring: trajectories in, step scores out, batched so that the device is never idle for long."""
 
+import os
 import platform
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +23,7 @@ from workers.prelabel.discriminative.mapping import probabilities
 
 Key = TypeVar("Key")
 _CHUNK = 256  # trajectories that are rendered and sorted together
+_THREADS = min(4, os.cpu_count() or 1)  # that tokenise; the tokenizer lets go of Python's lock
 
 
 @dataclass(frozen=True)
@@ -112,26 +114,30 @@ class Scorer:
         """Scores every trajectory, in an order that suits batching; one that fails does not stop the others.
 
         `budget` is the number of tokens of a batch, padding included. The iterable is read in the caller's thread, a
-        few hundred trajectories ahead; the next ones are tokenised in a thread while the device computes.
+        few hundred trajectories ahead; the next ones are tokenised in threads while the device computes.
         """
         limits = self.config.limits
         on_gpu = self.backbone.device.type == "cuda"
         tokens = batching.Budget(budget or (limits.batch_tokens_cuda if on_gpu else limits.batch_tokens_cpu))
         source = iter(trajectories)
-        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="tokenise") as pool:
-            ahead = pool.submit(self._encoded, list(islice(source, _CHUNK)))
-            while tasks := ahead.result():
-                ahead = pool.submit(self._encoded, list(islice(source, _CHUNK)))
-                yield from self._run(tasks, tokens)
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="tokenise")
 
-    def _encoded(self, chunk: list[tuple[Key, TrajectoryText]]) -> list[_Task[Key]]:
-        tasks = []
-        for key, trajectory in chunk:
-            try:
-                tasks.append(_Task(key, self.encoder.encode(trajectory), {}))
-            except ScoringError as error:
-                tasks.append(_Task(key, error, {}))
-        return tasks
+        def submit() -> list[Future[_Task[Key]]]:
+            return [pool.submit(self._encoded, key, text) for key, text in islice(source, _CHUNK)]
+
+        try:
+            ahead = submit()
+            while ahead:
+                chunk, ahead = ahead, submit()
+                yield from self._run([future.result() for future in chunk], tokens)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _encoded(self, key: Key, trajectory: TrajectoryText) -> _Task[Key]:
+        try:
+            return _Task(key, self.encoder.encode(trajectory), {})
+        except ScoringError as error:
+            return _Task(key, error, {})
 
     def _run(
         self, tasks: list[_Task[Key]], budget: batching.Budget
@@ -156,7 +162,8 @@ class Scorer:
                 else:
                     budget.halve(len(batch) * len(batch[0][1].ids))
                 if logits is not None or len(batch) == 1:
-                    waiting = [pair for number, pair in enumerate(waiting) if number not in set(numbers)]
+                    done = set(numbers)
+                    waiting = [pair for number, pair in enumerate(waiting) if number not in done]
                 if logits is None and len(batch) == 1:
                     yield from self._too_large(*batch[0])
             if landed is not None:
@@ -217,7 +224,7 @@ class Scorer:
         notes = [encoded.note] if encoded.note else []
         n_abstained = int(np.isnan(probs).any(axis=1).sum())
         if n_abstained:
-            notes.append(f"The model gave no finite number for {n_abstained} steps.")
+            notes.append(f"The model gave no finite number for {n_abstained} of {encoded.n_steps} steps.")
         wrong = np.flatnonzero(probs[:, 0] > 0.5)
         later = int(wrong[0]) + 1 if len(wrong) and self.config.trained_until_first_error else encoded.n_steps
         return TrajectoryScores(
