@@ -1,7 +1,6 @@
 """The project's tables as rows that a spreadsheet or a program can read."""
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,7 +28,11 @@ from annotator.models import (
     Trajectory,
 )
 
+# How many rows are fetched at once; fewer where one row may hold a whole trajectory.
 CHUNK = 500
+CHUNK_OF_LARGE_ROWS = 20
+# The server sends each piece of the answer by itself, so short lines go out together.
+PIECE_CHARACTERS = 64 * 1024
 
 # What a spreadsheet would take for a formula, also after the tab or line break that it skips.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -169,19 +172,35 @@ def _rows(table: Table, project: Project, columns: Mapping[str, str]) -> Iterato
     """From a cursor on the server, so that memory holds a few hundred rows however long the table is."""
     rows = table.rows(project)
     ordered = rows if rows.query.order_by else rows.order_by("id")
-    return ordered.values_list(*columns.values()).iterator(chunk_size=CHUNK)
+    chunk = CHUNK if columns.keys().isdisjoint(table.only_json) else CHUNK_OF_LARGE_ROWS
+    return ordered.values_list(*columns.values()).iterator(chunk_size=chunk)
+
+
+def in_pieces(lines: Iterator[str]) -> Iterator[str]:
+    """The same text in fewer, larger parts."""
+    piece: list[str] = []
+    n_characters = 0
+    for line in lines:
+        piece.append(line)
+        n_characters += len(line)
+        if n_characters >= PIECE_CHARACTERS:
+            yield "".join(piece)
+            piece, n_characters = [], 0
+    yield "".join(piece)
+
+
+class _Line:
+    """What csv.writer writes to: it hands the line back instead of keeping it."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def csv_lines(table: Table, project: Project) -> Iterator[str]:
-    yield _csv_line(list(table.columns))
+    writer = csv.writer(_Line())
+    yield writer.writerow(table.columns)
     for row in _rows(table, project, table.columns):
-        yield _csv_line([cell(value) for value in row])
-
-
-def _csv_line(cells: list[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow(cells)
-    return out.getvalue()
+        yield writer.writerow(map(cell, row))
 
 
 def cell(value: object) -> object:

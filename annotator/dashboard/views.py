@@ -20,6 +20,8 @@ Role = Membership.Role
 
 # So many trajectories that nobody can judge any more are named; they are rare, and the first ones tell the story.
 MOST_STUCK = 20
+# Counting those that a release could take reads every step; beyond so many it says "or more".
+MOST_RELEASABLE = 1000
 
 
 @require_GET
@@ -48,6 +50,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
     if membership.role == Role.ANNOTATOR:
         own = {"claims": progress.claims_of(project, request.user), "own": progress.own_counts(project, request.user)}
         return render(request, "dashboard/overview_annotator.html", {**context, **own})
+    is_admin = membership.role == Role.ADMIN
     members = progress.members_of(project)
     state = progress.of_project(project, request.user)
     whole = {
@@ -57,8 +60,9 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
-        "n_releasable": releases.releasable(project).count(),
-        "is_admin": membership.role == Role.ADMIN,
+        "n_releasable": releases.releasable(project)[:MOST_RELEASABLE].count() if is_admin else 0,
+        "most_releasable": MOST_RELEASABLE,
+        "is_admin": is_admin,
     }
     return render(request, "dashboard/overview_project.html", {**context, **whole})
 

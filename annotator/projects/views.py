@@ -35,8 +35,6 @@ from annotator.projects.taxonomies import TAXONOMIES
 Role = Membership.Role
 
 PER_PAGE = 50
-# So many labels of one annotation are written out in the list of labels given under an earlier guideline.
-MOST_LABELS = 40
 MOST_INVITATIONS = 100
 
 
@@ -192,15 +190,17 @@ def guideline_preview(request: Request, slug: str) -> HttpResponse:
 def guideline_changes(request: Request, slug: str) -> HttpResponse:
     """What changed from one version to another; by default the last change."""
     membership = access.get_membership(request.user, slug, Role.ADMIN)
-    texts = {version.version: version for version in membership.project.guidelines.all()}
-    if not texts:
+    guidelines = membership.project.guidelines.all()
+    versions = sorted(guidelines.values_list("version", flat=True))
+    if not versions:
         raise Http404("The project has no guideline yet.")
-    new = texts.get(_number(request.GET.get("new")), texts[max(texts)])
-    old = texts.get(_number(request.GET.get("old"))) or texts.get(new.version - 1) or new
+    wanted_new, wanted_old = _number(request.GET.get("new")), _number(request.GET.get("old"))
+    new = guidelines.get(version=wanted_new if wanted_new in versions else versions[-1])
+    old = guidelines.get(version=wanted_old if wanted_old in versions else max(new.version - 1, versions[0]))
     context = {
         "membership": membership,
         "section": "guideline",
-        "versions": sorted(texts),
+        "versions": versions,
         "old": old,
         "new": new,
         "lines": reading.compare(old.text, new.text),
@@ -221,7 +221,8 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
     if current is None:
         raise Http404("The project has no guideline yet.")
     form = ReturnForm(_posted(request), label_suffix="")
-    chosen = {_number(given) for given in request.POST.getlist("annotation")[: 2 * PER_PAGE]}
+    field = "listed" if "all" in request.POST else "annotation"
+    chosen = {_number(given) for given in request.POST.getlist(field)[:PER_PAGE]}
     status = 200
     if request.method == "POST":
         if form.is_valid() and chosen:
@@ -233,23 +234,14 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
         status = 422
     found = reading.given_under_older(membership.project, current)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
-    rows = [
-        {
-            "annotation": annotation,
-            "labels": reading.older_labels(annotation)[:MOST_LABELS],
-            "n_more": max(0, len(reading.older_labels(annotation)) - MOST_LABELS),
-            "is_with_author": reading.is_with_author(annotation),
-            "is_chosen": annotation.pk in chosen,
-        }
-        for annotation in page.object_list
-    ]
     context = {
         "membership": membership,
         "section": "guideline",
         "current": current,
         "form": form,
         "page": page,
-        "rows": rows,
+        "rows": reading.older_of(page.object_list),
+        "chosen": chosen,
     }
     return render(request, "projects/guideline_older.html", context, status=status)
 
@@ -258,7 +250,7 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
 def _return_all(request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str) -> int:
     """Returns those of the chosen annotations that are listed on the page and not with their author already."""
     found = reading.given_under_older(membership.project, current).filter(pk__in=chosen)
-    returned = [annotation for annotation in found if not reading.is_with_author(annotation)]
+    returned = [row.annotation for row in reading.older_of(found) if not row.is_with_author]
     for annotation in returned:
         return_annotation(annotation.pk, request.user, message)
     return len(returned)

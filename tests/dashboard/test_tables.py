@@ -11,7 +11,7 @@ from django.test import Client
 from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
-from annotator.dashboard.tables import TABLES, cell
+from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
 from annotator.labelling.revisions import comment, return_annotation
 from annotator.models import Dispute
 from annotator.projects import invitations
@@ -112,3 +112,20 @@ def test_an_invitation_is_in_no_table(client: Client, world: World) -> None:
 def test_what_is_no_table_is_not_found(client: Client, world: World, name: str) -> None:
     client.force_login(world.admin)
     assert client.get(f"/projects/demo/data/{name}").status_code == 404
+
+
+def test_short_lines_go_out_together(client: Client, world: World) -> None:
+    make_trajectory(world.project, n_steps=300)
+    client.force_login(world.admin)
+    response = client.get("/projects/demo/data/steps.json")
+    pieces = list(response)  # type: ignore[call-overload]  # a streaming response
+    assert len(pieces) == 1
+    assert len(json.loads(pieces[0])) == 300
+
+
+def test_pieces_are_the_same_text() -> None:
+    lines = [f"{number}," + "x" * 1000 + "\n" for number in range(200)]
+    pieces = list(in_pieces(iter(lines)))
+    assert "".join(pieces) == "".join(lines)
+    assert len(pieces) == 4
+    assert all(len(piece) < PIECE_CHARACTERS + 1010 for piece in pieces)
