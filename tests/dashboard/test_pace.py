@@ -4,12 +4,26 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.test import Client
 from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
 
 from annotator.dashboard import progress
 from annotator.labelling.revisions import return_annotation
-from annotator.models import AuditEvent, Invitation, Membership, User
+from annotator.models import (
+    AuditEvent,
+    Invitation,
+    Label,
+    LabelEvent,
+    LoginAttempt,
+    Membership,
+    ReferenceLabel,
+    ReleaseRow,
+    Step,
+    UploadChunk,
+    User,
+)
 from annotator.projects import actions, invitations
 from tests.factories import World, judge, make_trajectory, make_user
 
@@ -88,3 +102,18 @@ def test_operators_look_at_what_is_final_and_change_none_of_it(client: Client, w
         assert client.post(f"/operators/annotator/auditevent/{url}", {"action": "x"}).status_code == 403
     shown = client.get(f"/operators/annotator/invitation/{invitation.pk}/change/").content.decode()
     assert Invitation.objects.get().secret_sha256 not in shown
+
+
+def test_operators_find_every_table_and_no_query_per_row(
+    client: Client, world: World, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="long enough 1"))
+    trajectory = make_trajectory(world.project, n_steps=9)
+    for annotator in (world.annotator, world.second):
+        judge(trajectory, annotator, [1] * 9)
+    registered = [model for model in admin.site._registry if model._meta.app_label == "annotator"]
+    assert {Label, LabelEvent, Step, ReferenceLabel, ReleaseRow, User} <= set(registered)
+    assert not {LoginAttempt, UploadChunk} & set(registered)
+    for model in registered:
+        with django_assert_max_num_queries(6):
+            assert client.get(f"/operators/annotator/{model._meta.model_name}/").status_code == 200
