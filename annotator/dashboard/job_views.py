@@ -50,7 +50,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "report": report,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "can_import": _can_import(job),
-        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED),
+        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,
         "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),
         "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
     }

@@ -59,7 +59,8 @@ def member_list(request: Request, slug: str) -> HttpResponse:
             form = InvitationForm(label_suffix="")
         else:
             status = 422
-    made = project.invitations.select_related("created_by", "used_by").annotate(has_expired=Q(expires_at__lte=now()))
+    made = Invitation.objects.filter(project=project).with_inviter()
+    may_be_open = Q(used_at=None, revoked_at=None, expires_at__gt=now())
     context = {
         "membership": membership,
         "section": "members",
@@ -68,7 +69,7 @@ def member_list(request: Request, slug: str) -> HttpResponse:
         "form": form,
         "link": link,
         "days": invitations.VALID_FOR.days,
-        "invitations": made.order_by("-id")[:MOST_INVITATIONS],
+        "invitations": made.annotate(may_be_open=may_be_open).order_by("-may_be_open", "-id")[:MOST_INVITATIONS],
     }
     return render(request, "projects/members.html", context, status=status)
 
@@ -79,7 +80,7 @@ def member_change(request: Request, slug: str, pk: int) -> HttpResponse:
     form = RoleForm(request.POST)
     if not form.is_valid():
         raise InvalidInput("The role was not changed. Choose one of the listed roles.", {"role": "Unknown."})
-    actions.add_member(member.project, member.user, Role(form.cleaned_data["role"]), user=request.user)
+    actions.change_role(member, Role(form.cleaned_data["role"]), user=request.user)
     messages.success(
         request, f"{member.user.username} has the role {form.cleaned_data['role']} now.", extra_tags="good"
     )
@@ -109,21 +110,12 @@ def invitation_revoke(request: Request, slug: str, pk: int) -> HttpResponse:
     return redirect("member-list", slug)
 
 
-def _get_invitation(secret: str) -> Invitation:
-    """The invitation as whoever holds its link may see it. Raises InvitationEnded when the link is worthless."""
-    invitation = invitations.find(secret)
-    if invitation is None:
-        raise Http404("There is no such invitation. Check that the link is complete.")
-    invitations.check_open(invitation)
-    return invitation
-
-
 @never_cache
 @login_not_required
 @require_http_methods(["GET", "POST"])
 def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
     """What the link of an invitation opens; a POST joins, and makes an account for whoever is not signed in."""
-    invitation = _get_invitation(secret)
+    invitation = invitations.find(secret)
     user = request.user
     context: dict[str, Any] = {"invitation": invitation, "secret": secret, "form": None, "is_member": False}
     status = 200
@@ -131,16 +123,24 @@ def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
         if request.method == "POST":
             return _joined(request, invitations.accept(invitation, user))
         context["is_member"] = invitation.project.memberships.filter(user=user).exists()
-    else:
-        form = SignUpForm(_posted(request), label_suffix="")
+    if not context["is_member"]:
+        invitations.check_open(invitation)
+    if not user.is_authenticated:
+        context["form"] = form = SignUpForm(_posted(request), label_suffix="")
         if request.method == "POST":
             if form.is_valid():
-                member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
-                login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
-                return _joined(request, member)
+                try:
+                    return _signed_up(request, invitation, form)
+                except InvalidInput as error:
+                    form.add_error("username", error.message)
             status = 422
-        context["form"] = form
     return render(request, "projects/invitation.html", context, status=status)
+
+
+def _signed_up(request: HttpRequest, invitation: Invitation, form: SignUpForm) -> HttpResponse:
+    member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
+    login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
+    return _joined(request, member)
 
 
 def _joined(request: HttpRequest, membership: Membership) -> HttpResponse:
@@ -154,16 +154,22 @@ def guideline(request: Request, slug: str) -> HttpResponse:
     """The guideline's versions and the editor; a POST saves the next version."""
     membership = access.get_membership(request.user, slug, Role.ADMIN)
     project = membership.project
-    versions = list(project.guidelines.select_related("created_by").defer("text"))
-    current = project.guidelines.first()
-    form = GuidelineForm(_posted(request), current=current)
+    form = GuidelineForm(_posted(request), current=project.guidelines.first())
     status = 200
     if request.method == "POST":
-        if form.is_valid():
-            added = actions.add_guideline(project, form.cleaned_data["text"], user=request.user)
-            messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
-            return redirect("guideline", slug)
         status = 422
+        if form.is_valid():
+            based_on = _number(request.POST["based_on"]) if "based_on" in request.POST else None
+            try:
+                added = actions.add_guideline(project, form.cleaned_data["text"], user=request.user, based_on=based_on)
+            except actions.GuidelineConflict as error:
+                form.add_error(None, error.message)
+                status = error.status
+            else:
+                messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
+                return redirect("guideline", slug)
+    versions = list(project.guidelines.select_related("created_by").defer("text"))
+    current = versions[0] if versions else None
     counts = reading.labels_by_version(project)
     context = {
         "membership": membership,
@@ -265,7 +271,7 @@ def settings(request: Request, slug: str) -> HttpResponse:
     if request.method == "POST":
         if form.is_valid() and dimensions.is_valid():
             try:
-                changed = actions.change_settings(project, form.changes(dimensions.given()), user=request.user)
+                changed = actions.change_settings(project, form.changes(dimensions), user=request.user)
             except InvalidSettings as error:
                 for name, message in error.fields.items():
                     form.add_error(name if name in form.fields else None, message)

@@ -103,6 +103,21 @@ def test_a_chosen_annotation_goes_back_to_its_author(client: Client, world: Worl
     assert AnnotationReturn.objects.count() == 1
 
 
+def test_a_version_saved_meanwhile_is_not_overwritten(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    assert 'name="based_on" value="1"' in client.get(URL).content.decode()
+    actions.add_guideline(world.project, "By somebody else", user=world.reviewer)
+    response = client.post(URL, {"text": "Mine", "based_on": "1"})
+    html = response.content.decode()
+    assert response.status_code == 409
+    assert f"{world.reviewer.username} has saved version 2 since you opened this page" in html
+    assert "Mine</textarea>" in html
+    assert Guideline.objects.count() == 2
+    assert 'name="based_on" value="2"' in html
+    assert client.post(URL, {"text": "Both", "based_on": "2"}).status_code == 302
+    assert list(Guideline.objects.values_list("version", "text")[:1]) == [(3, "Both")]
+
+
 def test_all_of_a_page_go_back_at_once(client: Client, world: World) -> None:
     old = [judge(make_trajectory(world.project, n_steps=1), world.annotator, [1]) for _ in range(2)]
     actions.add_guideline(world.project, "Second", user=None)

@@ -67,8 +67,31 @@ def test_the_page_shows_what_holds_now(client: Client, world: World) -> None:
     assert 'value="tone"' in html
     assert "Misreads what came back" in html
     emptied = {**FORM, "dimensions-TOTAL_FORMS": 3, "dimensions-INITIAL_FORMS": 1, "dimensions-0-key": ""}
-    client.post(URL, emptied)
+    client.post(URL, {**emptied, **hidden(html)})
     assert Project.objects.get().scheme == LabelScheme()
+
+
+def hidden(html: str) -> dict[str, str]:
+    """What the page carries along of what it showed."""
+    return dict(
+        re.findall(
+            r'<input type="hidden" name="((?:dimensions-)?\w*-?initial-\w+|initial-[\w-]+)" value="([^"]*)"', html
+        )
+    )
+
+
+def test_two_admins_who_change_different_settings_both_get_their_way(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    shown = hidden(client.get(URL).content.decode())
+    # Meanwhile another admin:
+    scheme = {"severity": True, "dimensions": [{"key": "tone", "name": "Tone"}]}
+    actions.change_settings(world.project, {"label_scheme": scheme, "claim_minutes": 45}, user=world.admin)
+    response = client.post(URL, {**FORM, **shown, "max_overlap": 3, "unsure": "on"}, follow=True)
+    assert "Changed: max overlap, label scheme." in response.content.decode()
+    project = Project.objects.get()
+    assert (project.max_overlap, project.claim_minutes) == (3, 45)
+    assert (project.scheme.severity, project.scheme.unsure) == (True, True)
+    assert [scale.key for scale in project.scheme.dimensions] == ["tone"]
 
 
 @pytest.mark.parametrize(
