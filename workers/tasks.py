@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from annotator import flow, jobs
+from annotator import accounts, flow, jobs
 from annotator.importing import uploads
 from annotator.queue import actions as queue
 
@@ -25,3 +25,8 @@ def recover_jobs() -> None:
 @shared_task
 def delete_old_uploads() -> None:
     uploads.delete_old()
+
+
+@shared_task
+def forget_expired() -> None:
+    accounts.forget_expired()

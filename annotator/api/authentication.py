@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from annotator.models import User
 
 SCHEMES = (b"bearer", b"token")
-REFUSAL = "The token is unknown, expired or revoked. Make a new one on the page Tokens or with create_token."
+REFUSAL = "The token is unknown, expired or revoked. Make a new one on the page Your account or with create_token."
 
 
 class BearerAuthentication(TokenAuthentication):  # type: ignore[misc]  # knox has no types

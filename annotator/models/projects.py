@@ -137,8 +137,6 @@ class Invitation(models.Model):
     used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
-    is_backed: bool  # by with_inviter
-
     objects = InvitationQuerySet.as_manager()
 
     def __str__(self) -> str:
@@ -148,7 +146,7 @@ class Invitation(models.Model):
     def state(self) -> State:
         if self.used_at:
             return self.State.USED
-        if self.revoked_at or not self.is_backed:
+        if self.revoked_at or not self.is_backed:  # type: ignore[attr-defined]  # by with_inviter
             return self.State.REVOKED
         return self.State.EXPIRED if self.expires_at <= now() else self.State.OPEN
 

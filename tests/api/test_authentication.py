@@ -65,7 +65,7 @@ def test_an_expired_token_gets_401(world: World) -> None:
     _, token = AuthToken.objects.create(world.annotator, expiry=timedelta(seconds=-1))
     error = refused(with_header(f"Bearer {token}").get(PROJECTS), 401, "auth.invalid")
     assert error["message"] == (
-        "The token is unknown, expired or revoked. Make a new one on the page Tokens or with create_token."
+        "The token is unknown, expired or revoked. Make a new one on the page Your account or with create_token."
     )
 
 

@@ -130,7 +130,7 @@ def test_short_lines_go_out_together(client: Client, world: World) -> None:
     make_trajectory(world.project, n_steps=300)
     client.force_login(world.admin)
     response = client.get("/projects/demo/data/steps.json")
-    pieces = list(response)  # type: ignore[call-overload]  # a streaming response
+    pieces = list(response)
     assert len(pieces) == 1
     assert len(json.loads(pieces[0])) == 300
 

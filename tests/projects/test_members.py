@@ -234,7 +234,7 @@ def test_joining_twice_is_joining_once(client: Client, world: World) -> None:
 @pytest.mark.parametrize("why", ["deactivated", "no admin any more"])
 def test_an_invitation_is_worth_no_more_than_its_inviter(client: Client, world: World, why: str) -> None:
     make_member(world.project, "admin")
-    invitation, url = invite(world, "admin")
+    _, url = invite(world, "admin")
     if why == "deactivated":
         User.objects.filter(pk=world.admin.pk).update(is_active=False)
     else:  # the invitation was made at the moment in which its maker lost the role
