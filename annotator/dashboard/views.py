@@ -58,7 +58,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
     whole = {
         "progress": state,
         "throughput": progress.throughput(project, state.n_wanted - state.n_submitted),
-        "returned": progress.returned_to(project),
+        "held": progress.held_in(project),
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
