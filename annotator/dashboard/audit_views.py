@@ -39,9 +39,7 @@ class AuditForm(forms.Form):
     """Which events to show; every field may be empty."""
 
     who = forms.CharField(label="Username", required=False, max_length=150)
-    action = forms.CharField(
-        label="Action begins with", required=False, max_length=60, widget=forms.TextInput({"list": "actions"})
-    )
+    action = forms.CharField(label="Action", required=False, max_length=60, widget=forms.TextInput({"list": "actions"}))
     object_type = forms.CharField(
         label="Object", required=False, max_length=40, widget=forms.TextInput({"list": "objects"})
     )
