@@ -104,7 +104,7 @@ def _rows(events: list[AuditEvent], slug: str) -> list[Row]:
     for name, model in _IN_TRAJECTORY.items():
         ids = {event.object_id for event in events if event.object_type == name}
         if ids:
-            found = model.objects.filter(pk__in=ids).values_list("pk", "trajectory_id")  # type: ignore[misc]  # all have it
+            found = model.objects.filter(pk__in=ids).values_list("pk", "trajectory_id")
             trajectories |= {(name, pk): trajectory_id for pk, trajectory_id in found}
 
     def url(event: AuditEvent) -> str | None:

@@ -109,6 +109,11 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         "old": {name: old[name] for name in names},
         "new": {name: getattr(current, name) for name in names},
     }
+    if "label_scheme" in names:
+        before, after = difference["old"]["label_scheme"], difference["new"]["label_scheme"]
+        differing = [name for name in after if after[name] != before[name]]
+        difference["old"]["label_scheme"] = {name: before[name] for name in differing}
+        difference["new"]["label_scheme"] = {name: after[name] for name in differing}
     if names:
         current.save(update_fields=names)
         audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)

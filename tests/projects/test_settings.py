@@ -49,7 +49,8 @@ def test_only_what_differs_is_changed_and_audited(client: Client, world: World) 
     event = AuditEvent.objects.get(action="project.changed")
     assert (event.user, sorted(event.data["new"])) == (world.admin, ["label_scheme", "max_overlap"])
     assert (event.data["old"]["max_overlap"], event.data["new"]["max_overlap"]) == (2, 3)
-    assert event.data["old"]["label_scheme"]["mode"] == "every_step"
+    assert event.data["old"]["label_scheme"] == {"mode": "every_step", "dimensions": []}
+    assert sorted(event.data["new"]["label_scheme"]) == ["dimensions", "mode"]
 
 
 def test_saving_what_is_so_already_changes_nothing(client: Client, world: World) -> None:
