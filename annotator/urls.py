@@ -80,6 +80,7 @@ urlpatterns = [
     path("tokens/", dashboard.token_list, name="token-list"),
     path("tokens/<str:key>/revoke/", dashboard.token_revoke, name="token-revoke"),
     path("accounts/login/", signin.SignInView.as_view(), name="login"),
+    path("accounts/password/", signin.PasswordView.as_view(), name="password"),
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("healthz/", dashboard.health, name="health"),
     path("api/v1/", include("annotator.api.urls")),

@@ -17,7 +17,7 @@ from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PAGES = {
-    "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/"],
+    "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/", "/accounts/password/"],
     "reviewer": [
         "/",
         "/projects/demo/",
