@@ -4,7 +4,8 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
-from annotator.agreement.metrics import VALUES, AgreementReport, Figure, GroupReport
+from annotator.agreement.metrics import AgreementReport, Figure, GroupReport
+from annotator.agreement.sums import VALUES
 
 # Krippendorff's rule of thumb (Content Analysis, ch. 12).
 UNFIT, FIT = 0.667, 0.8

@@ -4,8 +4,8 @@ from dataclasses import fields
 
 from django import forms
 
-from annotator.agreement.breakdown import StepFilter
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.steps import StepFilter
+from annotator.agreement.sums import VALUES
 from annotator.errors import InvalidInput
 
 _CHOICES = [(value, str(value)) for value in VALUES]

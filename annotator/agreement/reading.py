@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from annotator.agreement.advice import Advice, advise
-from annotator.agreement.breakdown import Breakdown, Part, StepFilter
+from annotator.agreement.breakdown import Breakdown, Part
 from annotator.agreement.charts import Chart, chart
-from annotator.agreement.metrics import VALUES, AgreementReport, Figure, GroupReport, PairReport, StepReport
+from annotator.agreement.metrics import AgreementReport, Figure, GroupReport, PairReport, StepReport
+from annotator.agreement.steps import StepFilter
+from annotator.agreement.sums import VALUES
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,14 @@ def matrix(confusion: Sequence[Sequence[int]], raters: tuple[Hashable, Hashable]
     return [MatrixRow(VALUES[i], [cell(i, j) for j in order]) for i in order]
 
 
+def _whole_matrix(report: AgreementReport) -> list[MatrixRow]:
+    if report.n_raters == 2:
+        return matrix(report.confusion, report.pairs[0].raters)
+    # The report counts two people in both orders; the steps behind a cell are listed once, and so is their number.
+    once = [[n // 2 if i == j else n for j, n in enumerate(row)] for i, row in enumerate(report.confusion)]
+    return matrix(once)
+
+
 @dataclass(frozen=True)
 class Pair:
     first: str
@@ -230,7 +240,7 @@ def agreement_page(report: AgreementReport, parts: Breakdown, names: Mapping[Has
         figures=_rows(report, EXPLAINED),
         decisions=_rows(report.decision_points, of_steps),
         values=_value_rows(report),
-        confusion=matrix(report.confusion, report.pairs[0].raters if report.n_raters == 2 else None),
+        confusion=_whole_matrix(report),
         domains=_parts(parts.domains),
         periods=_parts(parts.periods, name="periods", is_connected=True),
         versions=_parts([part for _, part in parts.versions], name="versions", is_connected=False),

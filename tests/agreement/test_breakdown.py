@@ -12,12 +12,15 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.agreement import actions, breakdown
+from annotator.agreement import actions
 from annotator.agreement.advice import advise
-from annotator.agreement.breakdown import StepFilter, pairs_of_labels, periods_of
+from annotator.agreement.breakdown import breakdown, periods_of
 from annotator.agreement.charts import chart
-from annotator.agreement.metrics import Figure, GroupReport, Judgement, agreement_report, group_report
+from annotator.agreement.labels import read
+from annotator.agreement.metrics import Figure, GroupReport
+from annotator.agreement.steps import StepFilter, pairs_of_labels, with_messages
 from annotator.models import Annotation, Guideline
+from tests.agreement.judgements import Judgement, agreement_report, group_report
 from tests.factories import World, judge, make_member, make_project, make_trajectory
 
 # Advice: each rule on figures that call for it, and on figures just beside.
@@ -186,6 +189,13 @@ def test_a_single_week_is_cut_into_equal_parts_in_order(n: int, sizes: list[int]
     assert all((since, until) == (at[pks[0]], at[pks[-1]]) for _, since, until, pks in periods)
 
 
+def test_what_was_submitted_at_one_moment_stays_together() -> None:
+    at = {pk: MONDAY + timedelta(minutes=max(pk, 5)) for pk in range(12)}  # the first six at once
+    periods = periods_of(at)
+    assert [pks for _, _, _, pks in periods] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9], [10, 11]]
+    assert [pks for _, _, _, pks in periods_of(dict.fromkeys(range(9), MONDAY))] == [list(range(9))]
+
+
 # What is read, and its parts.
 
 
@@ -203,7 +213,7 @@ def test_parts_by_domain_and_guideline_version(world: World) -> None:
     judge(crossing, world.annotator, [1, -1])
     Guideline.objects.create(project=world.project, version=2, text="new")
     judge(crossing, world.second, [1, -1])
-    parts = breakdown.breakdown(breakdown.read(world.project), resamples=0)
+    parts = breakdown(read(world.project), resamples=0)
     assert [(part.title, part.report.n_steps, part.report.raw_agreement.value) for part in parts.domains] == [
         ("7", 2, 0.5),
         ("bfcl", 2, 0.5),
@@ -221,7 +231,7 @@ def test_a_trajectory_counts_when_its_last_judgement_was_submitted(world: World)
         judge(trajectory, world.annotator, [1, 1, 1])
     judge(second, world.second, [1, 1, 1])
     judge(first, world.second, [1, 1, 1])
-    given = breakdown.read(world.project)
+    given = read(world.project)
     assert given.submitted_at[first.pk] > given.submitted_at[second.pk]
     last = Annotation.objects.get(trajectory=first, annotator=world.second)
     assert given.submitted_at[first.pk] == last.submitted_at
@@ -250,7 +260,7 @@ def labelled(world: World) -> World:
 
 def test_every_cell_of_the_matrices_lists_its_steps(labelled: World) -> None:
     a, b = labelled.annotator.pk, labelled.second.pk
-    (pair,) = actions.report(labelled.project, resamples=0).pairs
+    (pair,) = actions.report(labelled.project).pairs
     assert pair.raters == (a, b)
     cells = Counter((x, y) for _, x, y in listed(labelled, a=a, b=b))
     assert pair.confusion == [[cells[x, y] for y in (-1, 0, 1)] for x in (-1, 0, 1)]
@@ -364,15 +374,33 @@ def test_links_of_the_page_open_as_many_steps_as_they_say(labelled: World, clien
     links = {unescape(url): int(n) for url, n in re.findall(r'<a href="([^"]*/steps/[^"]*)"[^>]*>(\d+)</a>', html)}
     assert len(links) >= 8
     for url, n in links.items():
-        assert f"{n} time" in client.get(url).content.decode(), url
+        said = re.search(r"(\d+) times? two people", client.get(url).content.decode())
+        assert said and int(said[1]) == n, url
     assert "style=" not in html
     assert 'id="periods-raw_agreement-title"' in html
     assert 'id="versions-krippendorff_alpha_nominal-title"' in html
 
 
+def test_numbers_about_three_people_open_as_many_steps_as_they_say(client: Client, db: None) -> None:
+    project = make_project(overlap=3)
+    people = [make_member(project) for _ in range(3)]
+    for _ in range(2):
+        trajectory = make_trajectory(project, n_steps=4)
+        for person, values in zip(people, ([1, 0, 1, -1], [1, -1, 1, -1], [1, 0, 0, -1]), strict=True):
+            judge(trajectory, person, values)
+    client.force_login(make_member(project, "admin"))
+    html = client.get(reverse("agreement", args=[project.slug])).content.decode()
+    assert "whoever was who: the table is symmetric" in html
+    cells = re.findall(r'<td class="shade[^"]*"><a href="([^"]*)">(\d+)</a>', html)
+    assert len(cells) > 9
+    for url, n in cells:
+        said = re.search(r"(\d+) times? two people", client.get(unescape(url)).content.decode())
+        assert said and said[1] == n, url
+
+
 def test_the_database_is_asked_for_one_message_only(labelled: World) -> None:
     pairs = list(pairs_of_labels(labelled.project, StepFilter(same=False)))
-    messages = breakdown.with_messages(pairs)
+    messages = with_messages(pairs)
     assert [messages[pair.pk]["content"] for pair in pairs] == [  # type: ignore[index]
         "Let me look it up (1).",
         "It is 300 metres tall.",
