@@ -5,7 +5,8 @@
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,25 +64,23 @@ def _pages(project: "Project", admin: "User", size: int, n: int) -> list[Figure]
     client = Client()
     client.force_login(admin)
 
-    def get(address: str) -> Callable[[], float]:
-        def open_page() -> float:
-            """The milliseconds it took."""
-            begun = time.perf_counter()
-            response = client.get(address, headers={"Host": "127.0.0.1"})
-            assert response.status_code == 200, response.content
-            return (time.perf_counter() - begun) * 1000
-
-        return open_page
+    def open_page(address: str) -> float:
+        """The milliseconds it took."""
+        begun = time.perf_counter()
+        response = client.get(address, headers={"Host": "127.0.0.1"})
+        assert response.status_code == 200, response.content
+        return (time.perf_counter() - begun) * 1000
 
     pages = {
         "agreement page": f"/projects/{project.slug}/agreement/",
+        "annotators page": f"/projects/{project.slug}/agreement/annotators/",
+        "steps on which people differ": f"/projects/{project.slug}/agreement/steps/?same=0",
     }
     figures = []
     for name, address in pages.items():
-        open_page = get(address)
-        first = open_page()  # templates are compiled once per process
-        p50 = percentile([open_page() for _ in range(n)], 0.5)
-        bound = f"the first one {first:.0f} ms; {profile(open_page)}"
+        first = open_page(address)  # templates are compiled once per process
+        p50 = percentile([open_page(address) for _ in range(n)], 0.5)
+        bound = f"the first one {first:.0f} ms; {profile(partial(open_page, address))}"
         figures.append(Figure(f"{name} at {size:,}", p50, "ms", at_most=AIMS.get(size), bound=bound))
     return figures
 

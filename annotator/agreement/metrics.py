@@ -139,6 +139,14 @@ def group_report(sums: Sums, *, resamples: int = RESAMPLES_OF_A_PART, seed: int 
     return _group_report(sums, _resampled(sums.counts, resamples, seed))
 
 
+def against_others(compared: Compared, *, resamples: int = RESAMPLES_OF_A_PART) -> dict[int, GroupReport]:
+    """Of each rater who shares a step with anybody: their labels against those of all others, two labels at a time."""
+    pairs = compared.pairs
+    no_errors = compared.errors.where(np.empty(0, dtype=np.int64))
+    raters = np.unique([pairs.a, pairs.b]).tolist()
+    return {rater: group_report(sums_of(pairs.of(rater), no_errors), resamples=resamples) for rater in raters}
+
+
 def _pair_reports(compared: Compared, group: GroupReport, resamples: int, seed: int) -> list[PairReport]:
     pairs, errors = compared.pairs, compared.errors
     raters = np.unique([pairs.a, pairs.b])

@@ -1,11 +1,12 @@
-"""The steps behind a figure: pairs of labels of the same step."""
+"""The steps behind a figure: pairs of labels of the same step, or one person's labels."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db.models import F, Func, JSONField, Q, QuerySet
 
+from annotator.agreement.annotators import ReadingReport
 from annotator.agreement.labels import DOMAIN, LAST, by_trajectory
 from annotator.models import Label, Project, Trajectory
 
@@ -86,9 +87,65 @@ def pairs_of_labels(project: Project, wanted: StepFilter) -> QuerySet[Label]:
     return pairs
 
 
-def with_messages(pairs: Sequence[Label]) -> dict[int, object]:
-    """The message of each pair's step, by label id."""
-    messages = Label.objects.filter(pk__in=[pair.pk for pair in pairs]).annotate(
+@dataclass(frozen=True)
+class LabelFilter:
+    """Which of one person's labels to list; nothing given asks for all."""
+
+    value: int | None = None
+    show: str = ""  # "hurried": of hurried trajectories; "unseen": of steps that never were on the screen
+
+
+def labels_by(project: Project, annotator: int, wanted: LabelFilter, reading: ReadingReport) -> QuerySet[Label]:
+    """What this person has submitted, in the order of trajectories and steps."""
+    labels = Label.objects.submitted().filter(
+        annotation__trajectory__project=project, annotation__annotator=annotator, step__isnull=False
+    )
+    if wanted.value is not None:
+        labels = labels.filter(value=wanted.value)
+    if wanted.show == "hurried":
+        labels = labels.filter(annotation__assignment__in=reading.hurried)
+    elif wanted.show == "unseen":
+        labels = labels.filter(pk__in=reading.unseen)
+    return labels.annotate(
+        trajectory_id=F("annotation__trajectory_id"),
+        external_id=F("annotation__trajectory__external_id"),
+        index=F("step__index"),
+    ).order_by("annotation__trajectory", "step__index")
+
+
+def with_messages(labels: Sequence[Label]) -> dict[int, object]:
+    """The message of each label's step, by label id."""
+    messages = Label.objects.filter(pk__in=[label.pk for label in labels]).annotate(
         message=_Message(F("step__trajectory__messages"), F("step__message_index"))
     )
     return dict(messages.values_list("pk", "message"))
+
+
+def filter_words(wanted: StepFilter, names: Mapping[Hashable, str]) -> list[str]:
+    """What the list of steps is restricted to, one phrase each."""
+    a = names.get(wanted.a, "a person unknown here") if wanted.a else "one person"
+    b = names.get(wanted.b, "a person unknown here") if wanted.b else "another"
+    words = []
+    if wanted.value_a is not None:
+        words.append(f"{a} gave {_signed(wanted.value_a)}")
+    elif wanted.a:
+        words.append(f"judged by {a}")
+    if wanted.value_b is not None:
+        words.append(f"{b} gave {_signed(wanted.value_b)}")
+    elif wanted.b:
+        words.append(f"judged by {b}")
+    if wanted.same is not None:
+        words.append("their values are the same" if wanted.same else "their values differ")
+    if wanted.domain:
+        words.append(f"domain {wanted.domain}")
+    if wanted.guideline is not None:
+        words.append(f"labelled under guideline version {wanted.guideline}")
+    if wanted.since:
+        words.append(f"last judgement from {wanted.since:%-d %b %Y %H:%M} UTC")
+    if wanted.until:
+        words.append(f"last judgement until {wanted.until:%-d %b %Y %H:%M} UTC")
+    return words
+
+
+def _signed(value: int) -> str:
+    return f"{value:+d}".replace("-", "−") if value else "0"

@@ -20,20 +20,22 @@ _K = len(VALUES)
 _SQUARE = _K * _K
 _N_ERROR_COLUMNS = 3
 _NO_ERROR = -1  # in place of the index of a first error
+EVERYBODY_ELSE = -1  # in place of a rater
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class _Columns:
+class Columns:
     """Arrays of one length: a table by its columns."""
 
     def where(self, chosen: BoolArray | IntArray) -> Self:
+        """Some of the rows."""
         return type(self)(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
-class Labels(_Columns):
+class Labels(Columns):
     """Submitted step labels; raters and trajectories are ids.
 
     `n_steps`: how long the label's trajectory is. `version`: of the guideline, 0 for none. `is_root`: marked as an
@@ -50,7 +52,7 @@ class Labels(_Columns):
 
 
 @dataclass(frozen=True)
-class LabelPairs(_Columns):
+class LabelPairs(Columns):
     """Two labels of one step each, `a` by the rater with the lower id.
 
     `cell`: the place of their values in the confusion. `n_labels`: how many labels the step has. `is_decided`: somebody
@@ -68,9 +70,17 @@ class LabelPairs(_Columns):
         """As if nobody else had labelled the steps."""
         return replace(self, n_labels=np.full_like(self.n_labels, 2))
 
+    def of(self, rater: int) -> "LabelPairs":
+        """The rater's labels against whoever else gave one: the rater first, the others as one person."""
+        own = self.where((self.a == rater) | (self.b == rater))
+        turned = own.cell % _K * _K + own.cell // _K
+        others = np.full_like(own.a, EVERYBODY_ELSE)
+        cell = np.where(own.a == rater, own.cell, turned)
+        return replace(own, a=np.full_like(own.a, rater), b=others, cell=cell).as_if_alone()
+
 
 @dataclass(frozen=True)
-class ErrorPairs(_Columns):
+class ErrorPairs(Columns):
     """The first errors of two raters who judged a whole trajectory: the same step or both none; a step apart."""
 
     trajectory: IntArray
@@ -92,7 +102,7 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Sums(_Columns):
+class Sums(Columns):
     """One row per trajectory with a step in common. `counts` is to be added up, then taken apart by `Totals`."""
 
     trajectory: IntArray
