@@ -1,5 +1,6 @@
 """What each figure is called, what it says in plain words, and how it is written and drawn. Pure."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -82,11 +83,16 @@ class FigureRow:
     def interval(self) -> str:
         if self.figure.low is None or self.figure.high is None:
             return "–"
-        return f"{_shown(self.figure.low, self.explained)} to {_shown(self.figure.high, self.explained)}"
+        low = _shown(self.figure.low, self.explained).removesuffix(" %")
+        return f"{low} to {_shown(self.figure.high, self.explained)}"
 
     @property
     def basis(self) -> str:
-        return f"{self.figure.n} {self.figure.unit}"
+        return f"{self.figure.n} {_with_minus(self.figure.unit)}"
+
+    @property
+    def reason(self) -> str:
+        return _with_minus(self.figure.reason)
 
     @property
     def bar(self) -> Bar | None:
@@ -106,8 +112,12 @@ class FigureRow:
 def _shown(value: float | None, explained: Explained) -> str:
     if value is None:
         return "–"
-    shown = f"{100 * value:.1f} %" if explained.is_share else f"{value:.3f}"
-    return shown.replace("-", "−")
+    return _with_minus(f"{100 * value:.1f} %" if explained.is_share else f"{value:.3f}")
+
+
+def _with_minus(text: str) -> str:
+    """A real minus sign before a number."""
+    return re.sub(r"-(?=\d)", "−", text)
 
 
 def figure_rows(report: StepReport | PairReport, explained: Sequence[Explained]) -> list[FigureRow]:

@@ -75,7 +75,28 @@ def test_a_low_alpha_is_said_first(differing: int, beginning: str | None) -> Non
 
 def test_a_low_alpha_of_nearly_equal_values_points_to_ac1() -> None:
     judgements = judged(40, differing=3, first=[1] * 8, second=[1] * 7 + [-1])
-    assert texts(judgements)[0].startswith("Look at the values one by one")
+    (first, *_) = advise(agreement_report(judgements, resamples=0), [], NAMES)
+    assert first.text.startswith("Look at the values one by one")
+    assert first.because.endswith("; 100 % of the judgements are +1")  # 637 of 640
+
+
+def test_a_high_ac1_alone_does_not_say_that_all_judgements_are_alike() -> None:
+    judgements = judged(50, differing=40, first=[1, 1, 1, 1, 1, 1, 0, -1], second=[1, 1, 1, 1, 1, 1, -1, -1])
+    report = agreement_report(judgements, resamples=0)
+    assert report.gwet_ac1.value is not None and report.krippendorff_alpha_nominal.value is not None
+    assert report.krippendorff_alpha_nominal.value < 0.8 <= report.gwet_ac1.value
+    (first, *_) = advise(report, [], NAMES)
+    assert first.text.startswith("Publish only with this figure beside the data")
+
+
+def test_a_few_whole_trajectories_say_nothing_of_where_errors_begin() -> None:
+    spots = [Judgement(person, t, {0: 1}) for t in range(40) for person in (1, 2)]
+    for n_whole, is_said in ((9, False), (10, True)):
+        whole = judged(n_whole, differing=n_whole, second=[1, 1, 1, -1, 0], start=100)
+        report = agreement_report(spots + whole, n_steps_of=dict.fromkeys(range(200), 5), resamples=0)
+        assert report.first_error_agreement.n == n_whole
+        said = [one.text for one in advise(report, [], NAMES)]
+        assert any(text.startswith("Say in the guideline where") for text in said) is is_said
 
 
 def test_a_low_specific_agreement_names_the_section_to_mend() -> None:
@@ -155,10 +176,18 @@ def test_a_chart_breaks_where_a_figure_is_undefined() -> None:
     assert [limit.y for limit in drawn.limits] == [47.6]
 
 
-def test_a_chart_with_figures_below_zero_starts_at_minus_one() -> None:
-    drawn = chart([("a", figure(0.0, -0.5, 0.5))], is_share=False, is_connected=False)
-    assert [tick.text for tick in drawn.ticks] == ["−1.00", "0.00", "1.00"]
-    assert (drawn.marks[0].y, drawn.lines, drawn.bands) == (101.0, [], [])
+@pytest.mark.parametrize(
+    ("lowest", "first", "n_ticks", "y_of_zero"),
+    [(-0.02, "−0.25", 6, 154.4), (-0.5, "−0.50", 7, 130.7), (-0.51, "−0.75", 8, 113.7), (-1.2, "−1.00", 9, 101.0)],
+)
+def test_a_chart_with_figures_below_zero_starts_at_the_quarter_below(
+    lowest: float, first: str, n_ticks: int, y_of_zero: float
+) -> None:
+    drawn = chart([("a", figure(0.0, lowest, 0.5))], is_share=False, is_connected=False)
+    assert [(tick.text, tick.y) for tick in drawn.ticks][:: n_ticks - 1] == [(first, 190.0), ("1.00", 12.0)]
+    assert len(drawn.ticks) == n_ticks
+    assert (drawn.marks[0].y, drawn.lines, drawn.bands) == (y_of_zero, [], [])
+    assert drawn.marks[0].low <= 190.0
 
 
 def test_a_long_chart_labels_some_of_its_marks() -> None:
