@@ -115,8 +115,11 @@ class Sums(Columns):
 
 
 class Totals:
-    """Counts (..., columns), added up, taken apart. A pair of labels counts in `confusion` once, in `coincidences` in
-    both orders, so that each label has the weight 1 there, and in `by_step` so that each step has the weight 1/2."""
+    """Counts (..., columns), added up, taken apart.
+
+    A pair of labels counts in `confusion` once, in `coincidences` in both orders, so that each label has the weight 1
+    there, and in `by_step` so that each step has the weight 1/2.
+    """
 
     def __init__(self, counts: FloatArray) -> None:
         *sizes, n_columns = counts.shape
