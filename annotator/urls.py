@@ -39,6 +39,8 @@ project_urls = [  # /projects/<slug>/
     path("returns/take-back/", adjudication.take_back_all, name="returns-take-back"),
     path("agreement/", agreement.agreement, name="agreement"),
     path("agreement/steps/", agreement.agreement_steps, name="agreement-steps"),
+    path("agreement/annotators/", agreement.annotator_list, name="annotator-list"),
+    path("agreement/annotators/<int:pk>/", agreement.annotator_detail, name="annotator-detail"),
     path("releases/", releases.release_list, name="release-list"),
 ]
 

@@ -36,7 +36,9 @@ def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure
     for each, size in ((small, min(n, 1000)), (project, n)):
         data.import_file(each, path)
         data.grow(each, size)
-        _judge_everything(each)
+        data.judge_everything(each)
+        data.settle_everything(each)
+        data.tidy()
     before = memory_mb()
     where_publishing = profile(lambda: _publish(small))
     sample = Release.objects.get(project=small)
@@ -74,58 +76,6 @@ def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure
     ]
     facts = [fact, f"{n_rows:,} trajectories, {n_steps:,} steps, two unanimous judgements of each; fsync on."]
     return facts, figures
-
-
-def _judge_everything(project: "Project") -> None:
-    """Two people submit the same values for every step and outcome, and all of it is gold; made inside PostgreSQL."""
-    from django.db import connection
-
-    from annotator.models import Annotation, Assignment, GoldLabel, Guideline
-    from benchmarks import data
-
-    guideline = Guideline.objects.get(project=project)
-    wanted = Assignment.objects.filter(project=project)
-    for slot in (0, 1):
-        annotator = data.make_member(project, f"{project.slug}-{slot}")
-        wanted.filter(slot=slot).update(status="submitted", annotator=annotator)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT now()")
-        at = cursor.fetchone()[0]
-    Annotation.objects.bulk_create(
-        Annotation(assignment_id=pk, trajectory_id=trajectory_id, annotator_id=annotator_id, created_at=at)
-        for pk, trajectory_id, annotator_id in wanted.values_list("pk", "trajectory_id", "annotator_id")
-    )
-    judged = """
-        SELECT {columns} FROM (
-            SELECT id AS trajectory_id, NULL::bigint AS step_id, 1 AS value FROM annotator_trajectory
-            WHERE project_id = %(project)s
-            UNION ALL
-            SELECT step.trajectory_id, step.id, (ARRAY[1, 1, 0, -1])[1 + step.id %% 4] FROM annotator_step step
-            JOIN annotator_trajectory t ON t.id = step.trajectory_id WHERE t.project_id = %(project)s
-        ) judged {join}
-    """
-    labels = judged.format(
-        columns="annotation.id, step_id, value, %(guideline)s, %(at)s, '', '{{}}', false, 0, true, false",
-        join="JOIN annotator_annotation annotation USING (trajectory_id)",
-    ).replace("'{{}}'", "'{}'")
-    golds = judged.format(columns="trajectory_id, step_id, value, %(provenance)s, %(at)s", join="")
-    values = {
-        "project": project.pk,
-        "guideline": guideline.pk,
-        "at": at,
-        "provenance": GoldLabel.Provenance.UNANIMOUS.value,
-    }
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO annotator_label (annotation_id, step_id, value, guideline_id, labelled_at, exit_reason,"
-            f" extras, is_after_reveal, active_ms, is_seen, has_opened) {labels}",
-            values,
-        )
-        cursor.execute(
-            f"INSERT INTO annotator_goldlabel (trajectory_id, step_id, value, provenance, settled_at) {golds}", values
-        )
-    Annotation.objects.filter(assignment__project=project).update(submitted_at=at)
-    data.tidy()
 
 
 def _publish(project: "Project") -> "Release":
