@@ -58,12 +58,25 @@ def reasoning_of(message: Message) -> str:
 
 def tool_calls_of(message: Message) -> list[ToolCall]:
     """The calls of one message in their order, the legacy `function_call` last."""
+    return [_tool_call(call) for call in _calls(message)]
+
+
+def tool_names_of(message: Message) -> list[str]:
+    """The names in `tool_calls_of` a message, without reading what the calls are given."""
+    return [_text(_inner(call).get("name")) for call in _calls(message)]
+
+
+def _calls(message: Message) -> list[Message]:
     calls = message.get("tool_calls")
-    found = [_tool_call(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    found: list[Message] = [call for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     legacy = message.get("function_call")
-    if isinstance(legacy, dict):
-        found.append(_tool_call(legacy))
-    return found
+    return [*found, legacy] if isinstance(legacy, dict) else found
+
+
+def _inner(call: Message) -> Message:
+    """Where a call's name and arguments are: some frameworks leave the inner object out."""
+    custom, function = call.get("custom"), call.get("function")
+    return custom if isinstance(custom, dict) else function if isinstance(function, dict) else call
 
 
 def _text(value: JsonValue) -> str:
@@ -111,11 +124,9 @@ def _size(base64_text: str) -> str:
 
 
 def _tool_call(call: Message) -> ToolCall:
-    custom, function = call.get("custom"), call.get("function")
-    inner = custom if isinstance(custom, dict) else function if isinstance(function, dict) else call
-    arguments = inner.get("input") if inner is custom else inner.get("arguments")
-    pretty, is_valid_json = _pretty(arguments)
-    kind: Literal["function", "custom"] = "custom" if inner is custom else "function"
+    inner = _inner(call)
+    kind: Literal["function", "custom"] = "custom" if inner is call.get("custom") else "function"
+    pretty, is_valid_json = _pretty(inner.get("input" if kind == "custom" else "arguments"))
     return ToolCall(_text(call.get("id")), _text(inner.get("name")), pretty, is_valid_json, kind)
 
 
