@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from annotator.importing.chat import role_of, tool_names_of
+from annotator.importing.chat import role_of, tool_calls_of
 
 MAX_DEPTH = 100
 MAX_KEY = 500  # characters of an external id or a group key: both are indexed, and an index entry has to stay small
@@ -144,7 +144,7 @@ def steps_of(messages: list[MessageIn]) -> list[StepIn]:
     acting = [(i, message) for i, message in enumerate(messages) if role_of(message) == "assistant"]
     steps = []
     for index, (message_index, message) in enumerate(acting):
-        names = tool_names_of(message)
+        names = [call.name for call in tool_calls_of(message)]
         kind: Literal["tool_call", "message"] = "tool_call" if names else "message"
         steps.append(StepIn(index=index, message_index=message_index, kind=kind, tool_names=names))
     return steps
