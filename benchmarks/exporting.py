@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure]]:
     from annotator.models import Release, Step
-    from annotator.releases import actions as releases
+    from annotator.releases import files
     from annotator.releases.exporters import EXPORTERS
     from benchmarks import data
 
@@ -52,16 +52,16 @@ def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure
     target = home / "export"
     for name in EXPORTERS:
         with stopwatch() as exporting, target.open("wb") as out:
-            result = releases.export(release, name, out)
+            result = files.export(release, name, out)
         with target.open("wb") as out:
-            where = profile(lambda name=name, out=out: releases.export(sample, name, out))  # type: ignore[misc]
+            where = profile(lambda name=name, out=out: files.export(sample, name, out))  # type: ignore[misc]
         megabytes = result.n_bytes / 1e6
         bound = f"{megabytes:.0f} MB, {result.n_rows:,} rows; {where}"
         figures.append(Figure(f"export {name}", megabytes / exporting(), "MB/s", at_least=20, bound=bound))
     peak = peak_memory_mb()
     with stopwatch() as reading:
-        n_rows = sum(1 for _ in releases.records(release))
-    whole = list(releases.records(sample))
+        n_rows = sum(1 for _ in files.records(release))
+    whole = list(files.records(sample))
     with stopwatch() as encoding:
         size = sum(len(json.dumps(record, ensure_ascii=False)) for record in whole)
     stored = size / len(whole) * n_rows / 1e6
