@@ -39,7 +39,7 @@ def copy_rows(rows: Sequence[models.Model]) -> None:
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     readers = [_reader(field) for field in fields]
     values = [[read(row) for read in readers] for row in rows]
-    for row, pk in zip(rows, copy_values(model, [field.column for field in fields], values), strict=True):
+    for row, pk in zip(rows, copy_values(model, [str(field.column) for field in fields], values), strict=True):
         row.pk = pk
 
 

@@ -14,7 +14,7 @@ from annotator import access, audit
 from annotator.dashboard import progress
 from annotator.http import Request
 from annotator.models import Membership
-from annotator.releases import actions as releases
+from annotator.releases.freezing import releasable
 
 Role = Membership.Role
 
@@ -57,7 +57,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
-        "n_releasable": releases.releasable(project).count(),
+        "n_releasable": releasable(project).count(),
         "is_admin": membership.role == Role.ADMIN,
     }
     return render(request, "dashboard/overview_project.html", {**context, **whole})

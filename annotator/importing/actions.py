@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -138,7 +138,7 @@ def _batches(records: Iterator[TrajectoryIn | BadRecord], file: BinaryIO) -> Ite
         yield batch
 
 
-def _read_ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+def _read_ahead(batches: Iterator[_Batch]) -> Generator[_Batch, None, None]:
     """The same batches; a thread makes the next one while PostgreSQL stores this one, which holds no lock of Python's.
 
     Close it before the file: the thread is reading from it.

@@ -80,7 +80,7 @@ def records(release: Release, split: str | None = None, *, whole: bool = True) -
                 "environment_outcome": trajectory.outcome,
                 "metadata": trajectory.metadata,
                 "tools": trajectory.tools,
-                "messages": trajectory.messages if whole else row.opening_and_steps,
+                "messages": trajectory.messages if whole else row.opening_and_steps,  # type: ignore[attr-defined]
                 **row.record,
             },
         )

@@ -17,7 +17,7 @@ from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, NothingToRelease
 from annotator.models import Assignment, AuditEvent, Dispute, GoldLabel, Job, Project, Release, ReleaseRow, Trajectory
-from annotator.releases import actions, files
+from annotator.releases import actions, files, freezing
 from annotator.releases.exporters import EXPORTERS, ExportOptions, write
 from annotator.releases.policy import SPLITS, ReleasePolicy
 from tests.factories import World, judge, make_member, make_trajectory, make_world
@@ -318,7 +318,7 @@ def test_a_label_that_arrives_meanwhile_belongs_to_the_next_release(
     agreed(world, [1])
     late = make_trajectory(world.project, n_steps=1)
     judge(late, world.annotator, [1])
-    rows = actions.frozen_rows
+    rows = freezing.frozen_rows
 
     def judge_late() -> None:
         try:
