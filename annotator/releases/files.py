@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from django.db.models import JSONField, Q
+from django.db.models import F, JSONField, Q
 from django.db.models.expressions import RawSQL
 
 from annotator.errors import InvalidInput
@@ -55,35 +55,30 @@ _OPENING_AND_STEPS = """
 """
 
 
+_OF_TRAJECTORY = {
+    "external_id": F("trajectory__external_id"),
+    "group_key": F("trajectory__group_key"),
+    "content_sha256": F("trajectory__content_sha256"),
+    "source_format": F("trajectory__source_format"),
+    "instruction": F("trajectory__instruction"),
+    "reference": F("trajectory__reference"),
+    "environment_outcome": F("trajectory__outcome"),
+    "metadata": F("trajectory__metadata"),
+    "tools": F("trajectory__tools"),
+}
+
+
 def records(release: Release, split: str | None = None, *, whole: bool = True) -> Iterator[ReleaseRecord]:
     """The release's rows with their trajectories, by trajectory; a few at a time in memory.
 
     Without `whole` the messages between the steps are None.
     """
-    rows = release.rows.select_related("trajectory").order_by("trajectory_id")
-    if not whole:
-        opening_and_steps = RawSQL(_OPENING_AND_STEPS, (), output_field=JSONField())
-        rows = rows.defer("trajectory__messages").annotate(opening_and_steps=opening_and_steps)
-    for row in rows.filter(Q(split=split) if split else Q()).iterator(chunk_size=50):
-        trajectory = row.trajectory
-        yield cast(
-            ReleaseRecord,
-            {
-                "trajectory_id": trajectory.pk,
-                "external_id": trajectory.external_id,
-                "group_key": trajectory.group_key,
-                "split": row.split,
-                "content_sha256": trajectory.content_sha256,
-                "source_format": trajectory.source_format,
-                "instruction": trajectory.instruction,
-                "reference": trajectory.reference,
-                "environment_outcome": trajectory.outcome,
-                "metadata": trajectory.metadata,
-                "tools": trajectory.tools,
-                "messages": trajectory.messages if whole else row.opening_and_steps,  # type: ignore[attr-defined]
-                **row.record,
-            },
-        )
+    messages = F("trajectory__messages") if whole else RawSQL(_OPENING_AND_STEPS, (), output_field=JSONField())
+    rows = release.rows.filter(Q(split=split) if split else Q()).order_by("trajectory_id")
+    # Values, since a model object of each row and trajectory would take as long as decoding its JSON.
+    for row in rows.values("trajectory_id", "split", "record", **_OF_TRAJECTORY, messages=messages).iterator(50):
+        record = row.pop("record")
+        yield cast(ReleaseRecord, {**row, **record})
 
 
 def export_directory(release: Release, format_name: str, directory: Path) -> list[Path]:
