@@ -4,31 +4,22 @@
 """
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Figure, memory_mb, options, own_home, peak_memory_mb, profile, report, stopwatch
+from benchmarks.bench import Figure, memory_mb, peak_memory_mb, profile, run, stopwatch
 
 if TYPE_CHECKING:
     from annotator.models import Project, Release
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(__doc__, arguments)
-    with own_home() as home:
-        facts, figures = measure(home, chosen.data, n=60 if chosen.quick else 10_000)
-    report("Release and export", facts, figures, chosen.json)
-    return 0
-
-
-def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure]]:
+def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figure]]:
     from annotator.models import Release, Step
-    from annotator.releases import actions as releases
+    from annotator.releases import files
     from annotator.releases.exporters import EXPORTERS
     from benchmarks import data
 
+    n = 60 if quick else 10_000
     records, fact = data.load(folder)
     path = home / "trajectories.jsonl"
     small, project = data.make_project("small", overlap=2), data.make_project("export", overlap=2)
@@ -52,21 +43,24 @@ def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure
         Figure("publish: bytes of all files", written / publishing(), "MB/s", at_least=20),
     ]
     target = home / "export"
+    exports = {}
     for name in EXPORTERS:
         with stopwatch() as exporting, target.open("wb") as out:
-            result = releases.export(release, name, out)
+            result = files.export(release, name, out)
         with target.open("wb") as out:
-            where = profile(lambda name=name, out=out: releases.export(sample, name, out))  # type: ignore[misc]
-        megabytes = result.n_bytes / 1e6
-        bound = f"{megabytes:.0f} MB, {result.n_rows:,} rows; {where}"
-        figures.append(Figure(f"export {name}", megabytes / exporting(), "MB/s", at_least=20, bound=bound))
+            where = profile(lambda name=name, out=out: files.export(sample, name, out))  # type: ignore[misc]
+        exports[name] = result, exporting(), where
     peak = peak_memory_mb()
     with stopwatch() as reading:
-        n_rows = sum(1 for _ in releases.records(release))
-    whole = list(releases.records(sample))
+        n_rows = sum(1 for _ in files.records(release))
+    whole = list(files.records(sample))
     with stopwatch() as encoding:
         size = sum(len(json.dumps(record, ensure_ascii=False)) for record in whole)
     stored = size / len(whole) * n_rows / 1e6
+    for name, (result, seconds, where) in exports.items():
+        megabytes = result.n_bytes / 1e6
+        bound = f"{megabytes:.0f} MB, {result.n_rows:,} rows, from {stored / seconds:.0f} MB/s of the release; {where}"
+        figures.append(Figure(f"export {name}", megabytes / seconds, "MB/s", at_least=20, bound=bound))
     n_steps = Step.objects.filter(trajectory__project=project).count()
     figures += [
         Figure("baseline: read the rows, write nothing", stored / reading(), "MB/s", bound="PostgreSQL unpacks JSONB"),
@@ -94,4 +88,4 @@ def _publish(project: "Project") -> "Release":
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("Release and export", __doc__, measure)

@@ -16,7 +16,7 @@ from annotator import access, accounts
 from annotator.dashboard import progress
 from annotator.http import Request
 from annotator.models import Membership
-from annotator.releases import actions as releases
+from annotator.releases.freezing import releasable
 
 Role = Membership.Role
 
@@ -63,7 +63,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "n_reviewers": sum(member.membership.role == Role.REVIEWER for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
-        "n_releasable": releases.releasable(project)[:MOST_RELEASABLE].count() if is_admin else 0,
+        "n_releasable": releasable(project)[:MOST_RELEASABLE].count() if is_admin else 0,
         "most_releasable": MOST_RELEASABLE,
         "is_admin": is_admin,
     }

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from annotator.errors import InvalidInput
 from annotator.models import AuditEvent, Invitation, Membership, User
 from annotator.projects import actions, invitations
-from annotator.releases.actions import _Behind
+from annotator.releases.freezing import _Behind
 from tests.factories import World, judge, make_member, make_trajectory, make_user, make_world
 
 Role = Membership.Role
