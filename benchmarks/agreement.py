@@ -64,12 +64,12 @@ def _pages(project: "Project", admin: "User", size: int, n: int) -> list[Figure]
     client = Client()
     client.force_login(admin)
 
-    def open_page(address: str) -> float:
-        """The milliseconds it took."""
-        begun = time.perf_counter()
+    def open_page(address: str) -> tuple[float, float]:
+        """The milliseconds it took, and those that this process computed."""
+        begun, computed = time.perf_counter(), time.process_time()
         response = client.get(address, headers={"Host": "127.0.0.1"})
         assert response.status_code == 200, response.content
-        return (time.perf_counter() - begun) * 1000
+        return (time.perf_counter() - begun) * 1000, (time.process_time() - computed) * 1000
 
     pages = {
         "agreement page": f"/projects/{project.slug}/agreement/",
@@ -78,9 +78,13 @@ def _pages(project: "Project", admin: "User", size: int, n: int) -> list[Figure]
     }
     figures = []
     for name, address in pages.items():
-        first = open_page(address)  # templates are compiled once per process
-        p50 = percentile([open_page(address) for _ in range(n)], 0.5)
-        bound = f"the first one {first:.0f} ms; {profile(partial(open_page, address))}"
+        first, _ = open_page(address)  # templates are compiled once per process
+        walls, own = zip(*(open_page(address) for _ in range(n)), strict=True)
+        p50, computed = percentile(walls, 0.5), percentile(own, 0.5)
+        where = profile(partial(open_page, address))
+        bound = (
+            f"{computed:.0f} ms of it in this process, the rest in PostgreSQL or waiting; first {first:.0f} ms; {where}"
+        )
         figures.append(Figure(f"{name} at {size:,}", p50, "ms", at_most=AIMS.get(size), bound=bound))
     return figures
 
