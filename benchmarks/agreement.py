@@ -3,14 +3,12 @@
 .venv/bin/python -m benchmarks.agreement [--quick] [--json OUT] [--data DIR]
 """
 
-import sys
 import time
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Figure, options, own_home, peak_memory_mb, percentile, profile, report, stopwatch
+from benchmarks.bench import Figure, peak_memory_mb, percentile, profile, run, stopwatch
 
 if TYPE_CHECKING:
     from annotator.models import Project, User
@@ -24,19 +22,11 @@ VALUE = """
 SUBMITTED = "%(at)s - make_interval(days => (annotation.trajectory_id %% 84)::int)"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(__doc__, arguments)
-    with own_home() as home:
-        sizes, n = ((20, 60), 2) if chosen.quick else ((250, 10_000), 7)
-        facts, figures = measure(home, chosen.data, sizes=sizes, n=n)
-    report("Agreement", facts, figures, chosen.json)
-    return 0
-
-
-def measure(home: Path, folder: Path, *, sizes: Sequence[int], n: int) -> tuple[list[str], list[Figure]]:
+def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figure]]:
     from annotator.models import Label, Step
     from benchmarks import data
 
+    sizes, n = ((20, 60), 2) if quick else ((250, 10_000), 7)
     records, fact = data.load(folder)
     path = home / "trajectories.jsonl"
     figures: list[Figure] = []
@@ -101,4 +91,4 @@ def _baselines(project: "Project", size: int) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("Agreement", __doc__, measure)

@@ -139,7 +139,7 @@ def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
 
 def _signed_up(request: HttpRequest, invitation: Invitation, form: SignUpForm) -> HttpResponse:
     member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
-    login(request, member.user, backend="django.contrib.auth.backends.ModelBackend")
+    login(request, member.user)
     return _joined(request, member)
 
 
