@@ -77,8 +77,8 @@ def records(release: Release, split: str | None = None, *, whole: bool = True) -
     rows = release.rows.filter(Q(split=split) if split else Q()).order_by("trajectory_id")
     # Values, since a model object of each row and trajectory would take as long as decoding its JSON.
     for row in rows.values("trajectory_id", "split", "record", **_OF_TRAJECTORY, messages=messages).iterator(50):
-        record = row.pop("record")
-        yield cast(ReleaseRecord, {**row, **record})
+        rest = {name: value for name, value in row.items() if name != "record"}
+        yield cast(ReleaseRecord, {**rest, **row["record"]})
 
 
 def export_directory(release: Release, format_name: str, directory: Path) -> list[Path]:
