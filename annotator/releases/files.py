@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from django.db.models import F, JSONField, Q
 from django.db.models.expressions import RawSQL
@@ -77,9 +77,8 @@ def records(release: Release, split: str | None = None, *, whole: bool = True) -
     rows = release.rows.filter(Q(split=split) if split else Q()).order_by("trajectory_id")
     # Values, since a model object of each row and trajectory would take as long as decoding its JSON.
     for row in rows.values("trajectory_id", "split", "record", **_OF_TRAJECTORY, messages=messages).iterator(50):
-        facts: dict[str, Any] = dict(row)
-        record = facts.pop("record")
-        yield cast(ReleaseRecord, {**facts, **record})
+        rest = {name: value for name, value in row.items() if name != "record"}
+        yield cast(ReleaseRecord, {**rest, **row["record"]})
 
 
 def export_directory(release: Release, format_name: str, directory: Path) -> list[Path]:
