@@ -8,6 +8,7 @@ Nothing but psycopg is needed, so it works with any server and without pg_dump.
 """
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -82,15 +83,12 @@ class _Column(NamedTuple):
 def write(path: Path) -> Manifest:
     """Writes every row as it is at this moment, while others go on working, and reads the file again to verify it.
 
-    Under its name the file appears only when it is whole, verified and on the disk. Raises FileExistsError.
+    Under its name the file appears only when it is whole, verified and on the disk. Raises FileExistsError, or
+    BackupRefused while another backup writes to the same file.
     """
-    if path.exists():
-        raise FileExistsError(errno.EEXIST, "there is a file of this name already", str(path))
     part = path.with_name(f"{path.name}.part")
-    part.unlink(missing_ok=True)  # of a backup that was killed
-    part.touch(mode=0o600)
-    try:
-        with part.open("r+b") as file:
+    with _alone(part, path) as file:
+        try:
             with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive:
                 with transaction.atomic(durable=True):
                     manifest = _write_tables(archive)
@@ -101,17 +99,35 @@ def write(path: Path) -> Manifest:
             file.write(digest)
             file.flush()
             os.fsync(file.fileno())
-        if verify(part) != manifest:
-            raise BackupRefused(f"{path} was not written: what was read back differs from what was sent to the disk.")
-        part.rename(path)
-    finally:
-        part.unlink(missing_ok=True)
+            if verify(part) != manifest:
+                raise BackupRefused(
+                    f"{path} was not written: what was read back differs from what was sent to the disk."
+                )
+            part.rename(path)
+        finally:
+            part.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
     return manifest
+
+
+@contextmanager
+def _alone(part: Path, path: Path) -> Iterator[IO[bytes]]:
+    """The empty file to write to, locked: what a backup that was killed has left there is no lock."""
+    with os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BackupRefused(f"Another backup to {path} is running. Wait for it, or choose another name.") from None
+        if path.exists():  # asked under the lock: the other backup may have finished just now, with this very file
+            if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                part.unlink(missing_ok=True)
+            raise FileExistsError(errno.EEXIST, "there is a file of this name already", str(path))
+        file.truncate(0)
+        yield file
 
 
 def _write_tables(archive: zipfile.ZipFile) -> Manifest:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
 from annotator.errors import DomainError
@@ -31,4 +32,7 @@ class DomainErrorMiddleware:
             return None
         if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
             return JsonResponse(exception.as_json(), status=exception.status)
-        return render(request, "refused.html", {"error": exception}, status=exception.status)
+        came_from = request.headers.get("Referer", "")
+        is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()}, request.is_secure())
+        back = came_from if is_ours and came_from != request.build_absolute_uri() else ""
+        return render(request, "refused.html", {"error": exception, "back": back}, status=exception.status)

@@ -19,6 +19,12 @@ from annotator.models import Job, Project, Upload, User
 logger = logging.getLogger(__name__)
 
 
+# A job that has taken so many workers down with it, as one that needs more memory than there is, is not begun again.
+MOST_DEATHS = 5
+# What jobs.py and the handlers write into `params` beside what the job is to do; a new job starts without it.
+_REMEMBERED = ("release", "n_deaths", "retried_as")
+
+
 class JobCancelled(Exception):
     """Somebody asked for the job to stop; what was done so far stays, and a new run goes on from there."""
 
@@ -111,13 +117,16 @@ def is_outage(error: Exception) -> bool:
 
 @transaction.atomic
 def cancel(job: Job, *, user: User) -> None:
-    """Stops a queued job now and a running one at its next report."""
-    queued = Job.objects.filter(pk=job.pk, status=Job.Status.QUEUED)
-    running = Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING)
-    if not queued.update(
-        status=Job.Status.CANCELLED, finished_at=now(), is_cancel_requested=True
-    ) and not running.update(is_cancel_requested=True):
+    """Stops a queued job now and a running one at its next report; asked twice, it is logged once."""
+    job = Job.objects.select_for_update(no_key=True).get(pk=job.pk)
+    if job.is_finished:
         raise JobConflict("This job has already ended, so there is nothing to cancel.")
+    if job.is_cancel_requested:
+        return
+    job.is_cancel_requested = True
+    if job.status == Job.Status.QUEUED:
+        job.status, job.finished_at = Job.Status.CANCELLED, now()
+    job.save(update_fields=["is_cancel_requested", "status", "finished_at"])
     audit.log("job.cancelled", job, user=user, project_id=job.project_id)
 
 
@@ -125,8 +134,12 @@ def cancel(job: Job, *, user: User) -> None:
 def retry(job: Job, *, user: User) -> Job:
     """Queues a new job with the parameters of one that failed or was cancelled; the old one stays as it ended.
 
-    Raises JobConflict when it has not ended badly, or when the file that it read is no longer there.
+    Asked twice, it leads to the same new job. Raises JobConflict when it has not ended badly, or when the file that it
+    read is no longer there.
     """
+    job = Job.objects.select_for_update(no_key=True).select_related("project").get(pk=job.pk)
+    if again := Job.objects.filter(pk=job.params.get("retried_as")).first():
+        return again
     if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
     if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS):
@@ -139,17 +152,38 @@ def retry(job: Job, *, user: User) -> Job:
                 "The file of this job is no longer there, or it was read by a command on the server. "
                 "Import the file again; nothing is added twice."
             )
-    params = {name: value for name, value in job.params.items() if name != "release"}
+    params = {name: value for name, value in job.params.items() if name not in _REMEMBERED}
     total = None if job.kind == Job.Kind.PUBLISH else job.n_total
     again = enqueue(job.project, Job.Kind(job.kind), params, unit=job.unit, n_total=total, user=user)
+    remember(job, retried_as=again.pk)
     audit.log("job.retried", job, user=user, project_id=job.project_id, data={"as": again.pk})
     return again
 
 
 def recover() -> int:
     """Puts jobs whose worker died back into the queue and sends every queued job that was forgotten."""
-    Job.objects.stalled().update(status=Job.Status.QUEUED)
+    for job_id in Job.objects.stalled().values_list("pk", flat=True):
+        _take_back(job_id)
     forgotten = list(Job.objects.forgotten().values_list("pk", flat=True))
     for job_id in forgotten:
         send(job_id)
     return len(forgotten)
+
+
+@transaction.atomic
+def _take_back(job_id: int) -> None:
+    """Queues a job whose worker died, unless it has done so too often or another beat is at it."""
+    job = Job.objects.stalled().select_for_update(no_key=True, skip_locked=True).filter(pk=job_id).first()
+    if job is None:
+        return
+    n_deaths = job.params.get("n_deaths", 0) + 1
+    remember(job, n_deaths=n_deaths)
+    audit.log("job.abandoned", job, user=None, project_id=job.project_id, data={"n_deaths": n_deaths})
+    if n_deaths < MOST_DEATHS:
+        Job.objects.filter(pk=job.pk).update(status=Job.Status.QUEUED)
+    else:
+        message = (
+            f"The worker died {n_deaths} times while it ran this job, so it is not begun again. Its log may say why; "
+            "most often the machine has too little memory. What was done stays, and trying again goes on from there."
+        )
+        finish(job, Job.Status.FAILED, error=message)

@@ -166,8 +166,8 @@ JOB_RESEND_SECONDS = env.int("JOB_RESEND_SECONDS", default=30)
 CELERY_BEAT_SCHEDULE = {
     "expire-claims": {"task": "workers.tasks.expire_claims", "schedule": timedelta(minutes=1)},
     "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=JOB_RESEND_SECONDS)},
-    "delete-expired-tokens": {"task": "workers.tasks.delete_expired_tokens", "schedule": timedelta(days=1)},
     "delete-old-uploads": {"task": "workers.tasks.delete_old_uploads", "schedule": timedelta(days=1)},
+    "forget-expired": {"task": "workers.tasks.forget_expired", "schedule": timedelta(days=1)},
 }
 
 REST_FRAMEWORK = {
@@ -207,7 +207,6 @@ SPECTACULAR_SETTINGS = {
     },
 }
 
-# `unexpected` templates errors matter: structured enough to grep, quiet enough to read.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

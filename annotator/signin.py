@@ -1,4 +1,4 @@
-"""Signing in, with limits on wrong passwords.
+"""Signing in and changing one's password, with limits on wrong ones.
 
 The attempts are counted in PostgreSQL. Several web processes share the count, so it cannot live in one of them; Redis
 may be down or emptied at any time, and then a limit kept there would either vanish or lock everybody out. Without
@@ -15,19 +15,22 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.forms import AuthenticationForm
-from django.contrib.auth.views import LoginView, redirect_to_login
+from django.contrib.auth.views import LoginView, PasswordChangeView, redirect_to_login
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.forms import BaseForm
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
+from django.urls import reverse, reverse_lazy
 from django.utils.crypto import salted_hmac
 from django.utils.timezone import now
 from django.views.decorators.http import require_safe
+from django.views.generic.edit import FormView
 
-from annotator.models import LoginAttempt
+from annotator import audit
+from annotator.models import LoginAttempt, User
 
 WINDOW = timedelta(minutes=5)
 PER_ACCOUNT = 5  # wrong passwords for one username from one address within the window
@@ -36,10 +39,11 @@ PER_ADDRESS = 50  # for all usernames together: many people may share an office'
 logger = logging.getLogger(__name__)
 
 
-class SignInView(LoginView):
-    """Django's login view, which answers 429 while there were too many wrong passwords."""
+class _LimitedView(FormView):  # type: ignore[type-arg]  # not generic at run time
+    """A form with a password, which answers 429 while there were too many wrong ones."""
 
-    redirect_authenticated_user = True
+    def username(self) -> str:
+        raise NotImplementedError
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         return super().get_context_data(**{"refusal": "", **kwargs})
@@ -48,12 +52,12 @@ class SignInView(LoginView):
         at = now()
         LoginAttempt.objects.filter(at__lte=at - WINDOW).delete()
         self.attempt = LoginAttempt.objects.create(
-            account=_account(request.POST.get("username", "")), address=client_address(request), at=at
+            account=_account(self.username()), address=client_address(request), at=at
         )
         until = _refused_until(self.attempt)
         return self._refuse(until - at) if until else super().post(request, *args, **kwargs)
 
-    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+    def form_valid(self, form: BaseForm) -> HttpResponse:
         """The right password: what this person mistyped from here is forgotten."""
         LoginAttempt.objects.filter(account=self.attempt.account, address=self.attempt.address).delete()
         return super().form_valid(form)
@@ -67,9 +71,44 @@ class SignInView(LoginView):
             "There were too many wrong passwords. "
             f"Try again in {minutes} minute{'s' if minutes > 1 else ''}; until then the right one is refused as well."
         )
-        form = AuthenticationForm(self.request, initial={"username": self.request.POST.get("username", "")[:150]})
+        about = {name: value for name, value in self.get_form_kwargs().items() if name not in ("data", "files")}
+        form = self.get_form_class()(**about)
         response = self.render_to_response(self.get_context_data(form=form, refusal=refusal), status=429)
         response["Retry-After"] = str(math.ceil(wait.total_seconds()))
+        return response
+
+
+class SignInView(_LimitedView, LoginView):
+    """Where everybody signs in."""
+
+    redirect_authenticated_user = True
+
+    def username(self) -> str:
+        return self.request.POST.get("username", "")
+
+    def get_initial(self) -> dict[str, Any]:
+        return {**super().get_initial(), "username": self.username()[:150]}
+
+
+class PasswordView(_LimitedView, PasswordChangeView):
+    """A new password for whoever knows the old one; it ends their other sessions."""
+
+    template_name = "registration/password.html"
+    success_url = reverse_lazy("token-list")
+
+    def username(self) -> str:
+        return self.request.user.get_username()
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return {**super().get_form_kwargs(), "label_suffix": ""}
+
+    @transaction.atomic
+    def form_valid(self, form: BaseForm) -> HttpResponse:
+        response = super().form_valid(form)
+        user = self.request.user
+        assert isinstance(user, User)  # PasswordChangeView lets nobody else in
+        audit.log("user.password_changed", user, user=user, project_id=None)
+        messages.success(self.request, "Your password is changed.", extra_tags="good")
         return response
 
 

@@ -96,7 +96,7 @@ class Supervisor:
             accounts = self._prepare()
             if accounts is None:
                 return 0 if self._signals else 1
-            bind = f"{self._host}:{self._port}"
+            bind = netloc(self._host, self._port)
             celery = ["celery", "-A", "annotator.celery"]
             web = ["gunicorn", "annotator.wsgi:application", "--bind", bind, "--workers", "2", "--threads", "8"]
             web += ["--worker-class", "gthread", "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"]
@@ -195,7 +195,7 @@ class Supervisor:
             connection.close()
 
     def _announce(self, accounts: list[list[str]]) -> None:
-        say(f"\nStepmark is ready: http://{self._host}:{self._port}/\n")
+        say(f"\nStepmark is ready: http://{netloc(self._host, self._port)}/\n")
         for username, password, role in accounts:
             say(f"  {role:<12} {username} / {password}")
         if not accounts:
@@ -228,12 +228,18 @@ def run(home: Path, *, host: str, port: int) -> int:
             raise embedded.EmbeddedError(f"Stepmark already runs with the data in {home}.") from None
         clear_leftovers(home / "run")
         try:
-            socket.create_server((host, port)).close()
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            socket.create_server((host, port), family=family).close()
         except OSError as error:
-            reason = f"Cannot listen on {host}:{port} ({error.strerror})"
+            reason = f"Cannot listen on {netloc(host, port)} ({error.strerror})"
             raise embedded.EmbeddedError(f"{reason}: choose another port with `PORT=8001 make run`.") from None
         rotate_logs(home / "logs")
         return Supervisor(home, host=host, port=port).run()
+
+
+def netloc(host: str, port: int) -> str:
+    """As an address in the browser and gunicorn's --bind want it: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def clear_leftovers(run_folder: Path) -> None:

@@ -45,6 +45,8 @@ project_urls = [  # /projects/<slug>/
     path("returns/take-back/", adjudication.take_back_all, name="returns-take-back"),
     path("agreement/", agreement.agreement, name="agreement"),
     path("agreement/steps/", agreement.agreement_steps, name="agreement-steps"),
+    path("agreement/annotators/", agreement.annotator_list, name="annotator-list"),
+    path("agreement/annotators/<int:pk>/", agreement.annotator_detail, name="annotator-detail"),
     path("releases/", releases.release_list, name="release-list"),
 ]
 
@@ -88,6 +90,7 @@ urlpatterns = [
     path("tokens/", dashboard.token_list, name="token-list"),
     path("tokens/<str:key>/revoke/", dashboard.token_revoke, name="token-revoke"),
     path("accounts/login/", signin.SignInView.as_view(), name="login"),
+    path("accounts/password/", signin.PasswordView.as_view(), name="password"),
     path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
     path("healthz/", dashboard.health, name="health"),
     path("api/v1/", include("annotator.api.urls")),

@@ -1,4 +1,4 @@
-"""What every benchmark shares: options, a durable database of its own, the table, profiles and percentiles."""
+"""What every benchmark shares: its frame, a durable database of its own, the table, profiles and percentiles."""
 
 import argparse
 import cProfile
@@ -46,14 +46,22 @@ class Figure:
         return "" if self.at_least is None else f"≥ {self.at_least:g}"
 
 
-def options(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+# A folder of its own, one of data, and whether only to show that it runs; facts and figures come back.
+Measure = Callable[[Path, Path, bool], tuple[list[str], list[Figure]]]
+
+
+def run(title: str, description: str | None, measure: Measure) -> None:
+    """One benchmark from its command line to its table."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a tiny size: only shows that it runs")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
     parser.add_argument(
         "--data", type=Path, default=REAL_DATA, metavar="DIR", help="JSONL files of trajectories (default: %(default)s)"
     )
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args()
+    with own_home() as home:
+        facts, figures = measure(home, chosen.data, chosen.quick)
+    report(title, facts, figures, chosen.json)
 
 
 @contextmanager

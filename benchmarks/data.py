@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from django.db import connection
+from django.utils.timezone import now
 
 from annotator import flow
-from annotator.models import Assignment, Job, Membership, Project, Step, Trajectory, User
+from annotator.models import Assignment, GoldLabel, Guideline, Job, Membership, Project, Step, Trajectory, User
 from annotator.projects import actions as projects
 from annotator.projects.actions import ProjectSettings
 from benchmarks.bench import SAMPLES
@@ -130,6 +131,65 @@ def _copy_rows(
     cursor.execute(
         f"INSERT INTO {table} ({names}) SELECT {', '.join(values)} FROM {source} ORDER BY copies.id, base.id"
     )
+
+
+def judge_everything(
+    project: Project, *, value: str = "(ARRAY[1, 1, 0, -1])[1 + step_id %% 4]", submitted_at: str = "%(at)s"
+) -> None:
+    """Two people submit a value for every step and +1 for the outcome; made inside PostgreSQL.
+
+    `value` and `submitted_at` are SQL expressions over `annotation` and, for the value, its `step_id`.
+    """
+    guideline = Guideline.objects.get(project=project)
+    wanted = Assignment.objects.filter(project=project)
+    for slot in (0, 1):
+        annotator = make_member(project, f"{project.slug}-{slot}")
+        wanted.filter(slot=slot).update(status=Assignment.Status.SUBMITTED, annotator=annotator)
+    # Labels go into drafts: what is submitted takes none any more.
+    statements = (
+        """
+        INSERT INTO annotator_annotation
+            (assignment_id, trajectory_id, annotator_id, created_at, revision, is_superseded)
+        SELECT id, trajectory_id, annotator_id, now(), 1, false FROM annotator_assignment
+        WHERE project_id = %(project)s
+        """,
+        f"""
+        INSERT INTO annotator_label
+            (annotation_id, step_id, value, guideline_id, labelled_at, exit_reason, extras, is_after_reveal, active_ms,
+             is_seen, has_opened)
+        SELECT annotation.id, step_id, CASE WHEN step_id IS NULL THEN 1 ELSE {value} END, %(guideline)s, %(at)s, '',
+               '{{}}', false, 1000 + 37 * annotation.id %% 20000, true, false
+        FROM annotator_annotation annotation
+        JOIN annotator_assignment assignment ON assignment.id = annotation.assignment_id
+        JOIN (SELECT trajectory_id, id AS step_id FROM annotator_step
+              UNION ALL SELECT id, NULL FROM annotator_trajectory) judged
+             ON judged.trajectory_id = annotation.trajectory_id
+        WHERE assignment.project_id = %(project)s
+        """,
+        f"""
+        UPDATE annotator_annotation annotation SET submitted_at = {submitted_at} FROM annotator_assignment assignment
+        WHERE assignment.id = annotation.assignment_id AND assignment.project_id = %(project)s
+        """,
+    )
+    with connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement, {"project": project.pk, "guideline": guideline.pk, "at": now()})
+
+
+def settle_everything(project: Project) -> None:
+    """All that two people judged alike is gold; for labels on which they agree."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO annotator_goldlabel (trajectory_id, step_id, value, provenance, settled_at)
+            SELECT DISTINCT annotation.trajectory_id, label.step_id, label.value, %(provenance)s, now()
+            FROM annotator_label label
+            JOIN annotator_annotation annotation ON annotation.id = label.annotation_id
+            JOIN annotator_assignment assignment ON assignment.id = annotation.assignment_id
+            WHERE assignment.project_id = %(project)s
+            """,
+            {"project": project.pk, "provenance": GoldLabel.Provenance.UNANIMOUS.value},
+        )
 
 
 def tidy() -> None:

@@ -4,27 +4,18 @@
 """
 
 import json
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.bench import Figure, memory_mb, options, own_home, peak_memory_mb, profile, report, stopwatch
+from benchmarks.bench import Figure, memory_mb, peak_memory_mb, profile, run, stopwatch
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(__doc__, arguments)
-    with own_home() as home:
-        facts, figures = measure(home, chosen.data, n=100 if chosen.quick else 10_000)
-    report("Import", facts, figures, chosen.json)
-    return 0
-
-
-def measure(home: Path, folder: Path, *, n: int) -> tuple[list[str], list[Figure]]:
+def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figure]]:
     from annotator.importing.actions import import_trajectories
     from annotator.models import Step
     from benchmarks import data
 
+    n = 100 if quick else 10_000
     records, fact = data.load(folder)
     path = home / "trajectories.jsonl"
     megabytes = data.write_jsonl(path, data.repeated(records, n)) / 1e6
@@ -98,4 +89,4 @@ def _row_by_row_seconds(path: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("Import", __doc__, measure)

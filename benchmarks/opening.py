@@ -4,14 +4,13 @@
 """
 
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.bench import Figure, options, own_home, percentile, profile, report
+from benchmarks.bench import Figure, percentile, profile, run
 
 if TYPE_CHECKING:
     from annotator.models import Project, User
@@ -23,21 +22,11 @@ FLAGS = (
 )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(__doc__, arguments)
-    with own_home() as home:
-        sizes, n, n_pages, n_had = ((20, 60), 5, 0, 30) if chosen.quick else ((250, 10_000, 100_000), 100, 10, 10_000)
-        facts, figures = measure(home, chosen.data, sizes=sizes, n=n, n_pages=n_pages, n_had=n_had)
-    report("Opening and claiming", facts, figures, chosen.json)
-    return 0
-
-
-def measure(
-    home: Path, folder: Path, *, sizes: Sequence[int], n: int, n_pages: int, n_had: int
-) -> tuple[list[str], list[Figure]]:
+def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figure]]:
     from benchmarks import data
     from benchmarks.stack import running_stack
 
+    sizes, n, n_pages, n_had = ((20, 60), 5, 0, 30) if quick else ((250, 10_000, 100_000), 100, 10, 10_000)
     records, fact = data.load(folder)
     path = home / "trajectories.jsonl"
     data.write_jsonl(path, data.repeated(records, min(sizes[0], 250)))
@@ -177,4 +166,4 @@ def _in_chromium(stack: "Stack", project: "Project", size: int, n: int) -> list[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("Opening and claiming", __doc__, measure)

@@ -7,24 +7,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench import ROOT, Figure, options, own_home, percentile, profile, report
+from benchmarks.bench import ROOT, Figure, percentile, profile, run
 
 N_CLIENT_PROCESSES = 2
 VALUES = (1, -1)  # of the first and of every second save of one trajectory, so that each save changes each label
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = options(__doc__, arguments)
-    with own_home() as home:
-        crowds, seconds, n_each = ((1, 4), 0.5, 4) if chosen.quick else ((1, 8, 32), 15.0, 150)
-        facts, figures = measure(home, chosen.data, crowds=crowds, seconds=seconds, n_each=n_each)
-    report("Saving labels", facts, figures, chosen.json)
-    return 0
 
 
 @dataclass(frozen=True)
@@ -36,12 +26,11 @@ class Outcome:
     n_connections: int
 
 
-def measure(
-    home: Path, folder: Path, *, crowds: Sequence[int], seconds: float, n_each: int
-) -> tuple[list[str], list[Figure]]:
+def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figure]]:
     from benchmarks import data
     from benchmarks.stack import running_stack
 
+    crowds, seconds, n_each = ((1, 4), 0.5, 4) if quick else ((1, 8, 32), 15.0, 150)
     records, fact = data.load(folder)
     floor = data.durable_insert_ms(50 if n_each < 10 else 500)
     round_trip = data.round_trip_ms(50 if n_each < 10 else 500)
@@ -222,4 +211,4 @@ def _in_process(project_id: int, n: int) -> tuple[float, str, None, None, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run("Saving labels", __doc__, measure)

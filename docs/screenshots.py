@@ -79,6 +79,12 @@ SHOTS = [
         press="/reviews/claim/",
     ),
     Shot("agreement", "reviewer", f"{PROJECT}agreement/", "How far people agree, step by step, with intervals."),
+    Shot(
+        "annotators",
+        "reviewer",
+        f"{PROJECT}agreement/annotators/",
+        "How each annotator works, and what calls for a look.",
+    ),
     Shot("members", "admin", f"{PROJECT}members/", "Members, their roles, and invitations by link."),
     Shot("guideline", "admin", f"{PROJECT}guideline/", "The guideline and its versions."),
     Shot("settings", "admin", f"{PROJECT}settings/", "The rules of a project, each with its explanation."),

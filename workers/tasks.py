@@ -2,8 +2,7 @@
 
 from celery import shared_task
 
-from annotator import flow, jobs
-from annotator.api import authentication
+from annotator import accounts, flow, jobs
 from annotator.importing import uploads
 from annotator.queue import actions as queue
 
@@ -36,5 +35,5 @@ def delete_old_uploads() -> None:
 
 
 @shared_task
-def delete_expired_tokens() -> None:
-    authentication.delete_expired_tokens()
+def forget_expired() -> None:
+    accounts.forget_expired()

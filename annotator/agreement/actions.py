@@ -7,9 +7,8 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from annotator import audit
-from annotator.agreement import breakdown
+from annotator.agreement import labels
 from annotator.agreement.aggregation import Rule, judge, severity
-from annotator.agreement.breakdown import Given
 from annotator.agreement.metrics import AgreementReport, agreement_report
 from annotator.models import Annotation, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
 from annotator.queue import actions as queue
@@ -153,11 +152,6 @@ def _escalate(trajectory: Trajectory, step_ids: list[int | None], *, slot: int) 
     )
 
 
-def report(project: Project, *, resamples: int = 2000) -> AgreementReport:
+def report(project: Project) -> AgreementReport:
     """Agreement between people over the project's submitted step labels; raters are user ids."""
-    return report_of(breakdown.read(project), resamples=resamples)
-
-
-def report_of(given: Given, *, resamples: int = 2000) -> AgreementReport:
-    """The same of what has been read already."""
-    return agreement_report(given.judgements, n_steps_of=given.n_steps_of, resamples=resamples)
+    return agreement_report(labels.read(project).compared)

@@ -2,9 +2,11 @@
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from statistics import median
 
-from annotator.agreement.metrics import VALUES, AgreementReport, Figure, GroupReport
+from annotator.agreement.metrics import AgreementReport, Figure, GroupReport
+from annotator.agreement.sums import VALUES
 
 # Krippendorff's rule of thumb (Content Analysis, ch. 12).
 UNFIT, FIT = 0.667, 0.8
@@ -14,6 +16,7 @@ ENOUGH_OF_A_PART = 10
 ENOUGH_OF_A_VALUE = 20
 LOW_SPECIFIC = 0.5
 STABLE_AC1 = 0.8
+SKEWED = 0.8  # a share of all judgements
 # By how much one figure must differ from another before anybody should act on it.
 PAIR_GAP = 0.15
 FIRST_ERROR_GAP = 0.1
@@ -60,11 +63,12 @@ def _on_alpha(report: AgreementReport) -> Iterator[Advice]:
     if alpha is None or alpha >= FIT:
         return
     because = f"Krippendorff's alpha, nominal: {_number(alpha)}; the usual limits are {UNFIT} and {FIT}"
-    if ac1 is not None and ac1 >= STABLE_AC1:
+    value, share = _commonest(report)
+    if ac1 is not None and ac1 >= STABLE_AC1 and share >= SKEWED:
         yield Advice(
             "Look at the values one by one before you judge the whole. Nearly all judgements have the same value, and "
             "then alpha falls with a few differences while Gwet's AC1 stays high.",
-            f"{because}; Gwet's AC1: {_number(ac1)}",
+            f"{because}; Gwet's AC1: {_number(ac1)}; {_percent(share)} of the judgements are {_signed(value)}",
             {"same": 0},
         )
     elif alpha < UNFIT:
@@ -81,6 +85,14 @@ def _on_alpha(report: AgreementReport) -> Iterator[Advice]:
             because,
             {"same": 0},
         )
+
+
+def _commonest(report: AgreementReport) -> tuple[int, float]:
+    """The value that most of the judgements compared have, and their share."""
+    rows, columns = map(sum, report.confusion), map(sum, zip(*report.confusion, strict=True))
+    counts = [row + column for row, column in zip(rows, columns, strict=True)]
+    most = max(counts)
+    return VALUES[counts.index(most)], most / sum(counts)
 
 
 def _on_versions(versions: Sequence[tuple[int, GroupReport]]) -> Iterator[Advice]:
@@ -105,22 +117,23 @@ def _on_versions(versions: Sequence[tuple[int, GroupReport]]) -> Iterator[Advice
 
 
 def _on_pairs(report: AgreementReport, names: Mapping[Hashable, str]) -> Iterator[Advice]:
-    figures = [
-        (pair.krippendorff_alpha_nominal.value, pair)
+    alphas = {
+        pair.raters: pair.krippendorff_alpha_nominal.value
         for pair in report.pairs
-        if pair.n_trajectories >= ENOUGH_OF_A_PART and pair.krippendorff_alpha_nominal.value is not None
-    ]
-    if len(figures) < 3:
+        if pair.n_trajectories >= ENOUGH_OF_A_PART
+    }
+    known = {raters: alpha for raters, alpha in alphas.items() if alpha is not None}
+    if len(known) < 3:
         return
-    lowest, pair = min(figures, key=lambda one: one[0] or 0)
-    typical = median(value for value, other in figures if other is not pair and value is not None)
-    if lowest is None or typical - lowest < PAIR_GAP:
+    (a, b), lowest = min(known.items(), key=itemgetter(1))
+    typical = median(alpha for raters, alpha in known.items() if raters != (a, b))
+    if typical - lowest < PAIR_GAP:
         return
-    first, second = (names[rater] for rater in pair.raters)
     yield Advice(
-        f"Let {first} and {second} talk over the steps on which they differ: they agree much less than other pairs.",
+        f"Let {names[a]} and {names[b]} talk over the steps on which they differ: they agree much less than other "
+        "pairs.",
         f"Krippendorff's alpha, nominal: {_number(lowest)} for this pair, {_number(typical)} in the middle of the rest",
-        {"a": pair.raters[0], "b": pair.raters[1], "same": 0},
+        {"a": a, "b": b, "same": 0},
     )
 
 
@@ -134,14 +147,15 @@ _MEND = {
 def _on_values(report: AgreementReport) -> Iterator[Advice]:
     for value, figure in zip(VALUES, report.specific_agreement, strict=True):
         if figure.value is not None and figure.n >= ENOUGH_OF_A_VALUE and figure.value < LOW_SPECIFIC:
-            shown = {1: "+1", 0: "0", -1: "−1"}[value]
-            because = f"where one person gave {shown}, another gave it too in {_percent(figure.value)}"
+            because = f"where one person gave {_signed(value)}, another gave it too in {_percent(figure.value)}"
             yield Advice(_MEND[value], because, {"value_a": value, "same": 0})
 
 
 def _on_first_error(report: AgreementReport) -> Iterator[Advice]:
     exact, near = report.first_error_agreement.value, report.first_error_within_one.value
-    if exact is not None and near is not None and near - exact >= FIRST_ERROR_GAP:
+    if report.first_error_agreement.n < ENOUGH_OF_A_PART or exact is None or near is None:
+        return
+    if near - exact >= FIRST_ERROR_GAP:
         yield Advice(
             "Say in the guideline where an error begins: people see the same error, but one step apart.",
             f"first error: {_percent(exact)} the same step, {_percent(near)} within one step",
@@ -161,6 +175,10 @@ def _on_decisions(report: AgreementReport) -> Iterator[Advice]:
 
 def _within(figure: Figure, value: float) -> bool:
     return figure.low is not None and figure.high is not None and figure.low <= value <= figure.high
+
+
+def _signed(value: int) -> str:
+    return {1: "+1", 0: "0", -1: "−1"}[value]
 
 
 def _number(value: float) -> str:

@@ -1,5 +1,6 @@
 """Where the marks of a small chart lie: figures in, coordinates out. A template draws, the stylesheet colours. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -47,9 +48,9 @@ class Chart:
 def chart(
     figures: Sequence[tuple[str, Figure]], *, is_share: bool, is_connected: bool, limits: Sequence[float] = ()
 ) -> Chart:
-    """A chart of labelled figures from left to right, each with its interval."""
-    known = [bound for _, f in figures for bound in (f.value, f.low) if bound is not None]
-    floor = 0.0 if min(known, default=0) >= 0 else -1.0
+    """A chart of labelled figures from left to right, each with its interval, on a scale from 0 or a quarter below."""
+    lowest = min((bound for _, f in figures for bound in (f.value, f.low) if bound is not None), default=0)
+    floor = max(-1.0, min(0.0, math.floor(4 * lowest) / 4))
     every = -(-len(figures) // _MOST_LABELS)
 
     def y_of(value: float) -> float:
@@ -77,6 +78,6 @@ def chart(
             " ".join([f"{mark.x},{mark.high}" for mark in run] + [f"{mark.x},{mark.low}" for mark in reversed(run)])
             for run in runs
         ],
-        ticks=[Tick(y_of(value), shown(value)) for value in ((0, 0.25, 0.5, 0.75, 1) if floor == 0 else (-1, 0, 1))],
+        ticks=[Tick(y_of(quarter / 4), shown(quarter / 4)) for quarter in range(int(4 * floor), 5)],
         limits=[Tick(y_of(value), shown(value)) for value in limits],
     )

@@ -97,13 +97,13 @@ def raw_of(confusion: FloatArray) -> FloatArray:
 
 def cohen_of(confusion: FloatArray) -> FloatArray:
     """(..., K, K) -> (...). Written with disagreements, so that "all in one category" is an exact 0 below the line."""
-    expected = _off_diagonal(confusion.sum(axis=-1)[..., :, None] * confusion.sum(axis=-2)[..., None, :])
-    return 1 - ratio(_off_diagonal(confusion) * confusion.sum(axis=(-2, -1)), expected)
+    expected = off_diagonal(confusion.sum(axis=-1)[..., :, None] * confusion.sum(axis=-2)[..., None, :])
+    return 1 - ratio(off_diagonal(confusion) * confusion.sum(axis=(-2, -1)), expected)
 
 
 def fleiss_of(disagreement: FloatArray, n_steps: FloatArray, usage: FloatArray) -> FloatArray:
     """Summed 1 - p_i (...), steps (...), judgements per category (..., K) -> (...)."""
-    expected = ratio(_off_diagonal(usage[..., :, None] * usage[..., None, :]), usage.sum(axis=-1) ** 2)
+    expected = ratio(off_diagonal(usage[..., :, None] * usage[..., None, :]), usage.sum(axis=-1) ** 2)
     return 1 - ratio(ratio(disagreement, n_steps), expected)
 
 
@@ -125,8 +125,8 @@ def alpha_of(paired: FloatArray, level: str) -> FloatArray:
     # Krippendorff's ordinal distance, the sum of n_g from c to k less half of both ends, is that of their mean ranks.
     rank = np.cumsum(usage, axis=-1) - usage / 2
     squared = (rank[..., :, None] - rank[..., None, :]) ** 2 if level == "ordinal" else np.ones_like(paired)
-    expected = _off_diagonal(usage[..., :, None] * usage[..., None, :] * squared)
-    return 1 - ratio(_off_diagonal(paired * squared) * (usage.sum(axis=-1) - 1), expected)
+    expected = off_diagonal(usage[..., :, None] * usage[..., None, :] * squared)
+    return 1 - ratio(off_diagonal(paired * squared) * (usage.sum(axis=-1) - 1), expected)
 
 
 def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
@@ -134,7 +134,7 @@ def ratio(above: FloatArray, below: FloatArray) -> FloatArray:
     return np.asarray(np.divide(above, below, out=np.full(np.shape(below), np.nan), where=np.asarray(below) > 0))
 
 
-def _off_diagonal(matrix: FloatArray) -> FloatArray:
+def off_diagonal(matrix: FloatArray) -> FloatArray:
     """(..., K, K) -> (...): the sum beside the diagonal, without taking a difference of large numbers."""
     return np.asarray((matrix * (1 - np.eye(matrix.shape[-1]))).sum(axis=(-2, -1)))
 
@@ -149,4 +149,4 @@ def step_sums(counts: npt.ArrayLike) -> tuple[FloatArray, FloatArray, FloatArray
     n = n[n.sum(axis=1) >= 2]
     m = n.sum(axis=1)
     pairs = n[:, :, None] * n[:, None, :] - n[:, :, None] * np.eye(n.shape[1])
-    return pairs, pairs / (m - 1)[:, None, None], _off_diagonal(pairs) / (m * (m - 1))
+    return pairs, pairs / (m - 1)[:, None, None], off_diagonal(pairs) / (m * (m - 1))

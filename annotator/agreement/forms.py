@@ -4,8 +4,8 @@ from dataclasses import fields
 
 from django import forms
 
-from annotator.agreement.breakdown import StepFilter
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.steps import LabelFilter, StepFilter
+from annotator.agreement.sums import VALUES
 from annotator.errors import InvalidInput
 
 _CHOICES = [(value, str(value)) for value in VALUES]
@@ -26,11 +26,25 @@ class StepFilterForm(forms.Form):
 
     def wanted(self) -> StepFilter:
         """Raises InvalidInput that names each filter that cannot be."""
-        if not self.is_valid():
-            said = {name: " ".join(map(str, errors)) for name, errors in self.errors.items()}
-            sentences = " ".join(f"{name}: {text}" for name, text in said.items())
-            raise InvalidInput(
-                f"The list of steps cannot be filtered like this. {sentences} Open it from the agreement page.",
-                {name: str(text) for name, text in said.items()},
-            )
+        _check(self)
         return StepFilter(**{field.name: self.cleaned_data[field.name] for field in fields(StepFilter)})
+
+
+class LabelFilterForm(forms.Form):
+    value = forms.TypedChoiceField(required=False, choices=_CHOICES, coerce=int, empty_value=None)
+    show = forms.ChoiceField(required=False, choices=[("hurried", "hurried"), ("unseen", "unseen")])
+
+    def wanted(self) -> LabelFilter:
+        """Raises InvalidInput that names each filter that cannot be."""
+        _check(self)
+        return LabelFilter(**self.cleaned_data)
+
+
+def _check(form: forms.Form) -> None:
+    if not form.is_valid():
+        said = {name: " ".join(map(str, errors)) for name, errors in form.errors.items()}
+        sentences = " ".join(f"{name}: {text}" for name, text in said.items())
+        raise InvalidInput(
+            f"The list of steps cannot be filtered like this. {sentences} Open it from the agreement page.",
+            {name: str(text) for name, text in said.items()},
+        )

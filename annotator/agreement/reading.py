@@ -1,122 +1,20 @@
-"""The agreement report as the page shows it: names for raters, words for figures, places for small drawings."""
+"""The agreement report as the page shows it: names for raters, rows for tables, links to steps. Pure."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from annotator.agreement.advice import Advice, advise
-from annotator.agreement.breakdown import Breakdown, Part, StepFilter
+from annotator.agreement.breakdown import Breakdown, Part
 from annotator.agreement.charts import Chart, chart
-from annotator.agreement.metrics import VALUES, AgreementReport, Figure, GroupReport, PairReport, StepReport
-
-
-@dataclass(frozen=True)
-class Explained:
-    """What a figure is called and what it says in plain words. Shares lie in 0 … 1, coefficients in −1 … 1."""
-
-    key: str
-    title: str
-    meaning: str
-    is_share: bool = False
-
-
-EXPLAINED = (
-    Explained(
-        "raw_agreement",
-        "Observed agreement",
-        "How often two people gave the same step the same value, chance included.",
-        is_share=True,
-    ),
-    Explained("cohen_kappa", "Cohen's kappa", "Agreement of two people beyond what their habits give by chance."),
-    Explained("fleiss_kappa", "Fleiss' kappa", "The same for any number of people, with the habits of all pooled."),
-    Explained(
-        "gwet_ac1",
-        "Gwet's AC1",
-        "Agreement beyond chance that does not collapse where nearly all steps have the same value.",
-    ),
-    Explained(
-        "krippendorff_alpha_nominal",
-        "Krippendorff's alpha, nominal",
-        "Agreement beyond chance when not everybody judged everything; any two different values count alike.",
-    ),
-    Explained(
-        "krippendorff_alpha_ordinal",
-        "Krippendorff's alpha, ordinal",
-        "The same, but +1 against −1 counts more than a difference with a 0.",
-    ),
-    Explained(
-        "first_error_agreement",
-        "First-error agreement",
-        "How often two people who judged a whole trajectory name the same first −1, or both none.",
-        is_share=True,
-    ),
-    Explained(
-        "first_error_within_one",
-        "First-error agreement within one step",
-        "The same, but a first −1 one step earlier or later counts as the same one.",
-        is_share=True,
-    ),
-)
-_BY_KEY = {explained.key: explained for explained in EXPLAINED}
+from annotator.agreement.explained import BY_KEY, EXPLAINED, Explained, FigureRow, figure_rows
+from annotator.agreement.metrics import AgreementReport, GroupReport, PairReport, StepReport
+from annotator.agreement.sums import VALUES
 
 # What the tables of parts show of each part.
 PART_FIGURES = ("raw_agreement", "krippendorff_alpha_nominal", "gwet_ac1", "first_error_agreement")
 # What is drawn of the parts, and the limits of Krippendorff's rule of thumb.
 DRAWN = (("raw_agreement", ()), ("krippendorff_alpha_nominal", (0.667, 0.8)))
-
-# The drawing's width in its own units; the figure's range is spread over it.
-WIDTH = 100
-
-
-@dataclass(frozen=True)
-class Bar:
-    """Where the interval and the value lie in the drawing."""
-
-    zero: float
-    point: float
-    left: float
-    width: float
-
-
-@dataclass(frozen=True)
-class FigureRow:
-    explained: Explained
-    figure: Figure
-
-    @property
-    def value(self) -> str:
-        return _shown(self.figure.value, self.explained)
-
-    @property
-    def interval(self) -> str:
-        if self.figure.low is None or self.figure.high is None:
-            return "–"
-        return f"{_shown(self.figure.low, self.explained)} to {_shown(self.figure.high, self.explained)}"
-
-    @property
-    def basis(self) -> str:
-        return f"{self.figure.n} {self.figure.unit}"
-
-    @property
-    def bar(self) -> Bar | None:
-        figure = self.figure
-        if figure.value is None:
-            return None
-        low = figure.value if figure.low is None else figure.low
-        high = figure.value if figure.high is None else figure.high
-        left, right = self._place(low), self._place(high)
-        return Bar(self._place(0), self._place(figure.value), left, round(right - left, 2))
-
-    def _place(self, value: float) -> float:
-        lowest = 0 if self.explained.is_share else -1
-        return round(WIDTH * (min(max(value, lowest), 1) - lowest) / (1 - lowest), 2)
-
-
-def _shown(value: float | None, explained: Explained) -> str:
-    if value is None:
-        return "–"
-    shown = f"{100 * value:.1f} %" if explained.is_share else f"{value:.3f}"
-    return shown.replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -145,6 +43,14 @@ def matrix(confusion: Sequence[Sequence[int]], raters: tuple[Hashable, Hashable]
         return Cell(n, -(-4 * n // largest) if largest else 0, i == j, steps)
 
     return [MatrixRow(VALUES[i], [cell(i, j) for j in order]) for i in order]
+
+
+def _whole_matrix(report: AgreementReport) -> list[MatrixRow]:
+    if report.n_raters == 2:
+        return matrix(report.confusion, report.pairs[0].raters)
+    # The report counts two people in both orders; the steps behind a cell are listed once, and so is their number.
+    once = [[n // 2 if i == j else n for j, n in enumerate(row)] for i, row in enumerate(report.confusion)]
+    return matrix(once)
 
 
 @dataclass(frozen=True)
@@ -227,10 +133,10 @@ def agreement_page(report: AgreementReport, parts: Breakdown, names: Mapping[Has
     return AgreementPage(
         report=report,
         advice=[AdviceRow(one, urlencode(one.steps)) for one in advice],
-        figures=_rows(report, EXPLAINED),
-        decisions=_rows(report.decision_points, of_steps),
-        values=_value_rows(report),
-        confusion=matrix(report.confusion, report.pairs[0].raters if report.n_raters == 2 else None),
+        figures=figure_rows(report, EXPLAINED),
+        decisions=figure_rows(report.decision_points, of_steps),
+        values=_valuefigure_rows(report),
+        confusion=_whole_matrix(report),
         domains=_parts(parts.domains),
         periods=_parts(parts.periods, name="periods", is_connected=True),
         versions=_parts([part for _, part in parts.versions], name="versions", is_connected=False),
@@ -246,14 +152,14 @@ def _pair(pair: PairReport, explained: Sequence[Explained], names: Mapping[Hasha
         first=names[a],
         second=names[b],
         report=pair,
-        figures=_rows(pair, explained),
+        figures=figure_rows(pair, explained),
         confusion=matrix(pair.confusion, pair.raters),
         steps=urlencode({"a": a, "b": b}),
         differing=urlencode({"a": a, "b": b, "same": 0}),
     )
 
 
-def _value_rows(report: GroupReport) -> list[ValueRow]:
+def _valuefigure_rows(report: GroupReport) -> list[ValueRow]:
     explained = Explained("specific_agreement", "", "", is_share=True)
     rows = [
         ValueRow(
@@ -269,14 +175,14 @@ def _value_rows(report: GroupReport) -> list[ValueRow]:
 
 def _parts(parts: Sequence[Part], *, name: str = "", is_connected: bool = False) -> Parts:
     """`name`: the charts' ids begin with it; without one nothing is drawn."""
-    explained = [_BY_KEY[key] for key in PART_FIGURES]
+    explained = [BY_KEY[key] for key in PART_FIGURES]
     drawings = [
         Drawing(
             f"{name}-{key}",
-            _BY_KEY[key].title,
+            BY_KEY[key].title,
             chart(
                 [(part.title, vars(part.report)[key]) for part in parts],
-                is_share=_BY_KEY[key].is_share,
+                is_share=BY_KEY[key].is_share,
                 is_connected=is_connected,
                 limits=limits,
             ),
@@ -288,7 +194,7 @@ def _parts(parts: Sequence[Part], *, name: str = "", is_connected: bool = False)
             PartRow(
                 part.title,
                 part.report,
-                _rows(part.report, explained),
+                figure_rows(part.report, explained),
                 steps=urlencode(part.steps),
                 differing=urlencode({**part.steps, "same": 0}),
             )
@@ -297,38 +203,3 @@ def _parts(parts: Sequence[Part], *, name: str = "", is_connected: bool = False)
         titles=[one.title for one in explained],
         drawings=drawings,
     )
-
-
-def _rows(report: StepReport | PairReport, explained: Sequence[Explained]) -> list[FigureRow]:
-    figures: dict[str, Figure] = vars(report)
-    return [FigureRow(one, figures[one.key]) for one in explained]
-
-
-def filter_words(wanted: StepFilter, names: Mapping[Hashable, str]) -> list[str]:
-    """What the list of steps is restricted to, one phrase each."""
-    a = names.get(wanted.a, "a person unknown here") if wanted.a else "one person"
-    b = names.get(wanted.b, "a person unknown here") if wanted.b else "another"
-    words = []
-    if wanted.value_a is not None:
-        words.append(f"{a} gave {_signed(wanted.value_a)}")
-    elif wanted.a:
-        words.append(f"judged by {a}")
-    if wanted.value_b is not None:
-        words.append(f"{b} gave {_signed(wanted.value_b)}")
-    elif wanted.b:
-        words.append(f"judged by {b}")
-    if wanted.same is not None:
-        words.append("their values are the same" if wanted.same else "their values differ")
-    if wanted.domain:
-        words.append(f"domain {wanted.domain}")
-    if wanted.guideline is not None:
-        words.append(f"labelled under guideline version {wanted.guideline}")
-    if wanted.since:
-        words.append(f"last judgement from {wanted.since:%-d %b %Y %H:%M} UTC")
-    if wanted.until:
-        words.append(f"last judgement until {wanted.until:%-d %b %Y %H:%M} UTC")
-    return words
-
-
-def _signed(value: int) -> str:
-    return f"{value:+d}".replace("-", "−") if value else "0"

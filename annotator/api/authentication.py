@@ -4,7 +4,6 @@ from hmac import compare_digest
 
 from django.utils.timezone import now
 from knox.crypto import hash_token
-from knox.models import AuthToken
 from knox.settings import CONSTANTS
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
 from rest_framework.exceptions import AuthenticationFailed
@@ -15,7 +14,7 @@ from annotator.models import User
 from annotator.postgresql.base import prepared_cursor
 
 SCHEMES = (b"bearer", b"token")
-REFUSAL = "The token is unknown, expired or revoked. Make a new one on the page Tokens or with create_token."
+REFUSAL = "The token is unknown, expired or revoked. Make a new one on the page Your account or with create_token."
 
 
 class BearerAuthentication(BaseAuthentication):
@@ -52,8 +51,3 @@ def _owner_of(token: str) -> User | None:
         rows = cursor.fetchall()
     digest = hash_token(token)
     return next((user_of(person) for stored, *person in rows if compare_digest(stored, digest)), None)
-
-
-def delete_expired_tokens() -> None:
-    """They open nothing any more."""
-    AuthToken.objects.filter(expiry__lt=now()).delete()

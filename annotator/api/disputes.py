@@ -15,7 +15,7 @@ from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
 from annotator.adjudication.turns import is_withheld, knows_reviewers, turn_of, wants_of
 from annotator.agreement import actions as agreement
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.sums import VALUES
 from annotator.api.bodies import read_choice, read_json
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint

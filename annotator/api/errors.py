@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 # Whether something is missing or hidden stays unsaid: an outsider must not learn which ids exist.
 NOT_FOUND = "There is nothing at this address, or it is not yours to see."
-NO_TOKEN = "Send a token in the header `Authorization: Bearer TOKEN`; the page Tokens or create_token makes one."
+NO_TOKEN = "Send a token in the header `Authorization: Bearer TOKEN`; the page Your account or create_token makes one."
 
 CODES: dict[type[exceptions.APIException], str] = {
     exceptions.NotAuthenticated: "auth.missing",

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 
 from annotator import access
 from annotator.access import SETTLERS, Role
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.sums import VALUES
 from annotator.api.bodies import Body, parse, read_choice, read_json
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.timezone import now
@@ -13,7 +14,7 @@ from annotator.dashboard.forms import FORMAT_LABELS
 from annotator.http import Request
 from annotator.models import AuditEvent, Job, Membership
 
-MOST_LISTED = 100
+PER_PAGE = 50
 # A worker that is running takes a job within a second or two.
 LONG_WAIT = timedelta(seconds=10)
 
@@ -29,8 +30,10 @@ BADGES = {
 @require_GET
 def job_list(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
-    latest = membership.project.jobs.select_related("created_by").defer("result").order_by("-id")[:MOST_LISTED]
-    context = {"membership": membership, "section": "jobs", "jobs": latest, "badges": BADGES, "most": MOST_LISTED}
+    found = membership.project.jobs.select_related("created_by").defer("result").order_by("-id")
+    page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    rows = [(job, BADGES[Job.Status(job.status)], progress_text(job)) for job in page.object_list]
+    context = {"membership": membership, "section": "jobs", "page": page, "rows": rows}
     return render(request, "dashboard/job_list.html", context)
 
 
@@ -50,7 +53,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "report": report,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "can_import": _can_import(job),
-        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED),
+        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,
         "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),
         "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
     }

@@ -111,6 +111,7 @@ class Progress:
     n_steps: int
     n_wanted: int
     n_submitted: int
+    n_open: int
     n_settled: int
     settled: list[tuple[str, int]]
     n_disputes: int
@@ -124,7 +125,11 @@ def of_project(project: Project, user: User) -> Progress:
     """Counts of everything; n_reviews are those that `user` could take up now, n_second disputes half decided."""
     size = project.trajectories.aggregate(n=Count("pk"), steps=Coalesce(Sum("n_steps"), 0))
     slots = Assignment.objects.live().filter(project=project)
-    judgements = slots.aggregate(n=Count("pk"), submitted=Count("pk", filter=Q(status=Status.SUBMITTED)))
+    judgements = slots.aggregate(
+        n=Count("pk"),
+        submitted=Count("pk", filter=Q(status=Status.SUBMITTED)),
+        open=Count("pk", filter=Q(status=Status.OPEN)),
+    )
     gold = GoldLabel.objects.filter(trajectory__project=project, step__isnull=False)
     by_provenance = dict(gold.order_by().values_list("provenance").annotate(Count("pk")))
     releases = list(Release.objects.published().filter(project=project).defer("manifest", "policy"))
@@ -133,6 +138,7 @@ def of_project(project: Project, user: User) -> Progress:
         n_steps=size["steps"],
         n_wanted=judgements["n"],
         n_submitted=judgements["submitted"],
+        n_open=judgements["open"],
         n_settled=sum(by_provenance.values()),
         settled=[(choice.label, by_provenance.get(choice.value, 0)) for choice in GoldLabel.Provenance],
         n_disputes=Dispute.objects.undecided().filter(trajectory__project=project).count(),
@@ -206,6 +212,7 @@ class Throughput:
 
     bars: list[Bar]
     most: int
+    pace_days: int
     pace: float
     n_left: int
     days_left: int | None
@@ -216,7 +223,7 @@ class Throughput:
 
 
 def throughput(project: Project, n_left: int) -> Throughput:
-    """The last two weeks; the pace is that of the last seven days, today among them.
+    """The last two weeks; the pace is that of the last seven days, today among them, or of as many as the project has.
 
     A later revision is the same judgement again, so only first submissions count.
     """
@@ -233,24 +240,29 @@ def throughput(project: Project, n_left: int) -> Throughput:
         n = counts.get(day, 0)
         height = round(Throughput.HEIGHT * n / most, 1) if most else 0.0
         bars.append(Bar(day, n, number * Throughput.STEP, Throughput.HEIGHT - height, height))
-    pace = sum(bar.n for bar in bars[-PACE_DAYS:]) / PACE_DAYS
-    return Throughput(bars, most, pace, n_left, ceil(n_left / pace) if pace else None)
+    pace_days = min(PACE_DAYS, (today - project.created_at.date()).days + 1)
+    pace = sum(bar.n for bar in bars[-pace_days:]) / pace_days
+    return Throughput(bars, most, pace_days, pace, n_left, ceil(n_left / pace) if pace else None)
 
 
 @dataclass
-class Returned:
-    """Annotations that are with their author for a new revision."""
+class Held:
+    """Assignments that are with somebody: to be labelled, or returned for a new revision."""
 
     username: str
     n: int
+    is_returned: bool
     is_member: bool
 
 
-def returned_to(project: Project) -> list[Returned]:
-    """Who has returned annotations to revise; whoever left the project never will."""
+def held_in(project: Project) -> list[Held]:
+    """Who holds how much, by name; whoever left the project never finishes what was returned to them."""
     is_member = Exists(Membership.objects.filter(project=project, user=OuterRef("annotator")))
-    returned = Assignment.objects.filter(project=project, status=Status.RETURNED).order_by("annotator__username")
+    held = Assignment.objects.filter(project=project, status__in=[Status.CLAIMED, Status.RETURNED])
     rows = (
-        returned.annotate(is_member=is_member).values_list("annotator__username", "is_member").annotate(n=Count("pk"))
+        held.annotate(is_member=is_member)
+        .order_by("annotator__username", "status")
+        .values_list("annotator__username", "status", "is_member")
+        .annotate(n=Count("pk"))
     )
-    return [Returned(username, n, is_member) for username, is_member, n in rows]
+    return [Held(username, n, status == Status.RETURNED, is_member) for username, status, is_member, n in rows]

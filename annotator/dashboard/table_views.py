@@ -5,7 +5,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from annotator import access
-from annotator.dashboard.tables import TABLES, csv_lines, json_lines
+from annotator.dashboard.tables import TABLES, csv_lines, in_pieces, json_lines
 from annotator.http import Request
 from annotator.models import Membership
 
@@ -28,6 +28,7 @@ def table_download(request: Request, slug: str, name: str, format: str) -> HttpR
     if name not in TABLES or format not in FORMATS:
         raise Http404(f"There is no table {name!r} as {format!r}.")
     content_type, lines = FORMATS[format]
-    response = StreamingHttpResponse(lines(TABLES[name], membership.project), content_type=content_type)
+    pieces = in_pieces(lines(TABLES[name], membership.project))
+    response = StreamingHttpResponse(pieces, content_type=content_type)
     response["Content-Disposition"] = f'attachment; filename="{slug}-{name}.{format}"'
     return response

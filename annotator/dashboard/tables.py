@@ -1,13 +1,13 @@
 """The project's tables as rows that a spreadsheet or a program can read."""
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from annotator.models import (
@@ -19,17 +19,26 @@ from annotator.models import (
     Dispute,
     GoldLabel,
     Guideline,
+    Invitation,
     Job,
     Label,
+    LabelEvent,
     Membership,
     Project,
+    ReferenceLabel,
     Release,
+    Review,
     Step,
     StepComment,
     Trajectory,
+    Upload,
 )
 
+# How many rows are fetched at once; fewer where one row may hold a whole trajectory.
 CHUNK = 500
+CHUNK_OF_LARGE_ROWS = 50
+# The server sends each piece of the answer by itself, so short lines go out together.
+PIECE_CHARACTERS = 64 * 1024
 
 # What a spreadsheet would take for a formula, also after the tab or line break that it skips.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -77,6 +86,12 @@ TABLES: dict[str, Table] = {
         lambda project: Step.objects.filter(trajectory__project=project).order_by("id"),
         "id trajectory=trajectory__external_id index message_index kind tool_names",
     ),
+    "reference-labels": _table(
+        "Reference labels",
+        "What the files brought along; never mixed with people's labels. No step: the outcome.",
+        lambda project: ReferenceLabel.objects.filter(trajectory__project=project),
+        f"id {_STEP} value",
+    ),
     "assignments": _table(
         "Assignments",
         "Every wanted judgement: open, claimed, submitted, returned or skipped.",
@@ -99,6 +114,12 @@ TABLES: dict[str, Table] = {
         "submitted_at=annotation__submitted_at is_superseded=annotation__is_superseded step=step__index value "
         "root_step=root__index exit_reason local_value extras is_after_reveal guideline_version=guideline__version "
         "labelled_at active_ms is_seen has_opened",
+    ),
+    "label-events": _table(
+        "Label events",
+        "Every change of a draft; no value: the label was cleared.",
+        lambda project: LabelEvent.objects.filter(annotation__assignment__project=project),
+        f"id {_ANNOTATION} annotator=annotation__annotator__username step=step__index value is_after_reveal at",
     ),
     "returns": _table(
         "Returned annotations",
@@ -124,6 +145,12 @@ TABLES: dict[str, Table] = {
         lambda project: Dispute.objects.filter(trajectory__project=project),
         f"id {_STEP} severity created_at decided_at",
     ),
+    "reviews": _table(
+        "Reviews",
+        "Trajectories with disputes, as work for a reviewer: open, claimed or done.",
+        lambda project: Review.objects.filter(project=project),
+        "id trajectory=trajectory__external_id status severity reviewer=reviewer__username lease_expires_at",
+    ),
     "adjudications": _table(
         "Adjudications",
         "Every decision; a later one on the same dispute overrules the earlier. A first one whose second reviewer has "
@@ -136,6 +163,13 @@ TABLES: dict[str, Table] = {
         "id dispute=dispute_id trajectory=dispute__trajectory__external_id step=dispute__step__index "
         "reviewer=reviewer__username value reason_code note decided_at turn",
     ),
+    "settings": _table(
+        "Settings",
+        "The project's rules as they are now; the audit events hold what was changed.",
+        lambda project: Project.objects.filter(pk=project.pk),
+        "id slug name overlap max_overlap required_agreement on_unsettled claim_minutes asks_outcome label_scheme "
+        "created_at",
+    ),
     "guidelines": _table(
         "Guideline versions",
         "The text of each version.",
@@ -147,6 +181,19 @@ TABLES: dict[str, Table] = {
         "With the rater code that stands for each person in releases. No addresses, no passwords.",
         lambda project: Membership.objects.filter(project=project),
         "id username=user__username role rater_code created_at",
+    ),
+    "invitations": _table(
+        "Invitations",
+        "Who invited whom; the links are stored nowhere.",
+        lambda project: Invitation.objects.filter(project=project),
+        "id role note created_by=created_by__username created_at expires_at used_by=used_by__username used_at "
+        "revoked_at",
+    ),
+    "uploads": _table(
+        "Uploads",
+        "Files that wait for their import; they are deleted with it, or after a week.",
+        lambda project: Upload.objects.filter(project=project),
+        "id name n_bytes sha256 created_by=created_by__username created_at",
     ),
     "jobs": _table(
         "Jobs",
@@ -174,19 +221,37 @@ def _rows(table: Table, project: Project, columns: Mapping[str, str]) -> Iterato
     """From a cursor on the server, so that memory holds a few hundred rows however long the table is."""
     rows = table.rows(project)
     ordered = rows if rows.query.order_by else rows.order_by("id")
-    return ordered.values_list(*columns.values()).iterator(chunk_size=CHUNK)
+    chunk = CHUNK if columns.keys().isdisjoint(table.only_json) else CHUNK_OF_LARGE_ROWS
+    # Outside a transaction PostgreSQL would write the whole table to its disk before it gives the first row.
+    with transaction.atomic():
+        yield from ordered.values_list(*columns.values()).iterator(chunk_size=chunk)
+
+
+def in_pieces(lines: Iterator[str]) -> Iterator[str]:
+    """The same text in fewer, larger parts."""
+    piece: list[str] = []
+    n_characters = 0
+    for line in lines:
+        piece.append(line)
+        n_characters += len(line)
+        if n_characters >= PIECE_CHARACTERS:
+            yield "".join(piece)
+            piece, n_characters = [], 0
+    yield "".join(piece)
+
+
+class _Line:
+    """What csv.writer writes to: it hands the line back instead of keeping it."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def csv_lines(table: Table, project: Project) -> Iterator[str]:
-    yield _csv_line(list(table.columns))
+    writer = csv.writer(_Line())
+    yield writer.writerow(table.columns)
     for row in _rows(table, project, table.columns):
-        yield _csv_line([cell(value) for value in row])
-
-
-def _csv_line(cells: list[Any]) -> str:
-    out = io.StringIO()
-    csv.writer(out).writerow(cells)
-    return out.getvalue()
+        yield writer.writerow(map(cell, row))
 
 
 def cell(value: object) -> object:

@@ -290,7 +290,7 @@ def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
         "trajectory": trajectory,
         "whole": whole,
         "beside": beside,
-        "siblings": siblings.only("external_id", "n_steps").order_by("id")[:MOST_SIBLINGS],
+        "siblings": siblings.only("project", "external_id", "n_steps").order_by("id")[:MOST_SIBLINGS],
         "events": _events(whole, membership, request.user),
         "releases": rows.select_related("release").only("split", "release__number").order_by("release__number"),
     }

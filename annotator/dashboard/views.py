@@ -2,24 +2,28 @@
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_not_required
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, connection
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from knox.models import AuthToken
 from knox.settings import knox_settings
 
-from annotator import access, audit
+from annotator import access, accounts
 from annotator.dashboard import progress
 from annotator.http import Request
 from annotator.models import Membership
-from annotator.releases import actions as releases
+from annotator.releases.freezing import releasable
 
 Role = Membership.Role
 
 # So many trajectories that nobody can judge any more are named; they are rare, and the first ones tell the story.
 MOST_STUCK = 20
+# Counting those that a release could take reads every step; beyond so many it says "or more".
+MOST_RELEASABLE = 1000
 
 
 @require_GET
@@ -48,18 +52,20 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
     if membership.role == Role.ANNOTATOR:
         own = {"claims": progress.claims_of(project, request.user), "own": progress.own_counts(project, request.user)}
         return render(request, "dashboard/overview_annotator.html", {**context, **own})
+    is_admin = membership.role == Role.ADMIN
     members = progress.members_of(project)
     state = progress.of_project(project, request.user)
     whole = {
         "progress": state,
         "throughput": progress.throughput(project, state.n_wanted - state.n_submitted),
-        "returned": progress.returned_to(project),
+        "held": progress.held_in(project),
         "members": members,
         "has_annotators": any(member.membership.role == Role.ANNOTATOR for member in members),
         "n_reviewers": sum(member.membership.role == Role.REVIEWER for member in members),
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
-        "n_releasable": releases.releasable(project).count(),
-        "is_admin": membership.role == Role.ADMIN,
+        "n_releasable": releasable(project)[:MOST_RELEASABLE].count() if is_admin else 0,
+        "most_releasable": MOST_RELEASABLE,
+        "is_admin": is_admin,
     }
     return render(request, "dashboard/overview_project.html", {**context, **whole})
 
@@ -70,10 +76,8 @@ def token_list(request: Request) -> HttpResponse:
     """One's own API tokens; a POST makes one and shows it in its answer, the only time that it can be read."""
     new = None
     if request.method == "POST":
-        with transaction.atomic():
-            stored, new = AuthToken.objects.create(user=request.user)
-            audit.log("token.created", request.user, user=request.user, project_id=None, data={"key": stored.token_key})
-    tokens = AuthToken.objects.filter(user=request.user).order_by("-created")
+        _, new = accounts.create_token(request.user, user=request.user)
+    tokens = AuthToken.objects.filter(user=request.user).annotate(has_expired=Q(expiry__lte=now())).order_by("-created")
     return render(
         request, "dashboard/tokens.html", {"tokens": tokens, "new": new, "days": knox_settings.TOKEN_TTL.days}
     )
@@ -81,10 +85,7 @@ def token_list(request: Request) -> HttpResponse:
 
 @require_POST
 def token_revoke(request: Request, key: str) -> HttpResponse:
-    with transaction.atomic():
-        # The key is the start of the token and not unique by itself; the digest is.
-        if not AuthToken.objects.filter(user=request.user, token_key=key).delete()[0]:
-            raise Http404(f"There is no token that begins with {key!r} among yours.")
-        audit.log("token.revoked", request.user, user=request.user, project_id=None, data={"key": key})
+    if not accounts.revoke_token(request.user, key):
+        raise Http404(f"There is no token that begins with {key!r} among yours.")
     messages.success(request, f"The token that begins with {key} no longer opens anything.", extra_tags="good")
     return redirect("token-list")

@@ -2,15 +2,19 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import BinaryIO
 
 from django.db import transaction
+from django.utils.timezone import now
 
-from annotator.bulk import copy_rows
+from annotator.bulk import copy_values
 from annotator.importing.formats import BadRecord, read
-from annotator.importing.schema import StepIn, TrajectoryIn, content_sha256, steps_of
+from annotator.importing.schema import StepIn, TrajectoryIn, canonical, content_sha256, steps_of
 from annotator.models import Job, Project, ReferenceLabel, Step, Trajectory
 
 BATCH = 200
@@ -45,6 +49,15 @@ class _Incoming:
     trajectory: TrajectoryIn
     sha256: str
     steps: list[StepIn]
+
+
+@dataclass
+class _Batch:
+    """Some records, checked and counted into steps; `read_until` is how many bytes of the file were read for them."""
+
+    incoming: list[_Incoming] = field(default_factory=list)
+    bad: list[BadRecord] = field(default_factory=list)
+    read_until: int = 0
 
 
 class _Seen:
@@ -92,35 +105,49 @@ def import_trajectories(
     report = ImportReport(format=format or "")
     seen = _Seen()
     records = read(file, format=format, name=name)
-    for batch in _batches(records, file):
-        incoming = []
-        for record in batch:
-            if isinstance(record, BadRecord):
-                report.add_bad(record)
-            else:
-                incoming.append(_Incoming(record, content_sha256(record), steps_of(record.messages)))
-                report.format = record.source_format
-        with transaction.atomic():
-            # Two imports into one project take turns, batch by batch, so that neither trips over the other's rows.
-            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-            new = list(_new_ones(project, incoming, seen, report, job))
-            if stores:
-                _store(project, new, job)
-        progress(file.tell())
+    with closing(_read_ahead(_batches(records, file))) as batches:
+        for batch in batches:
+            for bad in batch.bad:
+                report.add_bad(bad)
+            if batch.incoming:
+                report.format = batch.incoming[-1].trajectory.source_format
+            with transaction.atomic():
+                # Two imports into one project take turns, batch by batch, so that neither trips over the other's rows.
+                Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+                new = list(_new_ones(project, batch.incoming, seen, report, job))
+                if stores:
+                    _store(project, new, job)
+            progress(batch.read_until)
     return report
 
 
-def _batches(records: Iterator[TrajectoryIn | BadRecord], file: BinaryIO) -> Iterator[list[TrajectoryIn | BadRecord]]:
+def _batches(records: Iterator[TrajectoryIn | BadRecord], file: BinaryIO) -> Iterator[_Batch]:
     """So many records at a time, fewer where they are long: memory and the time between two reports stay bounded."""
-    batch: list[TrajectoryIn | BadRecord] = []
-    read_until = file.tell()
+    batch, begun_at = _Batch(), file.tell()
     for record in records:
-        batch.append(record)
-        if len(batch) == BATCH or file.tell() - read_until >= BATCH_BYTES:
+        if isinstance(record, BadRecord):
+            batch.bad.append(record)
+        else:
+            batch.incoming.append(_Incoming(record, content_sha256(record), steps_of(record.messages)))
+        batch.read_until = file.tell()
+        if len(batch.incoming) + len(batch.bad) == BATCH or batch.read_until - begun_at >= BATCH_BYTES:
             yield batch
-            batch, read_until = [], file.tell()
-    if batch:
+            batch, begun_at = _Batch(), file.tell()
+    if batch.incoming or batch.bad:
+        batch.read_until = file.tell()
         yield batch
+
+
+def _read_ahead(batches: Iterator[_Batch]) -> Generator[_Batch, None, None]:
+    """The same batches; a thread makes the next one while PostgreSQL stores this one, which holds no lock of Python's.
+
+    Close it before the file: the thread is reading from it.
+    """
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def _new_ones(
@@ -158,47 +185,61 @@ def _new_ones(
             yield each
 
 
+_TRAJECTORY = (
+    "project_id",
+    "external_id",
+    "source_format",
+    "instruction",
+    "messages",
+    "tools",
+    "reference",
+    "outcome",
+    "metadata",
+    "group_key",
+    "content_sha256",
+    "n_steps",
+    "imported_by_id",
+    "created_at",
+)
+_STEP = ("trajectory_id", "index", "message_index", "kind", "tool_names")
+
+
 def _store(project: Project, new: list[_Incoming], job: Job | None) -> None:
-    trajectories = [_trajectory_row(project, each, job) for each in new]
-    copy_rows(trajectories)
+    at = now()
+    trajectories = [_trajectory_row(project, each, job, at) for each in new]
+    ids = copy_values(Trajectory, _TRAJECTORY, trajectories)
     steps = [
-        Step(
-            trajectory=trajectory,
-            index=step.index,
-            message_index=step.message_index,
-            kind=step.kind,
-            tool_names=step.tool_names,
-        )
-        for trajectory, each in zip(trajectories, new, strict=True)
+        (trajectory_id, step.index, step.message_index, step.kind, step.tool_names)
+        for trajectory_id, each in zip(ids, new, strict=True)
         for step in each.steps
     ]
-    copy_rows(steps)
-    step_at = {(step.trajectory_id, step.message_index): step for step in steps}
-    references = []
-    for trajectory, each in zip(trajectories, new, strict=True):
+    step_ids = copy_values(Step, _STEP, steps)
+    step_at = {(row[0], row[2]): step_id for row, step_id in zip(steps, step_ids, strict=True)}
+    references: list[tuple[int, int | None, int]] = []
+    for trajectory_id, each in zip(ids, new, strict=True):
         for message_index, value in each.trajectory.reference_labels.items():
-            step = step_at[trajectory.pk, message_index]
-            references.append(ReferenceLabel(trajectory=trajectory, step=step, value=value))
+            references.append((trajectory_id, step_at[trajectory_id, message_index], value))
         if each.trajectory.reference_outcome is not None:
-            value = each.trajectory.reference_outcome
-            references.append(ReferenceLabel(trajectory=trajectory, step=None, value=value))
-    copy_rows(references)
+            references.append((trajectory_id, None, each.trajectory.reference_outcome))
+    copy_values(ReferenceLabel, ("trajectory_id", "step_id", "value"), references)
 
 
-def _trajectory_row(project: Project, incoming: _Incoming, job: Job | None) -> Trajectory:
+def _trajectory_row(project: Project, incoming: _Incoming, job: Job | None, at: datetime) -> tuple[object, ...]:
+    """The values of `_TRAJECTORY`."""
     trajectory = incoming.trajectory
-    return Trajectory(
-        project=project,
-        external_id=trajectory.external_id,
-        source_format=trajectory.source_format,
-        instruction=trajectory.instruction,
-        messages=trajectory.messages,
-        tools=trajectory.tools,
-        reference=trajectory.reference,
-        outcome=trajectory.outcome,
-        metadata=trajectory.metadata,
-        group_key=trajectory.group_key,
-        content_sha256=incoming.sha256,
-        n_steps=len(incoming.steps),
-        imported_by=job,
+    return (
+        project.pk,
+        trajectory.external_id,
+        trajectory.source_format,
+        trajectory.instruction,
+        trajectory.messages_json,
+        trajectory.tools_json,
+        None if trajectory.reference is None else canonical(trajectory.reference),
+        trajectory.outcome,
+        canonical(trajectory.metadata),
+        trajectory.group_key,
+        incoming.sha256,
+        len(incoming.steps),
+        job.pk if job else None,
+        at,
     )

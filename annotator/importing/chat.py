@@ -6,6 +6,7 @@ Pure, and safe on hostile input: whatever a message holds, these functions answe
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from pydantic import JsonValue
@@ -18,13 +19,26 @@ _MAX_URL = 200
 
 @dataclass(frozen=True)
 class ToolCall:
-    """One call: `arguments_pretty` is indented JSON, or the text as it came where it cannot be indented."""
+    """One call, with its arguments as they came: as text, which ought to be JSON."""
 
     id: str
     name: str
-    arguments_pretty: str
-    is_valid_json: bool
+    arguments: str
     kind: Literal["function", "custom"] = "function"  # a custom call takes free text: no JSON is no fault there
+
+    @property
+    def arguments_pretty(self) -> str:
+        """Indented JSON, or the text as it came where it cannot be indented."""
+        return self._shown[0]
+
+    @property
+    def is_valid_json(self) -> bool:
+        return self._shown[1]
+
+    @cached_property
+    def _shown(self) -> tuple[str, bool]:
+        # Not before it is asked for: indenting takes longer than everything else that an import does with a call.
+        return _pretty(self.arguments)
 
 
 def role_of(message: Message) -> str:
@@ -113,15 +127,14 @@ def _size(base64_text: str) -> str:
 def _tool_call(call: Message) -> ToolCall:
     custom, function = call.get("custom"), call.get("function")
     inner = custom if isinstance(custom, dict) else function if isinstance(function, dict) else call
-    arguments = inner.get("input") if inner is custom else inner.get("arguments")
-    pretty, is_valid_json = _pretty(arguments)
+    given = inner.get("input") if inner is custom else inner.get("arguments")
+    arguments = given if isinstance(given, str) else "" if given is None else json.dumps(given)
     kind: Literal["function", "custom"] = "custom" if inner is custom else "function"
-    return ToolCall(_text(call.get("id")), _text(inner.get("name")), pretty, is_valid_json, kind)
+    return ToolCall(_text(call.get("id")), _text(inner.get("name")), arguments, kind)
 
 
-def _pretty(arguments: JsonValue) -> tuple[str, bool]:
+def _pretty(raw: str) -> tuple[str, bool]:
     """The arguments as indented JSON and True, or as they came and whether they are valid JSON."""
-    raw = arguments if isinstance(arguments, str) else "" if arguments is None else json.dumps(arguments)
     pieces: list[str] = []
     size, allowed = 0, 4 * len(raw) + 1000
     try:

@@ -9,9 +9,19 @@ import json
 import math
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainValidator, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainValidator,
+    SkipValidation,
+    ValidationError,
+    model_validator,
+)
 
 from annotator.importing.chat import role_of, tool_calls_of
 
@@ -35,6 +45,7 @@ _KNOWN_KEYS: dict[str, type] = {
     "is_error": bool,
 }
 _TYPE_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _MESSAGE_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -74,6 +85,10 @@ def check_messages(messages: object) -> list[MessageIn]:
     return messages
 
 
+# What a JSON decoder made is a JsonValue; to walk through all of it again costs more than all other checks.
+Decoded = SkipValidation[JsonValue]
+
+
 class TrajectoryIn(BaseModel):
     """One agent run from a file, ready to be stored."""
 
@@ -83,10 +98,10 @@ class TrajectoryIn(BaseModel):
     source_format: str
     instruction: str
     messages: Annotated[list[MessageIn], PlainValidator(check_messages)]
-    tools: list[dict[str, JsonValue]] = []
-    reference: JsonValue = None
+    tools: list[dict[str, Decoded]] = []
+    reference: Decoded = None
     outcome: float | None = Field(default=None, allow_inf_nan=False)
-    metadata: dict[str, JsonValue] = {}
+    metadata: dict[str, Decoded] = {}
     group_key: str = Field(min_length=1, max_length=MAX_KEY)
     # Keyed by 0-based message index, as in AgentProcessBench. Both come from a key named like the places below.
     reference_labels: dict[int, Value] = {}
@@ -94,6 +109,14 @@ class TrajectoryIn(BaseModel):
     # Where it stood in the file, for a complaint about it that comes up later; not part of the run.
     line: int = 0
     unit: Unit = "record"
+
+    @cached_property
+    def messages_json(self) -> str:
+        return canonical(self.messages)
+
+    @cached_property
+    def tools_json(self) -> str:
+        return canonical(self.tools)
 
     @model_validator(mode="after")
     def _labels_name_assistant_messages(self) -> "TrajectoryIn":
@@ -129,12 +152,21 @@ def steps_of(messages: list[MessageIn]) -> list[StepIn]:
 
 def content_sha256(trajectory: TrajectoryIn) -> str:
     """The hash of what is judged: two runs with equal messages and tools have the same, whatever their names are."""
-    return judged_sha256(trajectory.messages, trajectory.tools)
+    return _judged_sha256(trajectory.messages_json, trajectory.tools_json)
 
 
 def judged_sha256(messages: JsonValue | list[MessageIn], tools: JsonValue | list[dict[str, JsonValue]]) -> str:
-    """SHA-256 of messages and tools as canonical JSON: keys sorted, no spaces, ASCII."""
-    return hashlib.sha256(json.dumps([messages, tools], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 of messages and tools as canonical JSON."""
+    return _judged_sha256(canonical(messages), canonical(tools))
+
+
+def _judged_sha256(messages_json: str, tools_json: str) -> str:
+    return hashlib.sha256(f"[{messages_json},{tools_json}]".encode()).hexdigest()
+
+
+def canonical(value: JsonValue | list[MessageIn] | list[dict[str, JsonValue]]) -> str:
+    """JSON with its keys sorted, no spaces, ASCII. It is hashed, and it is what PostgreSQL gets to read."""
+    return _CANONICAL.encode(value)
 
 
 def short_key(text: str) -> str:
@@ -178,17 +210,20 @@ def check_storable(record: JsonValue) -> None:
     while stack:
         value, path = stack.pop()
         if isinstance(value, str):
-            if not value.isascii() or "\0" in value:
-                _check_text(value, path)
+            _check_text(value, path)
         elif isinstance(value, (dict, list)):
             if len(path) >= MAX_DEPTH:
                 raise FieldError(place(path), f"is nested deeper than {MAX_DEPTH} levels.")
-            if isinstance(value, list):
-                stack.extend((child, (*path, i)) for i, child in enumerate(value))
-            else:
-                for key, child in value.items():
-                    _check_text(key, (*path, key))
-                    stack.append((child, (*path, key)))
+            children: Iterable[tuple[str | int, JsonValue]] = enumerate(value)
+            if isinstance(value, dict):
+                for key in value:
+                    if not key.isascii() or "\0" in key:
+                        _check_text(key, (*path, key))
+                children = value.items()
+            for at, child in children:
+                # Most of a record is plain text, which needs no place.
+                if type(child) is not str or not child.isascii() or "\0" in child:
+                    stack.append((child, (*path, at)))
         elif isinstance(value, float) and not math.isfinite(value):
             found = "is NaN" if math.isnan(value) else "is infinite or beyond the range of a 64-bit number"
             raise FieldError(place(path), f"{found}; write null or a number.")

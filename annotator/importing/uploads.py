@@ -1,9 +1,11 @@
 """Uploaded files, kept in PostgreSQL in chunks until their import is done."""
 
 import hashlib
-import io
 from collections.abc import Iterable
 from datetime import timedelta
+from math import ceil
+from tempfile import TemporaryFile
+from typing import BinaryIO, cast
 
 from django.db import transaction
 from django.utils.timezone import now
@@ -35,39 +37,13 @@ def store(project: Project, name: str, pieces: Iterable[bytes], *, user: User) -
     return upload
 
 
-class _Chunks(io.RawIOBase):
-    """Reads an upload from the database, one chunk per query."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-        self._position = 0
-        self._loaded: tuple[int, bytes] = (-1, b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._upload.n_bytes}[whence]
-        self._position = start + offset
-        return self._position
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # typeshed's Buffer is wider than what comes
-        index, offset = divmod(self._position, CHUNK_BYTES)
-        if self._loaded[0] != index:
-            data = self._upload.chunks.filter(index=index).values_list("data", flat=True).first()
-            self._loaded = (index, bytes(data or b""))
-        piece = self._loaded[1][offset : offset + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._position += len(piece)
-        return len(piece)
-
-
-def open_upload(upload: Upload) -> io.BufferedReader:
-    """The upload as a binary file."""
-    return io.BufferedReader(_Chunks(upload), buffer_size=CHUNK_BYTES)
+def open_upload(upload: Upload) -> BinaryIO:
+    """The upload as a temporary file, which another thread may read: a connection to PostgreSQL is one thread's."""
+    file = cast(BinaryIO, TemporaryFile())  # noqa: SIM115  # whoever asked for it closes it
+    for index in range(ceil(upload.n_bytes / CHUNK_BYTES)):
+        file.write(upload.chunks.get(index=index).data)
+    file.seek(0)
+    return file
 
 
 def delete_old() -> int:

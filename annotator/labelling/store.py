@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
+from django.db import models
+
 from annotator.models import Annotation, Assignment, User
 from annotator.postgresql.base import prepared_cursor
 from annotator.projects.scheme import LabelScheme
@@ -132,6 +134,8 @@ _COLUMNS = [column.name for column in fields(StoredLabel)]
 
 def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | None:
     """None if there is no such assignment or, with `as_member`, if the user is no member of its project."""
+    if assignment_id > models.BigIntegerField.MAX_BIGINT:
+        return None  # an address may name any number, and PostgreSQL refuses to compare an id with this one
     with prepared_cursor() as cursor:
         cursor.execute(READ, {"assignment": assignment_id, "user": user.pk, "as_member": as_member})
         row = cursor.fetchone()

@@ -4,7 +4,8 @@ import secrets
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
+from django.utils.timezone import now
 
 from annotator.models.accounts import User
 from annotator.projects.scheme import LabelScheme
@@ -118,8 +119,22 @@ class Membership(models.Model):
         return f"{self.user} is {self.role} in {self.project}"
 
 
+class InvitationQuerySet(models.QuerySet["Invitation"]):
+    def with_inviter(self) -> "InvitationQuerySet":
+        """Adds `is_backed`, which `state` needs: whoever made the invitation is still an admin who may sign in."""
+        inviter = Membership.objects.filter(project=OuterRef("project"), user=OuterRef("created_by"))
+        backed = inviter.filter(role=Membership.Role.ADMIN, user__is_active=True)
+        return self.select_related("created_by", "used_by").annotate(is_backed=Exists(backed))
+
+
 class Invitation(models.Model):
     """A link by which somebody becomes a member, once; only a hash of its secret is stored."""
+
+    class State(models.TextChoices):
+        OPEN = "open"
+        USED = "used"
+        REVOKED = "revoked", "taken back"
+        EXPIRED = "expired"
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="invitations")
     role = models.CharField(max_length=10, choices=Membership.Role)
@@ -132,8 +147,18 @@ class Invitation(models.Model):
     used_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
 
+    objects = InvitationQuerySet.as_manager()
+
     def __str__(self) -> str:
         return f"invitation {self.pk} to {self.project}"
+
+    @property
+    def state(self) -> State:
+        if self.used_at:
+            return self.State.USED
+        if self.revoked_at or not self.is_backed:  # type: ignore[attr-defined]  # by with_inviter
+            return self.State.REVOKED
+        return self.State.EXPIRED if self.expires_at <= now() else self.State.OPEN
 
 
 class Guideline(models.Model):

@@ -1,6 +1,6 @@
 """Making projects, their members, settings and guidelines."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from django.core.exceptions import ValidationError
 from django.db import transaction
@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import InvalidInput, InvalidSettings
+from annotator.errors import DomainError, InvalidInput, InvalidSettings
 from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.scheme import LabelScheme
 
@@ -86,20 +86,20 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
 
 @transaction.atomic
 def change_settings(project: Project, changes: dict[str, Any], *, user: User) -> dict[str, dict[str, Any]]:
-    """Changes the named settings; returns what differs now, as {"old": …, "new": …}.
+    """Changes the named settings, of `label_scheme` the named fields; returns what differs now: {"old": …, "new": …}.
 
     Raises InvalidSettings, naming each field that is wrong; then nothing has changed.
     """
     unknown = sorted(set(changes) - set(CHANGEABLE))
     if unknown:
         raise InvalidSettings(f"There is no setting {unknown[0]!r}.", dict.fromkeys(unknown, "Unknown."))
-    if "label_scheme" in changes:
-        changes = {**changes, "label_scheme": LabelScheme.parse(changes["label_scheme"]).model_dump(mode="json")}
     current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    # A project that says nothing about its scheme has the default one: saying so is no change.
     old = {name: getattr(current, name) for name in changes}
-    if "label_scheme" in old:
+    if "label_scheme" in changes:
+        # A project that says nothing about its scheme has the default one: saying so is no change.
         old["label_scheme"] = current.scheme.model_dump(mode="json")
+        scheme = LabelScheme.parse({**old["label_scheme"], **changes["label_scheme"]})
+        changes = {**changes, "label_scheme": scheme.model_dump(mode="json")}
     for name, value in changes.items():
         setattr(current, name, value)
     try:
@@ -112,6 +112,11 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         "old": {name: old[name] for name in names},
         "new": {name: getattr(current, name) for name in names},
     }
+    if "label_scheme" in names:
+        before, after = difference["old"]["label_scheme"], difference["new"]["label_scheme"]
+        differing = [name for name in after if after[name] != before[name]]
+        difference["old"]["label_scheme"] = {name: before[name] for name in differing}
+        difference["new"]["label_scheme"] = {name: after[name] for name in differing}
     if names:
         current.save(update_fields=names)
         audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
@@ -129,11 +134,27 @@ def _by_setting(error: ValidationError) -> dict[str, str]:
     return fields
 
 
+class GuidelineConflict(DomainError):
+    """Somebody else saved a version while this one was written."""
+
+    code: ClassVar[str] = "guideline.conflict"
+    status: ClassVar[int] = 409
+
+
 @transaction.atomic
-def add_guideline(project: Project, text: str, *, user: User | None) -> Guideline:
-    """Adds the next version; labels given from now on carry it."""
+def add_guideline(project: Project, text: str, *, user: User | None, based_on: int | None = None) -> Guideline:
+    """Adds the next version; labels given from now on carry it.
+
+    `based_on` is the version that the text was made from (0: none). Raises GuidelineConflict if it is not the latest.
+    """
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-    latest = project.guidelines.first()
+    latest = project.guidelines.select_related("created_by").first()
+    if latest and based_on is not None and based_on != latest.version:
+        who = latest.created_by.username if latest.created_by else "the command line"
+        raise GuidelineConflict(
+            f"Nothing was saved, because {who} has saved version {latest.version} since you opened this page. Your "
+            "text is still here: compare it with that version, put together what both say, and save again."
+        )
     guideline = project.guidelines.create(version=latest.version + 1 if latest else 1, text=text, created_by=user)
     audit.log("guideline.added", guideline, user=user, project_id=project.pk, data={"version": guideline.version})
     return guideline
@@ -147,29 +168,52 @@ def add_member(project: Project, member: User, role: Membership.Role, *, user: U
     """
     Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     membership = Membership.objects.filter(project=project, user=member).first()
-    if membership is None:
-        known = former_rater_codes(project).get(member.pk)
-        code = {"rater_code": known} if known else {}
-        membership = Membership.objects.create(project=project, user=member, role=role, **code)
-    else:
-        if role != Membership.Role.ADMIN:
-            _refuse_if_last_admin(membership)
-            _revoke_invitations(membership, user=user)
-        membership.role = role
-        membership.save(update_fields=["role"])
-    audit.log(
-        "membership.set", membership, user=user, project_id=project.pk, data={"member": member.username, "role": role}
-    )
+    if membership is not None:
+        _set_role(membership, role, user=user)
+        return membership
+    known = former_rater_codes(project).get(member.pk)
+    code = {"rater_code": known} if known else {}
+    membership = Membership.objects.create(project=project, user=member, role=role, **code)
+    data = {"member": member.username, "role": role}
+    audit.log("membership.set", membership, user=user, project_id=project.pk, data=data)
     return membership
+
+
+@transaction.atomic
+def change_role(membership: Membership, role: Membership.Role, *, user: User) -> None:
+    """Gives a member another role. Raises InvalidInput for the last admin, or when the person is no member any more."""
+    _set_role(_locked(membership), role, user=user)
+
+
+def _set_role(membership: Membership, role: Membership.Role, *, user: User | None) -> None:
+    """Call it with the project's row locked."""
+    if membership.role == role:
+        return
+    if role != Membership.Role.ADMIN:
+        _refuse_if_last_admin(membership)
+        _revoke_invitations(membership, user=user)
+    data = {"member": membership.user.username, "role": role, "was": membership.role}
+    membership.role = role
+    membership.save(update_fields=["role"])
+    audit.log("membership.set", membership, user=user, project_id=membership.project_id, data=data)
+
+
+def _locked(membership: Membership) -> Membership:
+    """The membership as it is now, with the project's row locked, so that nobody else changes its members."""
+    Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
+    current = Membership.objects.select_related("user").filter(pk=membership.pk).first()
+    if current is None:
+        raise InvalidInput(f"{membership.user.username} is no longer a member, so nothing was changed.")
+    return current
 
 
 @transaction.atomic
 def remove_member(membership: Membership, *, user: User) -> None:
     """Ends a membership: the person sees nothing of the project any more; what they said stays, under the same code.
 
-    Raises InvalidInput rather than leave the project without an admin.
+    Raises InvalidInput for the last admin, or when the person is no member any more.
     """
-    Project.objects.select_for_update(no_key=True).get(pk=membership.project_id)
+    membership = _locked(membership)
     _refuse_if_last_admin(membership)
     _revoke_invitations(membership, user=user)
     member = membership.user

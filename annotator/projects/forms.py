@@ -8,6 +8,7 @@ from django.forms import BaseFormSet, formset_factory
 
 from annotator.models import Guideline, Membership, Project, User
 from annotator.projects.actions import CHANGEABLE
+from annotator.projects.scheme import LabelScheme
 from annotator.projects.taxonomies import TAXONOMIES
 
 MOST_DIMENSIONS = 8
@@ -85,7 +86,16 @@ class ReturnForm(forms.Form):
     )
 
 
-class SettingsForm(forms.Form):
+class _RemembersForm(forms.Form):
+    """A form that carries along what it showed, so that `changed_data` is what this person changed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.show_hidden_initial = True
+
+
+class SettingsForm(_RemembersForm):
     """A project's settings, and its label scheme but for the dimensions."""
 
     name = forms.CharField(label="Name", max_length=200)
@@ -171,15 +181,19 @@ class SettingsForm(forms.Form):
     correction = forms.BooleanField(label="Offer a field for what the step should have been", required=False)
     unsure = forms.BooleanField(label="Offer “I am not sure”", required=False)
 
-    def changes(self, dimensions: list[dict[str, Any]]) -> dict[str, Any]:
-        """What the valid form says, as `change_settings` takes it."""
-        data = dict(self.cleaned_data)
-        names = ("mode", "reveal", "shows_fate", "categories", "taxonomy", "severity", "recoverable", "rationale")
-        scheme = {name: data.pop(name) for name in (*names, "correction", "unsure")}
-        return {**data, "label_scheme": {**scheme, "dimensions": dimensions}}
+    def changes(self, dimensions: "_Dimensions") -> dict[str, Any]:
+        """What the valid forms change, as `change_settings` takes it.
+
+        Only what differs from what the page showed: another admin may have changed the rest since.
+        """
+        data = {name: self.cleaned_data[name] for name in self.changed_data}
+        scheme = {name: data.pop(name) for name in list(data) if name in LabelScheme.model_fields}
+        if dimensions.has_changed():
+            scheme["dimensions"] = dimensions.given()
+        return {**data, "label_scheme": scheme} if scheme else data
 
 
-class DimensionForm(forms.Form):
+class DimensionForm(_RemembersForm):
     """One further scale; a row without a key is no scale."""
 
     key = forms.RegexField(

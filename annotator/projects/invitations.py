@@ -5,15 +5,22 @@ import secrets
 from datetime import timedelta
 from typing import ClassVar
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils.timezone import now
 
 from annotator import audit
-from annotator.errors import DomainError
+from annotator.errors import DomainError, InvalidInput
 from annotator.models import Invitation, Membership, Project, User
 from annotator.projects import actions
 
 VALID_FOR = timedelta(days=7)
+
+
+class UnknownInvitation(DomainError):
+    """No invitation has this secret."""
+
+    code: ClassVar[str] = "invitation.unknown"
+    status: ClassVar[int] = 404
 
 
 class InvitationEnded(DomainError):
@@ -50,33 +57,45 @@ def invite(project: Project, role: Membership.Role, note: str, *, user: User) ->
     return invitation, secret
 
 
-def find(secret: str) -> Invitation | None:
-    return Invitation.objects.select_related("project").filter(secret_sha256=_hash(secret)).first()
+_WHY_ENDED = {
+    Invitation.State.USED: "has been used; it works once. If it was you who used it, sign in. Otherwise ask",
+    Invitation.State.REVOKED: "was taken back. Ask",
+    Invitation.State.EXPIRED: f"has expired; it was valid for {VALID_FOR.days} days. Ask",
+}
+
+
+def find(secret: str) -> Invitation:
+    """Raises UnknownInvitation."""
+    found = Invitation.objects.with_inviter().select_related("project").filter(secret_sha256=_hash(secret)).first()
+    if found is None:
+        raise UnknownInvitation(
+            "There is no such invitation. Check that you have the whole link, or ask for a new one."
+        )
+    return found
 
 
 def check_open(invitation: Invitation) -> None:
     """Raises InvitationEnded, saying why the invitation cannot be used."""
-    ask = "Ask an admin of the project for a new one."
-    if invitation.used_at:
-        raise InvitationEnded(f"This invitation has been used; it works once. {ask}")
-    if invitation.revoked_at:
-        raise InvitationEnded(f"This invitation was taken back. {ask}")
-    if invitation.expires_at <= now():
-        raise InvitationEnded(f"This invitation has expired; it was valid for {VALID_FOR.days} days. {ask}")
+    if invitation.state != Invitation.State.OPEN:
+        raise InvitationEnded(f"This invitation {_WHY_ENDED[invitation.state]} an admin of the project for a new one.")
 
 
 @transaction.atomic
 def accept(invitation: Invitation, member: User) -> Membership:
-    """Uses up the invitation and makes the person a member.
+    """Uses up the invitation and makes the person a member; who has done so already is told so by no error.
 
     Raises InvitationEnded, or AlreadyMember; then the invitation is as it was.
     """
     # Two people who open the same link at once: the second waits here and finds it used. The project first, in the
     # order of whoever removes the inviter at this moment.
     Project.objects.select_for_update(no_key=True).get(pk=invitation.project_id)
-    invitation = Invitation.objects.select_for_update(of=("self",)).select_related("project").get(pk=invitation.pk)
+    locked = Invitation.objects.with_inviter().select_related("project").select_for_update(of=("self",))
+    invitation = locked.get(pk=invitation.pk)
+    membership = Membership.objects.filter(project=invitation.project, user=member).first()
+    if membership and invitation.used_by_id == member.pk:  # the second press of a double click
+        return membership
     check_open(invitation)
-    if Membership.objects.filter(project=invitation.project, user=member).exists():
+    if membership:
         raise AlreadyMember(
             f"You are a member of {invitation.project.name} already, so the invitation was not used. "
             "Pass it on, or ask an admin to change your role."
@@ -90,7 +109,7 @@ def accept(invitation: Invitation, member: User) -> Membership:
 @transaction.atomic
 def revoke(invitation: Invitation, *, user: User) -> None:
     """Makes the link worthless. Raises InvitationEnded when it is already."""
-    invitation = Invitation.objects.select_for_update().get(pk=invitation.pk)
+    invitation = Invitation.objects.with_inviter().select_for_update(of=("self",)).get(pk=invitation.pk)
     check_open(invitation)
     invitation.revoked_at = now()
     invitation.save(update_fields=["revoked_at"])
@@ -99,7 +118,15 @@ def revoke(invitation: Invitation, *, user: User) -> None:
 
 @transaction.atomic
 def sign_up(invitation: Invitation, username: str, password: str) -> Membership:
-    """Makes an account for somebody who has none, and accepts the invitation; both or neither."""
-    member = User.objects.create_user(username, password=password)
+    """Makes an account for somebody who has none, and accepts the invitation; both or neither.
+
+    Raises InvalidInput when the username was taken since the form was checked.
+    """
+    try:
+        with transaction.atomic():
+            member = User.objects.create_user(username, password=password)
+    except IntegrityError as error:
+        message = f"The username {username} has just been taken. Choose another."
+        raise InvalidInput(message, {"username": message}) from error
     audit.log("user.created", member, user=member, project_id=None, data={"invitation": invitation.pk})
     return accept(invitation, member)

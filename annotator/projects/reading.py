@@ -1,13 +1,16 @@
 """What the admin's pages show of members and guidelines."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
-from django.db.models import Count, Min, Prefetch, Q
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q
 
 from annotator.models import Annotation, Assignment, Guideline, Label, Project
 from annotator.models.labelling import AnnotationQuerySet
+
+# So many labels of one annotation are written out in the list of labels given under an earlier guideline.
+MOST_LABELS = 40
 
 
 @dataclass
@@ -43,19 +46,13 @@ def labels_by_version(project: Project) -> dict[int | None, int]:
     return dict(labels.order_by().values_list("guideline__version").annotate(Count("pk")))
 
 
-def _is_older(current: Guideline, prefix: str) -> Q:
-    return Q(**{f"{prefix}guideline__version__lt": current.version}) | Q(**{f"{prefix}guideline": None})
-
-
 def given_under_older(project: Project, current: Guideline) -> AnnotationQuerySet:
     """Submitted annotations with labels that were given under an earlier version: `older` holds these labels."""
-    older = _is_older(current, "labels__") & Q(labels__isnull=False)
-    labels = Label.objects.filter(_is_older(current, "")).select_related("step").order_by("step__index")
+    older = Label.objects.filter(Q(guideline__version__lt=current.version) | Q(guideline=None))
+    labels = older.select_related("step", "guideline").defer("guideline__text").order_by("step__index")
     return (
         Annotation.objects.submitted()
-        .filter(assignment__project=project)
-        .annotate(n_older=Count("labels", filter=older), oldest=Min("labels__guideline__version", filter=older))
-        .filter(n_older__gt=0)
+        .filter(Exists(older.filter(annotation=OuterRef("pk"))), assignment__project=project)
         .select_related("assignment", "annotator", "trajectory")
         .only(
             "annotator__username",
@@ -69,11 +66,32 @@ def given_under_older(project: Project, current: Guideline) -> AnnotationQuerySe
     )
 
 
-def older_labels(annotation: Annotation) -> list[Label]:
-    """The labels that `given_under_older` fetched."""
-    labels: list[Label] = annotation.older  # type: ignore[attr-defined]  # by to_attr
-    return labels
+@dataclass(frozen=True)
+class Older:
+    """An annotation with its labels that were given under an earlier version."""
+
+    annotation: Annotation
+    labels: list[Label]
+
+    @property
+    def listed(self) -> list[Label]:
+        return self.labels[:MOST_LABELS]
+
+    @property
+    def n_more(self) -> int:
+        return len(self.labels) - len(self.listed)
+
+    @property
+    def oldest_version(self) -> int | None:
+        """The earliest version among them; None: one was given before there was any."""
+        versions = [label.guideline.version if label.guideline else 0 for label in self.labels]
+        return min(versions, default=0) or None
+
+    @property
+    def is_with_author(self) -> bool:
+        return self.annotation.assignment.status == Assignment.Status.RETURNED
 
 
-def is_with_author(annotation: Annotation) -> bool:
-    return annotation.assignment.status == Assignment.Status.RETURNED
+def older_of(annotations: Iterable[Annotation]) -> list[Older]:
+    """Annotations of `given_under_older`, with the labels that it fetched."""
+    return [Older(annotation, annotation.older) for annotation in annotations]  # type: ignore[attr-defined]  # to_attr

@@ -35,8 +35,6 @@ from annotator.projects.taxonomies import TAXONOMIES
 Role = Membership.Role
 
 PER_PAGE = 50
-# So many labels of one annotation are written out in the list of labels given under an earlier guideline.
-MOST_LABELS = 40
 MOST_INVITATIONS = 100
 
 
@@ -61,7 +59,8 @@ def member_list(request: Request, slug: str) -> HttpResponse:
             form = InvitationForm(label_suffix="")
         else:
             status = 422
-    made = project.invitations.select_related("created_by", "used_by").annotate(has_expired=Q(expires_at__lte=now()))
+    made = Invitation.objects.filter(project=project).with_inviter()
+    may_be_open = Q(used_at=None, revoked_at=None, expires_at__gt=now())
     context = {
         "membership": membership,
         "section": "members",
@@ -70,7 +69,7 @@ def member_list(request: Request, slug: str) -> HttpResponse:
         "form": form,
         "link": link,
         "days": invitations.VALID_FOR.days,
-        "invitations": made.order_by("-id")[:MOST_INVITATIONS],
+        "invitations": made.annotate(may_be_open=may_be_open).order_by("-may_be_open", "-id")[:MOST_INVITATIONS],
     }
     return render(request, "projects/members.html", context, status=status)
 
@@ -81,7 +80,7 @@ def member_change(request: Request, slug: str, pk: int) -> HttpResponse:
     form = RoleForm(request.POST)
     if not form.is_valid():
         raise InvalidInput("The role was not changed. Choose one of the listed roles.", {"role": "Unknown."})
-    actions.add_member(member.project, member.user, Role(form.cleaned_data["role"]), user=request.user)
+    actions.change_role(member, Role(form.cleaned_data["role"]), user=request.user)
     messages.success(
         request, f"{member.user.username} has the role {form.cleaned_data['role']} now.", extra_tags="good"
     )
@@ -111,21 +110,12 @@ def invitation_revoke(request: Request, slug: str, pk: int) -> HttpResponse:
     return redirect("member-list", slug)
 
 
-def _get_invitation(secret: str) -> Invitation:
-    """The invitation as whoever holds its link may see it. Raises InvitationEnded when the link is worthless."""
-    invitation = invitations.find(secret)
-    if invitation is None:
-        raise Http404("There is no such invitation. Check that the link is complete.")
-    invitations.check_open(invitation)
-    return invitation
-
-
 @never_cache
 @login_not_required
 @require_http_methods(["GET", "POST"])
 def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
     """What the link of an invitation opens; a POST joins, and makes an account for whoever is not signed in."""
-    invitation = _get_invitation(secret)
+    invitation = invitations.find(secret)
     user = request.user
     context: dict[str, Any] = {"invitation": invitation, "secret": secret, "form": None, "is_member": False}
     status = 200
@@ -133,16 +123,24 @@ def invitation_open(request: HttpRequest, secret: str) -> HttpResponse:
         if request.method == "POST":
             return _joined(request, invitations.accept(invitation, user))
         context["is_member"] = invitation.project.memberships.filter(user=user).exists()
-    else:
-        form = SignUpForm(_posted(request), label_suffix="")
+    if not context["is_member"]:
+        invitations.check_open(invitation)
+    if not user.is_authenticated:
+        context["form"] = form = SignUpForm(_posted(request), label_suffix="")
         if request.method == "POST":
             if form.is_valid():
-                member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
-                login(request, member.user)
-                return _joined(request, member)
+                try:
+                    return _signed_up(request, invitation, form)
+                except InvalidInput as error:
+                    form.add_error("username", error.message)
             status = 422
-        context["form"] = form
     return render(request, "projects/invitation.html", context, status=status)
+
+
+def _signed_up(request: HttpRequest, invitation: Invitation, form: SignUpForm) -> HttpResponse:
+    member = invitations.sign_up(invitation, form.cleaned_data["username"], form.cleaned_data["password1"])
+    login(request, member.user)
+    return _joined(request, member)
 
 
 def _joined(request: HttpRequest, membership: Membership) -> HttpResponse:
@@ -156,16 +154,22 @@ def guideline(request: Request, slug: str) -> HttpResponse:
     """The guideline's versions and the editor; a POST saves the next version."""
     membership = access.get_membership(request.user, slug, Role.ADMIN)
     project = membership.project
-    versions = list(project.guidelines.select_related("created_by").defer("text"))
-    current = project.guidelines.first()
-    form = GuidelineForm(_posted(request), current=current)
+    form = GuidelineForm(_posted(request), current=project.guidelines.first())
     status = 200
     if request.method == "POST":
-        if form.is_valid():
-            added = actions.add_guideline(project, form.cleaned_data["text"], user=request.user)
-            messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
-            return redirect("guideline", slug)
         status = 422
+        if form.is_valid():
+            based_on = _number(request.POST["based_on"]) if "based_on" in request.POST else None
+            try:
+                added = actions.add_guideline(project, form.cleaned_data["text"], user=request.user, based_on=based_on)
+            except actions.GuidelineConflict as error:
+                form.add_error(None, error.message)
+                status = error.status
+            else:
+                messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
+                return redirect("guideline", slug)
+    versions = list(project.guidelines.select_related("created_by").defer("text"))
+    current = versions[0] if versions else None
     counts = reading.labels_by_version(project)
     context = {
         "membership": membership,
@@ -192,15 +196,17 @@ def guideline_preview(request: Request, slug: str) -> HttpResponse:
 def guideline_changes(request: Request, slug: str) -> HttpResponse:
     """What changed from one version to another; by default the last change."""
     membership = access.get_membership(request.user, slug, Role.ADMIN)
-    texts = {version.version: version for version in membership.project.guidelines.all()}
-    if not texts:
+    guidelines = membership.project.guidelines.all()
+    versions = sorted(guidelines.values_list("version", flat=True))
+    if not versions:
         raise Http404("The project has no guideline yet.")
-    new = texts.get(_number(request.GET.get("new")), texts[max(texts)])
-    old = texts.get(_number(request.GET.get("old"))) or texts.get(new.version - 1) or new
+    wanted_new, wanted_old = _number(request.GET.get("new")), _number(request.GET.get("old"))
+    new = guidelines.get(version=wanted_new if wanted_new in versions else versions[-1])
+    old = guidelines.get(version=wanted_old if wanted_old in versions else max(new.version - 1, versions[0]))
     context = {
         "membership": membership,
         "section": "guideline",
-        "versions": sorted(texts),
+        "versions": versions,
         "old": old,
         "new": new,
         "lines": reading.compare(old.text, new.text),
@@ -221,7 +227,8 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
     if current is None:
         raise Http404("The project has no guideline yet.")
     form = ReturnForm(_posted(request), label_suffix="")
-    chosen = {_number(given) for given in request.POST.getlist("annotation")[: 2 * PER_PAGE]}
+    field = "listed" if "all" in request.POST else "annotation"
+    chosen = {_number(given) for given in request.POST.getlist(field)[:PER_PAGE]}
     status = 200
     if request.method == "POST":
         if form.is_valid() and chosen:
@@ -233,23 +240,14 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
         status = 422
     found = reading.given_under_older(membership.project, current)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
-    rows = [
-        {
-            "annotation": annotation,
-            "labels": reading.older_labels(annotation)[:MOST_LABELS],
-            "n_more": max(0, len(reading.older_labels(annotation)) - MOST_LABELS),
-            "is_with_author": reading.is_with_author(annotation),
-            "is_chosen": annotation.pk in chosen,
-        }
-        for annotation in page.object_list
-    ]
     context = {
         "membership": membership,
         "section": "guideline",
         "current": current,
         "form": form,
         "page": page,
-        "rows": rows,
+        "rows": reading.older_of(page.object_list),
+        "chosen": chosen,
     }
     return render(request, "projects/guideline_older.html", context, status=status)
 
@@ -258,7 +256,7 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
 def _return_all(request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str) -> int:
     """Returns those of the chosen annotations that are listed on the page and not with their author already."""
     found = reading.given_under_older(membership.project, current).filter(pk__in=chosen)
-    returned = [annotation for annotation in found if not reading.is_with_author(annotation)]
+    returned = [row.annotation for row in reading.older_of(found) if not row.is_with_author]
     for annotation in returned:
         return_annotation(annotation.pk, request.user, message)
     return len(returned)
@@ -273,7 +271,7 @@ def settings(request: Request, slug: str) -> HttpResponse:
     if request.method == "POST":
         if form.is_valid() and dimensions.is_valid():
             try:
-                changed = actions.change_settings(project, form.changes(dimensions.given()), user=request.user)
+                changed = actions.change_settings(project, form.changes(dimensions), user=request.user)
             except InvalidSettings as error:
                 for name, message in error.fields.items():
                     form.add_error(name if name in form.fields else None, message)

@@ -9,8 +9,8 @@ from django.db import transaction
 from django.db.models import OuterRef, Subquery
 
 from annotator import audit
-from annotator.agreement.breakdown import DOMAIN
 from annotator.agreement.coefficients import FloatArray
+from annotator.agreement.labels import DOMAIN
 from annotator.errors import InvalidInput
 from annotator.models import Calibration, GoldLabel, ModelVersion, Prediction, Project, ReferenceLabel, Trajectory, User
 from annotator.raters.calibration import CumulativeLink, Temperature, TooLittleGoldError, calibrate

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.sums import VALUES
 from annotator.prelabelling.scores import split_non_negative
 from annotator.raters.metrics import Bin, GoldTrajectory, calibration_bins, expected_calibration_error, reliability
 

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from annotator.agreement.coefficients import FloatArray, IntArray, defined, ratio
-from annotator.agreement.metrics import VALUES, Figure
+from annotator.agreement.metrics import Figure
+from annotator.agreement.sums import VALUES
 
 N_BINS = 15
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from annotator.agreement.metrics import VALUES, Figure
+from annotator.agreement.metrics import Figure
+from annotator.agreement.sums import VALUES
 from annotator.models import Calibration, ModelVersion
 from annotator.raters.metrics import RaterComparison, RaterReport
 

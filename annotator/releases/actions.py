@@ -1,53 +1,31 @@
-"""Freezing a project's gold into a numbered release and writing its files."""
+"""Freezing a project's gold into a numbered release and publishing it."""
 
-import hashlib
 import io
-import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils.timezone import now
 
 from annotator import audit
 from annotator.agreement import actions as agreement
-from annotator.errors import InvalidInput, NothingToRelease
-from annotator.models import (
-    Adjudication,
-    GoldLabel,
-    Label,
-    Project,
-    ReferenceLabel,
-    Release,
-    ReleaseRow,
-    Step,
-    Trajectory,
-    User,
-)
-from annotator.models.importing import TrajectoryQuerySet
-from annotator.projects import actions as projects
+from annotator.bulk import copy_rows
+from annotator.errors import NothingToRelease
+from annotator.models import GoldLabel, Project, Release, ReleaseRow, User
 from annotator.releases.compare import Frozen, TrajectoryChange, compare
-from annotator.releases.exporters import EXPORTERS, ExportOptions, WriteResult, write
-from annotator.releases.exporters.record import Decision, GoldOutcome, GoldStep, RawLabel, ReleaseRecord
+from annotator.releases.exporters import EXPORTERS
 from annotator.releases.exporters.views import in_view
-from annotator.releases.policy import SPLITS, ReleasePolicy, split_of
+from annotator.releases.files import export, file_name
+from annotator.releases.freezing import frozen_rows, releasable
+from annotator.releases.policy import SPLITS, ReleasePolicy
 
 BATCH = 200
 
 
 def count_gold_steps(project: Project) -> int:
     return GoldLabel.objects.filter(trajectory__project=project, step__isnull=False).count()
-
-
-def releasable(project: Project) -> TrajectoryQuerySet:
-    """Trajectories whose every step is settled; a half-settled one counts nowhere."""
-    gold = GoldLabel.objects.filter(step=OuterRef("pk"))
-    unsettled = Step.objects.filter(~Exists(gold), trajectory=OuterRef("pk"))
-    any_gold = GoldLabel.objects.filter(trajectory=OuterRef("pk"), step__isnull=False)
-    return project.trajectories.filter(Exists(any_gold), ~Exists(unsettled)).order_by("id")
 
 
 @transaction.atomic
@@ -79,8 +57,9 @@ def freeze_rows(release: Release) -> None:
         left_out["trajectory not settled yet"] = project.trajectories.count() - len(trajectory_ids)
         n_rows = 0
         for start in range(0, len(trajectory_ids), BATCH):
-            rows = _rows(release, trajectory_ids[start : start + BATCH], policy, left_out)
-            n_rows += len(ReleaseRow.objects.bulk_create(rows))
+            rows = frozen_rows(release, trajectory_ids[start : start + BATCH], policy, left_out)
+            copy_rows(rows)
+            n_rows += len(rows)
         if not n_rows:
             raise NothingToRelease(
                 "There is nothing to release: no trajectory has all its steps settled in a way that the policy counts. "
@@ -117,128 +96,6 @@ def _agreement_summary(project: Project) -> dict[str, Any]:
         "n_steps": report.n_steps,
         **{name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in figures.items()},
     }
-
-
-def _rows(
-    release: Release, trajectory_ids: list[int], policy: ReleasePolicy, left_out: Counter[str]
-) -> list[ReleaseRow]:
-    behind = _Behind(release.project, trajectory_ids)
-    rows = []
-    for trajectory in Trajectory.objects.filter(pk__in=trajectory_ids).defer("messages", "tools").order_by("id"):
-        steps, outcome = behind.steps(trajectory, policy), behind.outcome(trajectory, policy)
-        reason = _reason_to_leave_out(steps, policy)
-        if reason:
-            left_out[reason] += 1
-            continue
-        record = {"steps": steps, "outcome": outcome, **behind.reference(trajectory)}
-        split = split_of(trajectory.group_key, policy)
-        rows.append(ReleaseRow(release=release, trajectory=trajectory, split=split, record=record))
-    return rows
-
-
-def _reason_to_leave_out(steps: list[GoldStep], policy: ReleasePolicy) -> str | None:
-    valueless = {step["provenance"] for step in steps if step["value"] is None}
-    if policy.undecidable == "leave_out" and "adjudicated" in valueless:
-        return "trajectory has an undecidable step"
-    if policy.discarded == "leave_out" and "discarded" in valueless:
-        return "trajectory has a discarded step"
-    if not any(step["counts"] for step in steps):
-        return "trajectory has no step that the policy counts"
-    return None
-
-
-class _Behind:
-    """Everything behind the gold of some trajectories, read with one query per table."""
-
-    def __init__(self, project: Project, trajectory_ids: list[int]) -> None:
-        self._code_of = projects.rater_codes(project)
-        self._steps: dict[int, list[Step]] = defaultdict(list)
-        for step in Step.objects.filter(trajectory__in=trajectory_ids).order_by("trajectory", "index"):
-            self._steps[step.trajectory_id].append(step)
-        golds = GoldLabel.objects.filter(trajectory__in=trajectory_ids)
-        self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
-        self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
-        labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
-        for label in labels.select_related("annotation", "guideline", "root").order_by(
-            "annotation__submitted_at", "id"
-        ):
-            self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
-        self._decisions: dict[tuple[int, int | None], list[Decision]] = defaultdict(list)
-        decisions = Adjudication.objects.filter(dispute__trajectory__in=trajectory_ids).select_related("dispute")
-        for decision in decisions.order_by("id"):
-            dispute = decision.dispute
-            self._decisions[dispute.trajectory_id, dispute.step_id].append(self._decision(decision))
-        self._references: dict[int, dict[int | None, int]] = defaultdict(dict)
-        references = ReferenceLabel.objects.filter(trajectory__in=trajectory_ids)
-        for trajectory_id, message_index, value in references.order_by(
-            "trajectory", F("step__index").asc(nulls_last=True)
-        ).values_list("trajectory_id", "step__message_index", "value"):
-            self._references[trajectory_id][message_index] = value
-
-    def steps(self, trajectory: Trajectory, policy: ReleasePolicy) -> list[GoldStep]:
-        steps: list[GoldStep] = []
-        for step in self._steps[trajectory.pk]:
-            gold = self._gold[trajectory.pk, step.pk]
-            steps.append(
-                {
-                    "index": step.index,
-                    "message_index": step.message_index,
-                    "value": gold.value,
-                    "provenance": gold.provenance,
-                    "counts": gold.value is not None and gold.provenance in policy.provenances,
-                    "labels": self._labels[trajectory.pk, step.pk],
-                    "decisions": self._decisions[trajectory.pk, step.pk],
-                }
-            )
-        return steps
-
-    def outcome(self, trajectory: Trajectory, policy: ReleasePolicy) -> GoldOutcome | None:
-        gold = self._gold.get((trajectory.pk, None))
-        if gold is None:
-            return None
-        return {
-            "value": gold.value,
-            "provenance": gold.provenance,
-            "counts": gold.value is not None and gold.provenance in policy.provenances,
-            "labels": self._labels[trajectory.pk, None],
-            "decisions": self._decisions[trajectory.pk, None],
-        }
-
-    def reference(self, trajectory: Trajectory) -> dict[str, Any]:
-        given = self._references[trajectory.pk]
-        by_message = {str(index): value for index, value in given.items() if index is not None}
-        return {"reference_labels": by_message, "reference_outcome": given.get(None)}
-
-    def _code(self, user_id: int) -> str:
-        """A person who has left the project keeps a code that says no more than theirs did."""
-        return self._code_of.get(user_id, f"r-former-{user_id}")
-
-    def _label(self, label: Label) -> RawLabel:
-        submitted_at = label.annotation.submitted_at
-        assert submitted_at is not None  # only submitted labels are read
-        return {
-            "rater": self._code(label.annotation.annotator_id),
-            "value": label.value,
-            "guideline_version": label.guideline.version if label.guideline else None,
-            "annotation": label.annotation_id,
-            "labelled_at": label.labelled_at.isoformat(),
-            "submitted_at": submitted_at.isoformat(),
-            "root": label.root.index if label.root else None,
-            "exit_reason": label.exit_reason,
-            "local_value": label.local_value,
-            "extras": label.extras,
-        }
-
-    def _decision(self, decision: Adjudication) -> Decision:
-        return {
-            "id": decision.pk,
-            "reviewer": self._code(decision.reviewer_id),
-            "value": decision.value,
-            "reason_code": decision.reason_code,
-            "note": decision.note,
-            "decided_at": decision.decided_at.isoformat(),
-            "turn": decision.turn,
-        }
 
 
 def seal(release: Release, *, progress: Callable[[int, int], None]) -> Release:
@@ -300,12 +157,6 @@ def _counts(release: Release, in_split: Counter[str]) -> dict[str, Any]:
     }
 
 
-def file_name(format_name: str, split: str | None) -> str:
-    """`trl_stepwise/train.jsonl`, or `trl_stepwise.jsonl` for all splits together."""
-    extension = EXPORTERS[format_name].extension
-    return f"{format_name}/{split}.{extension}" if split else f"{format_name}.{extension}"
-
-
 class _Discard(io.RawIOBase):
     """Takes bytes and keeps none."""
 
@@ -314,52 +165,6 @@ class _Discard(io.RawIOBase):
 
     def write(self, data: Any) -> int:
         return len(data)
-
-
-def export(release: Release, format_name: str, out: BinaryIO, *, split: str | None = None) -> WriteResult:
-    """Writes one file of a release (no split: all of it); the same release gives the same bytes every time.
-
-    Raises InvalidInput for an unknown format or split.
-    """
-    check_export(format_name, split)
-    policy = ReleasePolicy.parse(release.policy)  # one of before `error_view` has the default
-    options = ExportOptions(neutral=policy.neutral, error_view=policy.error_view)
-    return write(format_name, records(release, split), out, options)
-
-
-def check_export(format_name: str, split: str | None) -> None:
-    """Raises InvalidInput for a format or split that does not exist."""
-    if format_name not in EXPORTERS:
-        raise InvalidInput(
-            f"There is no format {format_name!r}. Choose one of {', '.join(EXPORTERS)}.", {"format": "Unknown."}
-        )
-    if split is not None and split not in SPLITS:
-        raise InvalidInput(f"There is no split {split!r}. Choose one of {', '.join(SPLITS)}.", {"split": "Unknown."})
-
-
-def records(release: Release, split: str | None = None) -> Iterator[ReleaseRecord]:
-    """The release's rows with their trajectories, by trajectory; a few at a time in memory."""
-    rows = release.rows.select_related("trajectory").order_by("trajectory_id")
-    for row in rows.filter(Q(split=split) if split else Q()).iterator(chunk_size=50):
-        trajectory = row.trajectory
-        yield cast(
-            ReleaseRecord,
-            {
-                "trajectory_id": trajectory.pk,
-                "external_id": trajectory.external_id,
-                "group_key": trajectory.group_key,
-                "split": row.split,
-                "content_sha256": trajectory.content_sha256,
-                "source_format": trajectory.source_format,
-                "instruction": trajectory.instruction,
-                "reference": trajectory.reference,
-                "environment_outcome": trajectory.outcome,
-                "metadata": trajectory.metadata,
-                "tools": trajectory.tools,
-                "messages": trajectory.messages,
-                **row.record,
-            },
-        )
 
 
 def changes(before: Release, after: Release) -> Iterator[TrajectoryChange]:
@@ -382,34 +187,3 @@ def _frozen(rows: QuerySet[ReleaseRow]) -> Iterator[Frozen]:
         yield Frozen(
             row.trajectory_id, row.trajectory.external_id, row.split, row.record["steps"], row.record["outcome"]
         )
-
-
-def export_directory(release: Release, format_name: str, directory: Path) -> list[Path]:
-    """Writes one format as `directory/<split>.<ext>` with the manifest beside it; returns the files written.
-
-    The layout is the one that `datasets.load_dataset(directory)` reads without being told.
-    """
-    check_export(format_name, None)
-    directory.mkdir(parents=True, exist_ok=True)
-    written = []
-    for split in SPLITS:
-        name = file_name(format_name, split)
-        if name not in release.manifest["files"]:
-            continue
-        path = directory / Path(name).name
-        with path.open("wb") as out:
-            result = export(release, format_name, out, split=split)
-        if result.sha256 != release.manifest["files"][name]["sha256"]:
-            raise RuntimeError(f"{path} differs from the manifest of {release}: report this as a bug.")
-        written.append(path)
-    manifest = directory / "manifest.json"
-    manifest.write_text(manifest_text(release), encoding="utf-8")
-    return [*written, manifest]
-
-
-def manifest_text(release: Release) -> str:
-    return json.dumps(release.manifest, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
-
-
-def manifest_sha256(release: Release) -> str:
-    return hashlib.sha256(manifest_text(release).encode()).hexdigest()

@@ -12,7 +12,7 @@ from annotator.releases.exporters.record import GoldOutcome, GoldStep
 from annotator.releases.exporters.views import in_view
 from annotator.releases.policy import ErrorView
 
-Why = Literal["decision", "revision", "label", "withdrawn", "policy", "rule"]
+Why = Literal["decision", "revision", "label", "withdrawn", "policy", "earlier", "rule"]
 Value = int | None
 
 
@@ -44,7 +44,8 @@ class Reason:
     revision   a rater submitted a later revision
     label      a rater judged who had not judged before
     withdrawn  a rater's judgement counts no more
-    policy     the releases count or show the same settled value differently
+    policy     the policies count or show the same settled value differently
+    earlier    both releases stop at the first error, and that is another step now
     rule       nothing of this: the step was settled anew, by another rule
     """
 
@@ -137,10 +138,10 @@ def _changes(old: Frozen, new: Frozen, view_before: ErrorView, view_after: Error
     for was, now, shown_was, shown_now in zip(settled_before, settled_after, shown_before, shown_after, strict=True):
         states = _state(was, shown_was), _state(now, shown_now)
         if states[0] != states[1]:
-            yield Change(now["index"], *states, _reasons(was, now, *states))
+            yield Change(now["index"], *states, _reasons(was, now, *states, (view_before, view_after)))
     outcomes = _state(old.outcome, old.outcome), _state(new.outcome, new.outcome)
     if outcomes[0] != outcomes[1]:
-        yield Change(None, *outcomes, _reasons(old.outcome, new.outcome, *outcomes))
+        yield Change(None, *outcomes, _reasons(old.outcome, new.outcome, *outcomes, (view_before, view_after)))
 
 
 def _state(settled: GoldStep | GoldOutcome | None, shown: GoldStep | GoldOutcome | None) -> State:
@@ -150,12 +151,19 @@ def _state(settled: GoldStep | GoldOutcome | None, shown: GoldStep | GoldOutcome
 
 
 def _reasons(
-    was: GoldStep | GoldOutcome | None, now: GoldStep | GoldOutcome | None, before: State, after: State
+    was: GoldStep | GoldOutcome | None,
+    now: GoldStep | GoldOutcome | None,
+    before: State,
+    after: State,
+    views: tuple[ErrorView, ErrorView],
 ) -> list[Reason]:
-    if (before.settled, before.provenance) == (after.settled, after.provenance):
+    is_settled_alike = (before.settled, before.provenance) == (after.settled, after.provenance)
+    if is_settled_alike and was and now and (was["counts"] != now["counts"] or views[0] != views[1]):
         return [Reason("policy")]
-    reasons = [*_decided(was, now), *_judged(was, now)]
-    return reasons or [Reason("rule")]
+    if is_settled_alike and views[1] == "stop_at_first":
+        return [Reason("earlier")]
+    # Strict shows what the raters thought of the step alone, so that a revision may change it and not what is settled.
+    return [*_decided(was, now), *_judged(was, now)] or [Reason("rule")]
 
 
 def _decided(was: GoldStep | GoldOutcome | None, now: GoldStep | GoldOutcome | None) -> Iterator[Reason]:

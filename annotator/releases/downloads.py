@@ -6,8 +6,8 @@ from typing import BinaryIO, cast
 from django.http import FileResponse
 
 from annotator.models import Release
-from annotator.releases import actions
 from annotator.releases.exporters import EXPORTERS
+from annotator.releases.files import check_export, export
 
 # An export of up to so many bytes is put together in memory, a larger one in a temporary file.
 IN_MEMORY = 8 * 1024 * 1024
@@ -19,9 +19,9 @@ def download(release: Release, format_name: str, split: str | None) -> FileRespo
 
     Raises InvalidInput for an unknown format or split.
     """
-    actions.check_export(format_name, split)
+    check_export(format_name, split)
     file = cast(BinaryIO, SpooledTemporaryFile(IN_MEMORY))  # noqa: SIM115  # the response closes it
-    result = actions.export(release, format_name, file, split=split)
+    result = export(release, format_name, file, split=split)
     file.seek(0)
     extension = EXPORTERS[format_name].extension
     name = "-".join([release.project.slug, f"v{release.number}", format_name, *([split] if split else [])])

@@ -16,7 +16,9 @@ from annotator.releases import actions
 from annotator.releases.compare import Counts, TrajectoryChange
 from annotator.releases.downloads import download
 from annotator.releases.exporters import EXPORTERS
+from annotator.releases.files import file_name, manifest_sha256, manifest_text
 from annotator.releases.forms import ReleaseForm, initial_of
+from annotator.releases.freezing import releasable
 from annotator.releases.policy import SPLITS, ReleasePolicy
 
 
@@ -53,7 +55,7 @@ def _render_list(request: Request, membership: Membership, form: ReleaseForm | N
         "section": "releases",
         "rows": rows,
         "form": form,
-        "n_releasable": actions.releasable(project).count() if is_admin else 0,
+        "n_releasable": releasable(project).count() if is_admin else 0,
         "n_trajectories": project.trajectories.count() if is_admin else 0,
     }
     return render(request, "releases/list.html", context, status=status)
@@ -83,9 +85,9 @@ class Format:
 def _format(name: str, manifest_files: dict[str, Any]) -> Format:
     files = []
     for split in (None, *SPLITS):
-        about = manifest_files.get(actions.file_name(name, split))
+        about = manifest_files.get(file_name(name, split))
         if about:
-            files.append(File(actions.file_name(name, split), split, **{"left_out": {}, **about}))
+            files.append(File(file_name(name, split), split, **{"left_out": {}, **about}))
     return Format(name, EXPORTERS[name].description, files)
 
 
@@ -99,12 +101,12 @@ def release_detail(request: Request, pk: int) -> HttpResponse:
         "section": "releases",
         "release": release,
         "manifest": release.manifest,
-        "manifest_sha256": actions.manifest_sha256(release),
+        "manifest_sha256": manifest_sha256(release),
         "formats": [_format(name, files) for name in EXPORTERS],
         "error_view": ReleasePolicy.parse(release.policy).error_view.replace("_", " "),
         "figures": _figures(release.manifest["agreement"]),
         "raters": raters if membership.role == Membership.Role.ADMIN else None,
-        "split_files": [split for split in SPLITS if actions.file_name("trl_stepwise", split) in files],
+        "split_files": [split for split in SPLITS if file_name("trl_stepwise", split) in files],
     }
     return render(request, "releases/detail.html", context)
 
@@ -124,7 +126,7 @@ def _figures(agreement: dict[str, Any]) -> list[tuple[str, dict[str, float | Non
 @require_GET
 def release_manifest(request: Request, pk: int) -> HttpResponse:
     membership, release = access.get_release(request.user, pk)
-    response = HttpResponse(actions.manifest_text(release), content_type="application/json")
+    response = HttpResponse(manifest_text(release), content_type="application/json")
     name = f"{membership.project.slug}-v{release.number}-manifest.json"
     response["Content-Disposition"] = f'attachment; filename="{name}"'
     return response

@@ -34,7 +34,8 @@ from annotator.models import (
     User,
 )
 from annotator.projects import actions as projects
-from annotator.releases import actions as releases
+from annotator.releases.files import export
+from annotator.releases.freezing import releasable
 from annotator.releases.policy import ReleasePolicy
 from tests.api.client import client_of, post, refused
 from tests.factories import World, judge, label, make_member, make_project, make_trajectory, make_world
@@ -535,14 +536,14 @@ def test_the_overview_says_that_a_second_reviewer_is_wanted(world: World, client
 def test_a_release_keeps_all_decisions_in_order_and_takes_none_before_it_is_settled(world: World) -> None:
     trajectory = disputed(world, [1], [-1])
     decide(trajectory, world.reviewer, 1)
-    assert list(releases.releasable(world.project)) == []
+    assert list(releasable(world.project)) == []
     decide(trajectory, world.admin, -1)
-    assert list(releases.releasable(world.project)) == []
+    assert list(releasable(world.project)) == []
     decide(trajectory, world.admin, 1, wants="open")
     job = flow.publish(world.project, ReleasePolicy(), user=world.admin)
     release = Release.objects.get(pk=job.result["release"])
     out = io.BytesIO()
-    releases.export(release, "provenance", out)
+    export(release, "provenance", out)
     step = json.loads(out.getvalue())["steps"][0]
     codes = dict(Membership.objects.values_list("user", "rater_code"))
     rita, ada = codes[world.reviewer.pk], codes[world.admin.pk]

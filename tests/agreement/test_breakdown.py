@@ -12,12 +12,15 @@ from django.test import Client
 from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.agreement import actions, breakdown
+from annotator.agreement import actions
 from annotator.agreement.advice import advise
-from annotator.agreement.breakdown import StepFilter, pairs_of_labels, periods_of
+from annotator.agreement.breakdown import breakdown, periods_of
 from annotator.agreement.charts import chart
-from annotator.agreement.metrics import Figure, GroupReport, Judgement, agreement_report, group_report
+from annotator.agreement.labels import read
+from annotator.agreement.metrics import Figure, GroupReport
+from annotator.agreement.steps import StepFilter, pairs_of_labels, with_messages
 from annotator.models import Annotation, Guideline
+from tests.agreement.judgements import Judgement, agreement_report, group_report
 from tests.factories import World, judge, make_member, make_project, make_trajectory
 
 # Advice: each rule on figures that call for it, and on figures just beside.
@@ -72,7 +75,28 @@ def test_a_low_alpha_is_said_first(differing: int, beginning: str | None) -> Non
 
 def test_a_low_alpha_of_nearly_equal_values_points_to_ac1() -> None:
     judgements = judged(40, differing=3, first=[1] * 8, second=[1] * 7 + [-1])
-    assert texts(judgements)[0].startswith("Look at the values one by one")
+    (first, *_) = advise(agreement_report(judgements, resamples=0), [], NAMES)
+    assert first.text.startswith("Look at the values one by one")
+    assert first.because.endswith("; 100 % of the judgements are +1")  # 637 of 640
+
+
+def test_a_high_ac1_alone_does_not_say_that_all_judgements_are_alike() -> None:
+    judgements = judged(50, differing=40, first=[1, 1, 1, 1, 1, 1, 0, -1], second=[1, 1, 1, 1, 1, 1, -1, -1])
+    report = agreement_report(judgements, resamples=0)
+    assert report.gwet_ac1.value is not None and report.krippendorff_alpha_nominal.value is not None
+    assert report.krippendorff_alpha_nominal.value < 0.8 <= report.gwet_ac1.value
+    (first, *_) = advise(report, [], NAMES)
+    assert first.text.startswith("Publish only with this figure beside the data")
+
+
+def test_a_few_whole_trajectories_say_nothing_of_where_errors_begin() -> None:
+    spots = [Judgement(person, t, {0: 1}) for t in range(40) for person in (1, 2)]
+    for n_whole, is_said in ((9, False), (10, True)):
+        whole = judged(n_whole, differing=n_whole, second=[1, 1, 1, -1, 0], start=100)
+        report = agreement_report(spots + whole, n_steps_of=dict.fromkeys(range(200), 5), resamples=0)
+        assert report.first_error_agreement.n == n_whole
+        said = [one.text for one in advise(report, [], NAMES)]
+        assert any(text.startswith("Say in the guideline where") for text in said) is is_said
 
 
 def test_a_low_specific_agreement_names_the_section_to_mend() -> None:
@@ -152,10 +176,18 @@ def test_a_chart_breaks_where_a_figure_is_undefined() -> None:
     assert [limit.y for limit in drawn.limits] == [47.6]
 
 
-def test_a_chart_with_figures_below_zero_starts_at_minus_one() -> None:
-    drawn = chart([("a", figure(0.0, -0.5, 0.5))], is_share=False, is_connected=False)
-    assert [tick.text for tick in drawn.ticks] == ["−1.00", "0.00", "1.00"]
-    assert (drawn.marks[0].y, drawn.lines, drawn.bands) == (101.0, [], [])
+@pytest.mark.parametrize(
+    ("lowest", "first", "n_ticks", "y_of_zero"),
+    [(-0.02, "−0.25", 6, 154.4), (-0.5, "−0.50", 7, 130.7), (-0.51, "−0.75", 8, 113.7), (-1.2, "−1.00", 9, 101.0)],
+)
+def test_a_chart_with_figures_below_zero_starts_at_the_quarter_below(
+    lowest: float, first: str, n_ticks: int, y_of_zero: float
+) -> None:
+    drawn = chart([("a", figure(0.0, lowest, 0.5))], is_share=False, is_connected=False)
+    assert [(tick.text, tick.y) for tick in drawn.ticks][:: n_ticks - 1] == [(first, 190.0), ("1.00", 12.0)]
+    assert len(drawn.ticks) == n_ticks
+    assert (drawn.marks[0].y, drawn.lines, drawn.bands) == (y_of_zero, [], [])
+    assert drawn.marks[0].low <= 190.0
 
 
 def test_a_long_chart_labels_some_of_its_marks() -> None:
@@ -186,6 +218,13 @@ def test_a_single_week_is_cut_into_equal_parts_in_order(n: int, sizes: list[int]
     assert all((since, until) == (at[pks[0]], at[pks[-1]]) for _, since, until, pks in periods)
 
 
+def test_what_was_submitted_at_one_moment_stays_together() -> None:
+    at = {pk: MONDAY + timedelta(minutes=max(pk, 5)) for pk in range(12)}  # the first six at once
+    periods = periods_of(at)
+    assert [pks for _, _, _, pks in periods] == [[0, 1, 2, 3, 4, 5], [6, 7], [8, 9], [10, 11]]
+    assert [pks for _, _, _, pks in periods_of(dict.fromkeys(range(9), MONDAY))] == [list(range(9))]
+
+
 # What is read, and its parts.
 
 
@@ -203,7 +242,7 @@ def test_parts_by_domain_and_guideline_version(world: World) -> None:
     judge(crossing, world.annotator, [1, -1])
     Guideline.objects.create(project=world.project, version=2, text="new")
     judge(crossing, world.second, [1, -1])
-    parts = breakdown.breakdown(breakdown.read(world.project), resamples=0)
+    parts = breakdown(read(world.project), resamples=0)
     assert [(part.title, part.report.n_steps, part.report.raw_agreement.value) for part in parts.domains] == [
         ("7", 2, 0.5),
         ("bfcl", 2, 0.5),
@@ -221,7 +260,7 @@ def test_a_trajectory_counts_when_its_last_judgement_was_submitted(world: World)
         judge(trajectory, world.annotator, [1, 1, 1])
     judge(second, world.second, [1, 1, 1])
     judge(first, world.second, [1, 1, 1])
-    given = breakdown.read(world.project)
+    given = read(world.project)
     assert given.submitted_at[first.pk] > given.submitted_at[second.pk]
     last = Annotation.objects.get(trajectory=first, annotator=world.second)
     assert given.submitted_at[first.pk] == last.submitted_at
@@ -250,7 +289,7 @@ def labelled(world: World) -> World:
 
 def test_every_cell_of_the_matrices_lists_its_steps(labelled: World) -> None:
     a, b = labelled.annotator.pk, labelled.second.pk
-    (pair,) = actions.report(labelled.project, resamples=0).pairs
+    (pair,) = actions.report(labelled.project).pairs
     assert pair.raters == (a, b)
     cells = Counter((x, y) for _, x, y in listed(labelled, a=a, b=b))
     assert pair.confusion == [[cells[x, y] for y in (-1, 0, 1)] for x in (-1, 0, 1)]
@@ -364,15 +403,33 @@ def test_links_of_the_page_open_as_many_steps_as_they_say(labelled: World, clien
     links = {unescape(url): int(n) for url, n in re.findall(r'<a href="([^"]*/steps/[^"]*)"[^>]*>(\d+)</a>', html)}
     assert len(links) >= 8
     for url, n in links.items():
-        assert f"{n} time" in client.get(url).content.decode(), url
+        said = re.search(r"(\d+) times? two people", client.get(url).content.decode())
+        assert said and int(said[1]) == n, url
     assert "style=" not in html
     assert 'id="periods-raw_agreement-title"' in html
     assert 'id="versions-krippendorff_alpha_nominal-title"' in html
 
 
+def test_numbers_about_three_people_open_as_many_steps_as_they_say(client: Client, db: None) -> None:
+    project = make_project(overlap=3)
+    people = [make_member(project) for _ in range(3)]
+    for _ in range(2):
+        trajectory = make_trajectory(project, n_steps=4)
+        for person, values in zip(people, ([1, 0, 1, -1], [1, -1, 1, -1], [1, 0, 0, -1]), strict=True):
+            judge(trajectory, person, values)
+    client.force_login(make_member(project, "admin"))
+    html = client.get(reverse("agreement", args=[project.slug])).content.decode()
+    assert "whoever was who: the table is symmetric" in html
+    cells = re.findall(r'<td class="shade[^"]*"><a href="([^"]*)">(\d+)</a>', html)
+    assert len(cells) > 9
+    for url, n in cells:
+        said = re.search(r"(\d+) times? two people", client.get(unescape(url)).content.decode())
+        assert said and said[1] == n, url
+
+
 def test_the_database_is_asked_for_one_message_only(labelled: World) -> None:
     pairs = list(pairs_of_labels(labelled.project, StepFilter(same=False)))
-    messages = breakdown.with_messages(pairs)
+    messages = with_messages(pairs)
     assert [messages[pair.pk]["content"] for pair in pairs] == [  # type: ignore[index]
         "Let me look it up (1).",
         "It is 300 metres tall.",

@@ -81,11 +81,11 @@ def test_the_figures_of_two_people(world: World, client: Client) -> None:
         judge(trajectory, world.second, second)
     text = page_text(world, client)
     assert "2 people have judged 8 steps of 2 trajectories in common." in text
-    assert "75.0 % 75.0 % to 75.0 % 8 steps judged by both" in text
+    assert "75.0 % 75.0 to 75.0 % 8 steps judged by both" in text
     assert "what their habits give by chance. 0.610" in text
     assert "with the habits of all pooled. 0.605" in text
     assert "any two different values count alike. 0.630" in text
-    assert "first −1, or both none. 50.0 % 0.0 % to 100.0 % 2 trajectories judged in full by both" in text
+    assert "first −1, or both none. 50.0 % 0.0 to 100.0 % 2 trajectories judged in full by both" in text
     matrix = "demo-bob demo-ann +1 0 −1 +1 3 0 1 0 0 1 0 −1 0 1 2"
     assert matrix in text
     assert "demo-ann and demo-bob 2 8 75.0 %" in text
@@ -111,7 +111,8 @@ def test_three_people_get_a_symmetric_matrix_and_one_for_each_pair(client: Clien
     client.force_login(make_member(project, "admin"))
     text = text_of(client.get(reverse("agreement", args=[project.slug])).content.decode())
     assert "what their habits give by chance. – Cohen's kappa compares exactly two people and 3 judged" in text
-    assert "One person +1 0 −1 +1 6 0 0 0 0 2 2 −1 0 2 0" in text
+    # Three pairs on each step: +1 and +1 three times; 0 and 0 once, 0 and −1 twice.
+    assert "One person +1 0 −1 +1 3 0 0 0 0 1 2 −1 0 2 0" in text
     for pair in ("ann and bob", "ann and cleo", "bob and cleo"):
         assert f"Which values met: {pair}" in text
 

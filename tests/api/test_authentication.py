@@ -66,7 +66,7 @@ def test_an_expired_token_gets_401(world: World) -> None:
     _, token = AuthToken.objects.create(world.annotator, expiry=timedelta(seconds=-1))
     error = refused(with_header(f"Bearer {token}").get(PROJECTS), 401, "auth.invalid")
     assert error["message"] == (
-        "The token is unknown, expired or revoked. Make a new one on the page Tokens or with create_token."
+        "The token is unknown, expired or revoked. Make a new one on the page Your account or with create_token."
     )
 
 
@@ -76,7 +76,7 @@ def test_expired_tokens_are_deleted_by_the_beat_and_others_stay(world: World) ->
     valid, token = AuthToken.objects.create(world.annotator)
     assert with_header(f"Bearer {token}").get(PROJECTS).status_code == 200
     assert AuthToken.objects.count() == 3
-    tasks.delete_expired_tokens()
+    tasks.forget_expired()
     assert set(AuthToken.objects.values_list("pk", flat=True)) == {lasting.pk, valid.pk}
 
 

@@ -17,7 +17,7 @@ from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 PAGES = {
-    "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/"],
+    "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/", "/accounts/password/"],
     "reviewer": [
         "/",
         "/projects/demo/",
@@ -26,6 +26,9 @@ PAGES = {
         "/projects/demo/reviews/",
         "/reviews/{review}/",
         "/projects/demo/agreement/",
+        "/projects/demo/agreement/steps/",
+        "/projects/demo/agreement/annotators/",
+        "/projects/demo/agreement/annotators/{annotator}/?value=-1",
         "/projects/demo/releases/",
         "/releases/{release}/",
     ],
@@ -65,6 +68,7 @@ def full_world() -> tuple[World, dict[str, int]]:
         "review": Review.objects.get(trajectory=disputed).pk,
         "release": Release.objects.get().pk,
         "job": Job.objects.latest("id").pk,
+        "annotator": world.annotator.pk,
     }
 
 

@@ -1,5 +1,6 @@
 """`backup` and `restore`: every row comes back, a damaged archive changes nothing, and final rows are final again."""
 
+import fcntl
 import io
 import json
 import zipfile
@@ -46,10 +47,14 @@ def world(transactional_db: None) -> World:
 @pytest.fixture
 def archive(world: World, tmp_path: Path) -> Path:
     path = tmp_path / "stepmark.zip"
+    assert call_backup(path) == str(path)
+    return path
+
+
+def call_backup(path: Path) -> str:
     printed = io.StringIO()
     call_command("backup", str(path), stdout=printed)
-    assert printed.getvalue() == f"{path}\n"
-    return path
+    return printed.getvalue().removesuffix("\n")
 
 
 def everything() -> Rows:
@@ -241,3 +246,23 @@ def test_a_backup_replaces_no_file_and_leaves_no_part_behind(world: World, archi
     assert "cannot be read: No such file or directory." in refusal("restore", str(tmp_path / "no.zip"))
     assert archive.read_bytes() == content
     assert [path.name for path in tmp_path.iterdir()] == ["stepmark.zip"]
+
+
+def test_two_backups_to_one_file_do_not_meet(world: World, tmp_path: Path) -> None:
+    path, part = tmp_path / "a.zip", tmp_path / "a.zip.part"
+    with part.open("wb") as other:
+        other.write(b"half of it")
+        other.flush()
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert refusal("backup", str(path)) == (
+            f"Another backup to {path} is running. Wait for it, or choose another name."
+        )
+        assert part.read_bytes() == b"half of it"
+        part.rename(path)  # the other one is done, and we had its file open already
+    with pytest.raises(FileExistsError), backup._alone(path, path):
+        pass
+    assert path.read_bytes() == b"half of it"
+    path.unlink()
+    part.write_bytes(b"of one that was killed" * 10**6)
+    backup.verify(Path(call_backup(path)))
+    assert [found.name for found in tmp_path.iterdir()] == ["a.zip"]

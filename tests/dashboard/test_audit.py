@@ -1,5 +1,7 @@
 """The audit trail page."""
 
+import re
+
 import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
@@ -8,7 +10,7 @@ from annotator import audit, jobs
 from annotator.dashboard import audit_views
 from annotator.models import AuditEvent, Job
 from annotator.projects import actions
-from tests.factories import World, make_trajectory, make_world
+from tests.factories import World, judge, make_trajectory, make_world
 
 URL = "/projects/demo/audit/"
 
@@ -77,3 +79,35 @@ def test_the_page_takes_four_queries(
     client.force_login(world.admin)
     with django_assert_num_queries(4):  # session, user, membership, events
         client.get(URL)
+
+
+def test_every_event_leads_to_the_page_of_its_object(client: Client, world: World) -> None:
+    trajectory = make_trajectory(world.project, n_steps=1)
+    judge(trajectory, world.annotator, [1])
+    client.force_login(world.admin)
+    html = client.get(URL).content.decode()
+    opened = dict(re.findall(r'<a href="([^"]+)" aria-label="Open (\w+) \d+"', html))
+    page = f"/projects/demo/trajectories/{trajectory.pk}/"
+    assert set(opened) == {page, "/projects/demo/members/", "/projects/demo/guideline/", "/projects/demo/settings/"}
+    for name in ("annotation", "assignment"):
+        assert re.search(rf'href="{page}" aria-label="Open {name} \d+"', html)
+
+
+def test_the_links_take_one_query_per_kind_of_object(
+    client: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for _ in range(3):
+        judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    client.force_login(world.admin)
+    with django_assert_num_queries(6):  # session, user, membership, events, annotations, assignments
+        client.get(URL)
+
+
+def test_a_filter_that_makes_no_sense_says_so(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    response = client.get(f"{URL}?object_id=x")
+    assert response.status_code == 422
+    html = response.content.decode()
+    assert "Enter a whole number." in html
+    assert "Nothing is shown until the marked field is mended." in html
+    assert "No event fits" not in html

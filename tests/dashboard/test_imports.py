@@ -10,6 +10,7 @@ from django.test import Client
 from django.utils.timezone import now
 
 from annotator import flow, jobs
+from annotator.dashboard import job_views
 from annotator.dashboard.job_views import progress_text
 from annotator.models import Job, Trajectory, Upload
 from tests.factories import World, make_messages
@@ -192,3 +193,20 @@ def test_the_list_shows_every_job_with_its_status(admin: Client, world: World) -
 )
 def test_progress_is_said_in_units_that_people_know(unit: str, n_done: int, n_total: int | None, text: str) -> None:
     assert progress_text(Job(unit=unit, n_done=n_done, n_total=n_total)) == text
+
+
+def test_the_list_of_jobs_has_pages_and_shows_progress(
+    admin: Client, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_views, "PER_PAGE", 2)
+    for _ in range(3):
+        jobs.create(world.project, Job.Kind.IMPORT, {"name": "runs.jsonl"}, unit="bytes", n_total=2_000_000, user=None)
+    running = jobs.start(Job.objects.latest("id").pk)
+    assert running is not None
+    jobs.report(running, 500_000)
+    html = admin.get("/projects/demo/jobs/").content.decode()
+    assert "0.5 of 2.0 MB" in html
+    assert "Page 1 of 2" in html
+    second = admin.get("/projects/demo/jobs/?page=2").content.decode()
+    assert f'href="/jobs/{Job.objects.earliest("id").pk}/"' in second
+    assert f'href="/jobs/{running.pk}/"' not in second

@@ -4,14 +4,30 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.contrib import admin
 from django.test import Client
 from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
 
 from annotator.dashboard import progress
 from annotator.labelling.revisions import return_annotation
-from annotator.models import AuditEvent, Invitation, Membership, User
+from annotator.models import (
+    AuditEvent,
+    Invitation,
+    Label,
+    LabelEvent,
+    LoginAttempt,
+    Membership,
+    Project,
+    ReferenceLabel,
+    ReleaseRow,
+    Step,
+    UploadChunk,
+    User,
+)
 from annotator.projects import actions, invitations
-from tests.factories import World, judge, make_trajectory, make_user
+from annotator.queue import actions as queue
+from tests.factories import World, judge, make_project, make_trajectory, make_user
 
 
 def overview(client: Client) -> str:
@@ -24,6 +40,11 @@ def test_the_forecast_follows_the_last_seven_days(
     for _ in range(7):
         judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
     client.force_login(world.reviewer)
+    assert "At the pace of the project's first day (7.0 a day) the 7 open judgements take 1 day." in overview(client)
+    Project.objects.update(created_at=now() - timedelta(days=2))
+    assert "At the pace of the last 3 days (2.3 a day) the 7 open judgements take 3 days." in overview(client)
+    Project.objects.update(created_at=now() - timedelta(days=30))
+    world.project.refresh_from_db()
     text = overview(client)
     assert "At the pace of the last 7 days (1.0 a day) the 7 open judgements take 7 days." in text
     chart = progress.throughput(world.project, 7)
@@ -58,12 +79,32 @@ def test_the_overview_says_who_waits_for_what(client: Client, world: World) -> N
     mine = judge(trajectory, world.annotator, [1])
     judge(trajectory, world.second, [-1])
     return_annotation(mine.pk, world.reviewer, "Look again.")
+    make_trajectory(world.project, n_steps=1)
+    queue.claim_next(world.project, world.second)
     client.force_login(world.reviewer)
     text = overview(client)
+    assert "1 judgement waits for an annotator to take it." in text
+    assert f"1 claimed trajectory is with {world.second.username}." in text
     assert "1 dispute waits for a reviewer" in text
     assert f"1 returned annotation waits for {world.annotator.username}." in text
     actions.remove_member(Membership.objects.get(user=world.annotator), user=world.admin)
     assert f"{world.annotator.username}, who is no longer a member and cannot finish it." in overview(client)
+    actions.remove_member(Membership.objects.get(user=world.second), user=world.admin)
+    assert f"{world.second.username}, who is no longer a member; it goes back to the queue" in overview(client)
+
+
+def test_an_admin_of_a_new_project_is_told_what_it_lacks(client: Client, world: World) -> None:
+    empty = make_project("empty")
+    actions.add_member(empty, world.admin, Membership.Role.ADMIN, user=None)
+    client.force_login(world.admin)
+    html = client.get("/projects/empty/").content.decode()
+    for page, said in (
+        ("import", "Import trajectories"),
+        ("guideline", "Write the guideline"),
+        ("members", "Invite one"),
+    ):
+        assert f'<a href="/projects/empty/{page}/">{said}</a>' in html
+    assert "Write the guideline" not in client.get("/projects/demo/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -88,3 +129,18 @@ def test_operators_look_at_what_is_final_and_change_none_of_it(client: Client, w
         assert client.post(f"/operators/annotator/auditevent/{url}", {"action": "x"}).status_code == 403
     shown = client.get(f"/operators/annotator/invitation/{invitation.pk}/change/").content.decode()
     assert Invitation.objects.get().secret_sha256 not in shown
+
+
+def test_operators_find_every_table_and_no_query_per_row(
+    client: Client, world: World, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(User.objects.create_superuser("root", password="long enough 1"))
+    trajectory = make_trajectory(world.project, n_steps=9)
+    for annotator in (world.annotator, world.second):
+        judge(trajectory, annotator, [1] * 9)
+    registered = [model for model in admin.site._registry if model._meta.app_label == "annotator"]
+    assert {Label, LabelEvent, Step, ReferenceLabel, ReleaseRow, User} <= set(registered)
+    assert not {LoginAttempt, UploadChunk} & set(registered)
+    for model in registered:
+        with django_assert_max_num_queries(6):
+            assert client.get(f"/operators/annotator/{model._meta.model_name}/").status_code == 200

@@ -157,7 +157,7 @@ def test_what_nobody_is_left_to_judge_is_named(client: Client, world: World) -> 
     assert "Nobody is left" not in page(client, "/projects/demo/")
 
 
-@pytest.mark.parametrize(("who", "n_queries"), [("annotator", 7), ("reviewer", 16)])
+@pytest.mark.parametrize(("who", "n_queries"), [("annotator", 7), ("reviewer", 15)])
 def test_the_overview_has_a_query_budget(
     client: Client, world: World, who: str, n_queries: int, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:

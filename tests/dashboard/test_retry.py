@@ -35,6 +35,20 @@ def test_a_cancelled_import_is_tried_again_as_a_new_job(client: Client, world: W
     assert AuditEvent.objects.get(action="job.retried").data == {"as": again.pk}
 
 
+def test_trying_again_twice_makes_one_job(client: Client, world: World) -> None:
+    job = import_of(world, GOOD)
+    jobs.cancel(job, user=world.admin)
+    client.force_login(world.admin)
+    first, second = (client.post(f"/jobs/{job.pk}/retry/")["Location"] for _ in range(2))
+    assert first == second
+    assert Job.objects.count() == 2
+    assert AuditEvent.objects.filter(action="job.retried").count() == 1
+    assert "Try again" not in client.get(f"/jobs/{job.pk}/").content.decode()
+    again = Job.objects.latest("id")
+    jobs.cancel(again, user=world.admin)
+    assert client.post(f"/jobs/{again.pk}/retry/")["Location"] not in (first, f"/jobs/{job.pk}/")
+
+
 def test_a_failed_import_is_tried_again(client: Client, world: World) -> None:
     job = import_of(world, b"{broken\n")
     flow.run_job(job.pk)

@@ -6,14 +6,16 @@ import json
 from typing import Any
 
 import pytest
+from django.apps import apps
 from django.test import Client
 
 from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
-from annotator.dashboard.tables import TABLES, cell
+from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
+from annotator.importing import uploads
 from annotator.labelling.revisions import comment, return_annotation
-from annotator.models import Dispute
+from annotator.models import Dispute, LoginAttempt, Membership, ReferenceLabel, ReleaseRow, UploadChunk, User
 from annotator.projects import invitations
 from annotator.releases.policy import ReleasePolicy
 from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
@@ -29,6 +31,9 @@ def fill(world: World) -> None:
     dispute = Dispute.objects.get(trajectory=disputed)
     adjudication.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="slip", note="=HYPERLINK(1)"))
     comment(late, disputed.steps.first(), world.reviewer, "Why?", project_id=world.project.pk)
+    ReferenceLabel.objects.create(trajectory=settled, step=settled.steps.first(), value=-1)
+    invitations.invite(world.project, Membership.Role.ANNOTATOR, "For Kim", user=world.admin)
+    uploads.store(world.project, "runs.jsonl", [b"{}"], user=world.admin)
     flow.publish(world.project, ReleasePolicy(), user=world.admin)
     return_annotation(late.pk, world.reviewer, "Look at step 2 again.")
 
@@ -99,16 +104,40 @@ def test_an_empty_table_is_an_empty_list(client: Client, world: World) -> None:
     assert download(client, "disputes", "csv") == "id,trajectory,step,severity,created_at,decided_at\r\n"
 
 
-def test_an_invitation_is_in_no_table(client: Client, world: World) -> None:
-    invitation, secret = invitations.invite(world.project, "annotator", "", user=world.admin)  # type: ignore[arg-type]
+def test_an_invitation_is_listed_without_its_secret(client: Client, world: World) -> None:
+    invitation, secret = invitations.invite(world.project, Membership.Role.ANNOTATOR, "For Kim", user=world.admin)
     client.force_login(world.admin)
-    events = download(client, "audit-events", "json")
-    assert "invitation.created" in events
-    assert secret not in events
-    assert invitation.secret_sha256 not in events
+    (row,) = rows_of(client, "invitations")
+    assert (row["role"], row["note"], row["created_by"]) == ("annotator", "For Kim", world.admin.username)
+    for text in (json.dumps(row), download(client, "audit-events", "json")):
+        assert secret not in text
+        assert invitation.secret_sha256 not in text
 
 
-@pytest.mark.parametrize("name", ["users.csv", "labels.xml", "invitations.json"])
+def test_every_model_with_rows_of_a_project_is_a_table(world: World) -> None:
+    listed = {table.rows(world.project).model for table in TABLES.values()}
+    # People and their attempts to sign in belong to no project; a release has its rows on its own page.
+    assert set(apps.get_app_config("annotator").get_models()) - listed == {User, LoginAttempt, ReleaseRow, UploadChunk}
+
+
+@pytest.mark.parametrize("name", ["users.csv", "labels.xml", "login-attempts.json"])
 def test_what_is_no_table_is_not_found(client: Client, world: World, name: str) -> None:
     client.force_login(world.admin)
     assert client.get(f"/projects/demo/data/{name}").status_code == 404
+
+
+def test_short_lines_go_out_together(client: Client, world: World) -> None:
+    make_trajectory(world.project, n_steps=300)
+    client.force_login(world.admin)
+    response = client.get("/projects/demo/data/steps.json")
+    pieces = list(response)
+    assert len(pieces) == 1
+    assert len(json.loads(pieces[0])) == 300
+
+
+def test_pieces_are_the_same_text() -> None:
+    lines = [f"{number}," + "x" * 1000 + "\n" for number in range(200)]
+    pieces = list(in_pieces(iter(lines)))
+    assert "".join(pieces) == "".join(lines)
+    assert len(pieces) == 4
+    assert all(len(piece) < PIECE_CHARACTERS + 1010 for piece in pieces)

@@ -77,7 +77,7 @@ def test_pages_keep_the_search(
         make_trajectory(world.project, external_id=f"run-{name}", enqueue=False)
     assert listed("?q=run&page=2") == ["run-c", "run-d"]
     html = client.get(URL + "?q=run&page=2").content.decode()
-    assert 'href="/projects/demo/trajectories/?q=run&amp;page=3"' in html
+    assert 'href="?q=run&amp;page=3"' in html
 
 
 def test_htmx_gets_the_table_alone(world: World, client: Client) -> None:
@@ -200,3 +200,12 @@ def test_two_trajectories_of_one_task_stand_side_by_side(world: World, client: C
     assert both.count('id="beside-step-1"') == 1
     for wrong in (other.pk, one.pk, 999_999, "x"):
         assert client.get(f"{URL}{one.pk}/?beside={wrong}").status_code == 404
+
+
+def test_the_detail_takes_the_same_queries_however_many_trajectories_share_its_task(
+    world: World, client: Client, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    trajectory, *_ = (make_trajectory(world.project, group_key="one task") for _ in range(4))
+    client.force_login(world.reviewer)
+    with django_assert_num_queries(16):
+        client.get(f"/projects/demo/trajectories/{trajectory.pk}/")

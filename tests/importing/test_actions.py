@@ -2,13 +2,15 @@
 
 import io
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from annotator import flow, jobs
-from annotator.importing import actions, uploads
+from annotator.importing import actions, records, uploads
 from annotator.importing.actions import ImportReport, import_trajectories
 from annotator.models import Assignment, Job, Project, ReferenceLabel, Step, Trajectory, Upload
 from tests.factories import World, make_messages
@@ -167,6 +169,52 @@ def test_a_cancelled_import_keeps_what_is_in_and_puts_it_into_the_queue(
     assert job.status == Job.Status.CANCELLED
     assert Trajectory.objects.count() == 1
     assert Assignment.objects.open().count() == world.project.overlap
+
+
+def test_nothing_reads_on_after_an_import_that_was_stopped(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread reads ahead by one batch; it has ended before whoever opened the file closes it."""
+    monkeypatch.setattr(actions, "BATCH", 1)
+    monkeypatch.setattr(records, "_CHUNK", 1)
+    file = lines(*(chat(name) for name in "abcde"))
+    n_threads = threading.active_count()
+
+    def stop(n_bytes: int) -> None:
+        raise jobs.JobCancelled
+
+    with pytest.raises(jobs.JobCancelled):
+        store(world.project, file, progress=stop)
+    assert list(Trajectory.objects.values_list("external_id", flat=True)) == ["a"]
+    assert threading.active_count() == n_threads
+    read_until = file.tell()
+    assert read_until < len(file.getvalue())
+    time.sleep(0.05)
+    assert file.tell() == read_until
+
+
+def test_a_file_that_cannot_be_read_to_its_end_says_so_and_keeps_what_is_in(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "BATCH", 1)
+    monkeypatch.setattr(records, "_CHUNK", 1)
+
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > len(self.getvalue()) * 0.7:
+                raise OSError("the disk is gone")
+            return super().read(size)
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        store(world.project, Broken(lines(*(chat(name) for name in "abcd")).getvalue()))
+    assert list(Trajectory.objects.order_by("id").values_list("external_id", flat=True)) == ["a", "b"]
+
+
+def test_progress_ends_with_the_whole_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(actions, "BATCH", 2)
+    file = lines(chat("a"), chat("b"), chat("c"))
+    told: list[int] = []
+    store(world.project, file, progress=told.append)
+    assert len(told) == 2
+    assert told[-1] == len(file.getvalue())
 
 
 def test_an_upload_is_deleted_after_its_import_and_kept_after_its_check(world: World) -> None:

@@ -59,18 +59,24 @@ def test_parallel_calls_keep_their_order_and_their_arguments_are_indented():
             {"id": "c3", "name": "flat", "arguments": "[1]"},
         ]
     }
-    assert tool_calls_of(message) == [
-        ToolCall("c1", "calc", '{\n  "x": 1,\n  "é": []\n}', True),
-        ToolCall("c2", "calc", '{\n  "x": 2\n}', True),
-        ToolCall("c3", "flat", "[\n  1\n]", True),
+    calls = tool_calls_of(message)
+    assert calls == [
+        ToolCall("c1", "calc", '{"x":1,"é":[]}'),
+        ToolCall("c2", "calc", '{"x": 2}'),
+        ToolCall("c3", "flat", "[1]"),
+    ]
+    assert [(call.arguments_pretty, call.is_valid_json) for call in calls] == [
+        ('{\n  "x": 1,\n  "é": []\n}', True),
+        ('{\n  "x": 2\n}', True),
+        ("[\n  1\n]", True),
     ]
 
 
 def test_a_custom_call_and_a_legacy_call_are_calls():
     custom = {"id": "c1", "type": "custom", "custom": {"name": "sql", "input": "select 1"}}
-    assert tool_calls_of({"tool_calls": [custom]}) == [ToolCall("c1", "sql", "select 1", False, "custom")]
+    assert tool_calls_of({"tool_calls": [custom]}) == [ToolCall("c1", "sql", "select 1", "custom")]
     legacy = {"function_call": {"name": "search", "arguments": '{"q": 1}'}}
-    assert tool_calls_of(legacy) == [ToolCall("", "search", '{\n  "q": 1\n}', True)]
+    assert tool_calls_of(legacy) == [ToolCall("", "search", '{"q": 1}')]
 
 
 @pytest.mark.parametrize(
@@ -79,13 +85,15 @@ def test_a_custom_call_and_a_legacy_call_are_calls():
 )
 def test_arguments_that_cannot_be_shown_as_json_are_shown_as_they_came(arguments):
     call = {"id": "c", "function": {"name": "x", "arguments": arguments}}
-    assert tool_calls_of({"tool_calls": [call]}) == [ToolCall("c", "x", arguments, False)]
+    (found,) = tool_calls_of({"tool_calls": [call]})
+    assert (found.arguments_pretty, found.is_valid_json) == (arguments, False)
 
 
 def test_indenting_never_multiplies_the_size_of_hostile_arguments():
     arguments = "[" * 200 + "0," * 100_000 + "0" + "]" * 200
     call = {"id": "c", "function": {"name": "x", "arguments": arguments}}
-    assert tool_calls_of({"tool_calls": [call]}) == [ToolCall("c", "x", arguments, True)]
+    (found,) = tool_calls_of({"tool_calls": [call]})
+    assert (found.arguments_pretty, found.is_valid_json) == (arguments, True)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Messages as the page shows them."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def test_words_are_looked_up_in_the_texts_that_are_not_in_the_page() -> None:
         "type": "function",
         "function": {"name": "read", "arguments": json.dumps({"q": f"{long} Oslo"})},
     }
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"role": "user", "content": "Oslo"},  # in the page
         {"role": "assistant", "content": "", "tool_calls": [call], "reasoning_content": f"{long} OSLO"},
         {"role": "tool", "tool_call_id": "c1", "content": f"{long} oslo"},

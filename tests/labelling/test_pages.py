@@ -10,6 +10,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from annotator.models import Assignment, Label, ReferenceLabel
 from annotator.queue import actions as queue
+from tests.api.client import client_of
 from tests.factories import World, judge, label, make_trajectory
 
 pytestmark = pytest.mark.django_db
@@ -119,6 +120,13 @@ def test_whoever_was_removed_from_the_project_saves_nothing(client: Client, slot
     body = {"labels": [{"step": 0, "value": 1}]}
     assert client.put(f"/assignments/{slot.pk}/labels/", body, "application/json").status_code == 404
     assert Label.objects.count() == 0
+
+
+@pytest.mark.parametrize("pk", [2**31, 2**63 - 1, 2**63, 10**30])
+def test_a_number_that_no_assignment_has_is_not_found(client: Client, world: World, pk: int) -> None:
+    client.force_login(world.annotator)
+    assert client.put(f"/assignments/{pk}/labels/", {"labels": []}, "application/json").status_code == 404
+    assert client_of(world.annotator).put(f"/api/v1/assignments/{pk}/labels/", {}, format="json").status_code == 404
 
 
 def test_opening_the_page_writes_nothing(client: Client, slot: Assignment, world: World) -> None:

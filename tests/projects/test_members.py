@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from annotator.errors import InvalidInput
 from annotator.models import AuditEvent, Invitation, Membership, User
 from annotator.projects import actions, invitations
-from annotator.releases.actions import _Behind
+from annotator.releases.freezing import _Behind
 from tests.factories import World, judge, make_member, make_trajectory, make_user, make_world
 
 Role = Membership.Role
@@ -33,7 +33,13 @@ def test_an_admin_changes_a_role(client: Client, world: World) -> None:
     member.refresh_from_db()
     assert member.role == "reviewer"
     event = AuditEvent.objects.filter(action="membership.set").latest("id")
-    assert (event.user, event.data) == (world.admin, {"member": world.annotator.username, "role": "reviewer"})
+    assert (event.user, event.data) == (
+        world.admin,
+        {"member": world.annotator.username, "role": "reviewer", "was": "annotator"},
+    )
+    n_events = AuditEvent.objects.count()
+    client.post(f"/projects/demo/members/{member.pk}/role/", {"role": "reviewer"})
+    assert AuditEvent.objects.count() == n_events
 
 
 def test_the_last_admin_stays_one(client: Client, world: World) -> None:
@@ -43,6 +49,10 @@ def test_the_last_admin_stays_one(client: Client, world: World) -> None:
     removed = client.post(f"/projects/demo/members/{member.pk}/remove/")
     assert (demoted.status_code, removed.status_code) == (400, 400)
     assert "is the only admin of this project. Make somebody else an admin first." in removed.content.decode()
+    assert "Back to where you were" not in removed.content.decode()
+    for page, is_ours in (("http://testserver/projects/demo/members/", True), ("http://evil.example/", False)):
+        again = client.post(f"/projects/demo/members/{member.pk}/remove/", headers={"Referer": page})
+        assert (f'href="{page}">Back to where you were' in again.content.decode()) == is_ours
     member.refresh_from_db()
     assert member.role == "admin"
     assert not AuditEvent.objects.filter(action="membership.removed").exists()
@@ -192,6 +202,7 @@ def test_an_admin_takes_an_invitation_back(client: Client, world: World) -> None
     client.force_login(world.admin)
     assert client.post(f"/projects/demo/invitations/{invitation.pk}/revoke/").status_code == 302
     assert client.post(f"/projects/demo/invitations/{invitation.pk}/revoke/").status_code == 410
+    client.logout()
     assert client.get(url).status_code == 410
     assert AuditEvent.objects.filter(action="invitation.revoked").count() == 1
 
@@ -209,7 +220,53 @@ def test_invitations_of_a_former_admin_are_taken_back(client: Client, world: Wor
 
 
 def test_an_unknown_link_is_not_found(client: Client, world: World) -> None:
-    assert client.get("/invitations/nothing-of-the-kind/").status_code == 404
+    response = client.get("/invitations/nothing-of-the-kind/")
+    assert response.status_code == 404
+    assert "Check that you have the whole link" in response.content.decode()
+
+
+def test_joining_twice_is_joining_once(client: Client, world: World) -> None:
+    _, url = invite(world)
+    client.force_login(world.outsider)
+    for _ in range(2):  # a double click
+        assert client.post(url)["Location"] == "/projects/demo/"
+    assert Membership.objects.filter(user=world.outsider).count() == 1
+    assert AuditEvent.objects.filter(action="invitation.used").count() == 1
+    assert "You are a member of this project already" in client.get(url).content.decode()
+
+
+@pytest.mark.parametrize("why", ["deactivated", "no admin any more"])
+def test_an_invitation_is_worth_no_more_than_its_inviter(client: Client, world: World, why: str) -> None:
+    make_member(world.project, "admin")
+    _, url = invite(world, "admin")
+    if why == "deactivated":
+        User.objects.filter(pk=world.admin.pk).update(is_active=False)
+    else:  # the invitation was made at the moment in which its maker lost the role
+        Membership.objects.filter(user=world.admin).update(role="annotator")
+    client.force_login(world.outsider)
+    assert client.post(url).status_code == 410
+    assert not Membership.objects.filter(user=world.outsider).exists()
+    client.force_login(Membership.objects.exclude(user=world.admin).get(role="admin").user)
+    assert "taken back" in client.get("/projects/demo/members/").content.decode()
+
+
+def test_a_username_that_is_taken_at_the_same_moment_is_refused(world: World) -> None:
+    invitation, _ = invite(world)
+    with pytest.raises(InvalidInput, match="has just been taken"):
+        invitations.sign_up(invitation, world.outsider.username, "purple horse 77")
+    invitation.refresh_from_db()
+    assert invitation.used_at is None
+
+
+def test_who_was_removed_meanwhile_is_neither_changed_nor_removed_again(world: World) -> None:
+    stale = membership_of(world, "annotator")
+    actions.remove_member(membership_of(world, "annotator"), user=world.admin)
+    with pytest.raises(InvalidInput, match="is no longer a member, so nothing was changed"):
+        actions.change_role(stale, Role.REVIEWER, user=world.admin)
+    with pytest.raises(InvalidInput, match="is no longer a member, so nothing was changed"):
+        actions.remove_member(stale, user=world.admin)
+    assert not Membership.objects.filter(user=world.annotator).exists()
+    assert AuditEvent.objects.filter(action="membership.removed").count() == 1
 
 
 def test_the_members_take_five_queries_however_many(

@@ -52,7 +52,8 @@ def test_only_what_differs_is_changed_and_audited(client: Client, world: World) 
     event = AuditEvent.objects.get(action="project.changed")
     assert (event.user, sorted(event.data["new"])) == (world.admin, ["label_scheme", "max_overlap"])
     assert (event.data["old"]["max_overlap"], event.data["new"]["max_overlap"]) == (2, 3)
-    assert event.data["old"]["label_scheme"]["mode"] == "every_step"
+    assert event.data["old"]["label_scheme"] == {"mode": "every_step", "dimensions": []}
+    assert sorted(event.data["new"]["label_scheme"]) == ["dimensions", "mode"]
 
 
 def test_saving_what_is_so_already_changes_nothing(client: Client, world: World) -> None:
@@ -70,8 +71,27 @@ def test_the_page_shows_what_holds_now(client: Client, world: World) -> None:
     assert 'value="tone"' in html
     assert "Misreads what came back" in html
     emptied = {**FORM, "dimensions-TOTAL_FORMS": 3, "dimensions-INITIAL_FORMS": 1, "dimensions-0-key": ""}
-    client.post(URL, emptied)
+    client.post(URL, {**emptied, **hidden(html)})
     assert Project.objects.get().scheme == LabelScheme()
+
+
+def hidden(html: str) -> dict[str, str]:
+    """What the page carries along of what it showed."""
+    return dict(re.findall(r'<input type="hidden" name="(initial-[\w-]+)" value="([^"]*)"', html))
+
+
+def test_two_admins_who_change_different_settings_both_get_their_way(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    shown = hidden(client.get(URL).content.decode())
+    # Meanwhile another admin:
+    scheme = {"severity": True, "dimensions": [{"key": "tone", "name": "Tone"}]}
+    actions.change_settings(world.project, {"label_scheme": scheme, "claim_minutes": 45}, user=world.admin)
+    response = client.post(URL, {**FORM, **shown, "max_overlap": 3, "unsure": "on"}, follow=True)
+    assert "Changed: max overlap, label scheme." in response.content.decode()
+    project = Project.objects.get()
+    assert (project.max_overlap, project.claim_minutes) == (3, 45)
+    assert (project.scheme.severity, project.scheme.unsure) == (True, True)
+    assert [scale.key for scale in project.scheme.dimensions] == ["tone"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from annotator.agreement.metrics import VALUES
+from annotator.agreement.sums import VALUES
 from annotator.raters.metrics import GoldTrajectory
 
 SETS = ("hotpotqa", "bfcl")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, confusion_matrix, f1_score, precision_score, recall_score
 
-from annotator.agreement.metrics import VALUES, Figure
+from annotator.agreement.metrics import Figure
+from annotator.agreement.sums import VALUES
 from annotator.raters.metrics import N_BINS, GoldTrajectory, RaterReport, compare, verdicts
 from tests.conftest import SHARED_DATA
 from tests.raters.benchmark import SETS, one_hot, read_gold, read_judges

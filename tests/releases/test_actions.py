@@ -17,8 +17,8 @@ from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, NothingToRelease
 from annotator.models import Assignment, AuditEvent, Dispute, GoldLabel, Job, Project, Release, ReleaseRow, Trajectory
-from annotator.releases import actions
-from annotator.releases.exporters import EXPORTERS
+from annotator.releases import actions, files, freezing
+from annotator.releases.exporters import EXPORTERS, ExportOptions, write
 from annotator.releases.policy import SPLITS, ReleasePolicy
 from tests.factories import World, judge, make_member, make_trajectory, make_world
 
@@ -61,7 +61,7 @@ def publish(world: World, **policy: Any) -> Release:
 
 def published_bytes(release: Release, format_name: str, split: str | None = None) -> bytes:
     out = io.BytesIO()
-    actions.export(release, format_name, out, split=split)
+    files.export(release, format_name, out, split=split)
     return out.getvalue()
 
 
@@ -73,7 +73,7 @@ def values_of(release: Release) -> dict[str, list[int | None]]:
     """The gold that counts, by external id."""
     return {
         record["external_id"]: [step["value"] if step["counts"] else None for step in record["steps"]]
-        for record in actions.records(release)
+        for record in files.records(release)
     }
 
 
@@ -82,7 +82,7 @@ def test_a_release_has_the_settled_labels_and_what_is_behind_them(world: World) 
     decide(world, trajectory, -1)
     release = publish(world)
     assert values_of(release) == {trajectory.external_id: [1, -1, -1]}
-    (record,) = actions.records(release)
+    (record,) = files.records(release)
     assert [step["provenance"] for step in record["steps"]] == ["unanimous", "adjudicated", "unanimous"]
     codes = dict(world.project.memberships.values_list("user", "rater_code"))
     disputed = record["steps"][1]
@@ -113,18 +113,18 @@ def test_the_manifest_says_what_the_release_holds(world: World) -> None:
     assert (manifest["project"], manifest["release"], manifest["guideline_version"]) == ("demo", 1, 1)
     assert manifest["policy"]["splits"] == {"train": 1.0}
     assert manifest["agreement"]["raw_agreement"]["value"] == 1.0
-    assert set(manifest["files"]) == {actions.file_name(name, split) for name in EXPORTERS for split in (None, "train")}
+    assert set(manifest["files"]) == {files.file_name(name, split) for name in EXPORTERS for split in (None, "train")}
 
 
 def test_the_manifest_names_the_bytes_of_every_file(world: World) -> None:
     for number in range(6):
         agreed(world, [1, -1, 0], group_key=f"group {number}")
     release = publish(world, splits={"train": 0.5, "validation": 0.0, "test": 0.5})
-    files = release.manifest["files"]
-    assert len(files) >= 2 * len(EXPORTERS)
+    in_manifest = release.manifest["files"]
+    assert len(in_manifest) >= 2 * len(EXPORTERS)
     for format_name in EXPORTERS:
         for split in (None, *SPLITS):
-            about = files.get(actions.file_name(format_name, split))
+            about = in_manifest.get(files.file_name(format_name, split))
             content = published_bytes(release, format_name, split)
             if about:
                 assert (about["sha256"], about["n_bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
@@ -138,17 +138,43 @@ def test_two_exports_of_a_release_are_byte_for_byte_equal(world: World, tmp_path
     before = {name: published_bytes(release, name) for name in EXPORTERS}
     agreed(world, [1, 1])
     assert {name: published_bytes(release, name) for name in EXPORTERS} == before
-    written = actions.export_directory(release, "trl_stepwise", tmp_path)
-    again = actions.export_directory(release, "trl_stepwise", tmp_path / "again")
+    written = files.export_directory(release, "trl_stepwise", tmp_path)
+    again = files.export_directory(release, "trl_stepwise", tmp_path / "again")
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
-    assert written[-1].read_text() == actions.manifest_text(release)
+    assert written[-1].read_text() == files.manifest_text(release)
+
+
+@pytest.mark.parametrize("format_name", ["prm800k", "processbench"])
+def test_a_format_without_what_tools_answer_leaves_it_in_the_database(world: World, format_name: str) -> None:
+    """The bytes are those of the whole trajectory, wherever its messages stand."""
+    said = {"role": "assistant", "content": "Let me see."}
+    asked, answered = {"role": "user", "content": "And now?"}, {"role": "tool", "content": "300 metres"}
+    chats = (
+        [said],
+        [asked, said, answered, answered, said, asked],
+        [said, asked, said],
+        [asked, answered, said, asked],
+    )
+    for number, messages in enumerate(chats):
+        unique = {"role": "system", "content": str(number)}
+        n_steps = sum(message["role"] == "assistant" for message in messages)
+        agreed(world, [1] * n_steps, messages=[*messages, unique] if number % 2 else [unique, *messages])
+    release = publish(world)
+    slim = list(files.records(release, whole=False))
+    assert [message and message["role"] for message in slim[1]["messages"]] == [
+        "user", "assistant", None, None, "assistant", None, None,
+    ]  # fmt: skip
+    assert all(row["tools"] == whole["tools"] for row, whole in zip(slim, files.records(release), strict=True))
+    out = io.BytesIO()
+    write(format_name, files.records(release), out, ExportOptions())
+    assert published_bytes(release, format_name) == out.getvalue()
 
 
 @pytest.mark.parametrize(("format_name", "split"), [("csv", None), ("provenance", "dev"), ("", None)])
 def test_an_unknown_format_or_split_is_refused(world: World, format_name: str, split: str | None) -> None:
     agreed(world, [1])
     with pytest.raises(InvalidInput, match="Choose one of"):
-        actions.export(publish(world), format_name, io.BytesIO(), split=split)
+        files.export(publish(world), format_name, io.BytesIO(), split=split)
 
 
 @pytest.mark.parametrize("change", ["update row", "delete row", "add row", "update release", "delete release"])
@@ -227,7 +253,7 @@ def test_a_disputed_outcome_holds_no_steps_back(world: World) -> None:
     trajectory = make_trajectory(world.project, n_steps=1)
     judge(trajectory, world.annotator, [1], outcome=1)
     judge(trajectory, world.second, [1], outcome=-1)
-    (record,) = actions.records(publish(world))
+    (record,) = files.records(publish(world))
     assert record["outcome"] is None
     assert record["steps"][0]["value"] == 1
 
@@ -279,7 +305,7 @@ def test_no_group_is_torn_between_splits(world: World) -> None:
         agreed(world, [1], group_key=f"group {number % 8}")
     release = publish(world, splits={"train": 0.4, "validation": 0.3, "test": 0.3})
     splits_of: dict[str, set[str]] = defaultdict(set)
-    for record in actions.records(release):
+    for record in files.records(release):
         splits_of[record["group_key"]].add(record["split"])
     assert len(splits_of) == 8
     assert all(len(splits) == 1 for splits in splits_of.values())
@@ -292,7 +318,7 @@ def test_a_label_that_arrives_meanwhile_belongs_to_the_next_release(
     agreed(world, [1])
     late = make_trajectory(world.project, n_steps=1)
     judge(late, world.annotator, [1])
-    rows = actions._rows
+    rows = freezing.frozen_rows
 
     def judge_late() -> None:
         try:
@@ -307,7 +333,7 @@ def test_a_label_that_arrives_meanwhile_belongs_to_the_next_release(
         assert Assignment.objects.open().count() == 1  # this snapshot does not see it
         return rows(*args)
 
-    monkeypatch.setattr(actions, "_rows", rows_while_somebody_submits)
+    monkeypatch.setattr(actions, "frozen_rows", rows_while_somebody_submits)
     first = publish(world)
     monkeypatch.undo()
     assert not Assignment.objects.open().exists()
@@ -327,7 +353,7 @@ def test_a_later_decision_changes_the_next_release_and_not_the_first(world: Worl
     assert values_of(first) == {trajectory.external_id: [1, -1]}
     assert values_of(second) == {trajectory.external_id: [1, 1]}
     assert published_bytes(first, "provenance") == before
-    (record,) = actions.records(second)
+    (record,) = files.records(second)
     assert [decision["value"] for decision in record["steps"][1]["decisions"]] == [-1, 1]
 
 
@@ -408,7 +434,7 @@ def test_who_has_left_keeps_a_code(world: World) -> None:
     judge(trajectory, world.annotator, [1])
     code = world.project.memberships.get(user=gone).rater_code
     world.project.memberships.filter(user=gone).delete()
-    (record,) = actions.records(publish(world))
+    (record,) = files.records(publish(world))
     first = record["steps"][0]["labels"][0]["rater"]
     assert first != code
     assert first == f"r-former-{gone.pk}"

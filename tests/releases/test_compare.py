@@ -106,6 +106,25 @@ def test_another_view_of_errors_changes_steps_by_policy() -> None:
     assert change.reasons == [Reason("policy")]
 
 
+def test_a_step_that_follows_another_first_error_now_is_not_the_policys_doing() -> None:
+    old, new = frozen(1, step(1), step(1)), frozen(1, step(-1, decisions=[decided(4, -1)]), step(1))
+    (trajectory,) = compared([old], [new], ("stop_at_first", "stop_at_first"))
+    assert [(change.index, change.before.value, change.after.value) for change in trajectory.changes] == [
+        (0, 1, -1),
+        (1, 1, None),
+    ]
+    assert [[reason.why for reason in change.reasons] for change in trajectory.changes] == [["decision"], ["earlier"]]
+
+
+def test_a_revision_that_changes_only_the_strict_view_is_the_reason() -> None:
+    old = frozen(1, step(-1, labels=[said("a", -1, 1, root=None)]))
+    new = frozen(1, step(-1, labels=[said("a", -1, 2, root=0, local_value=1)]))
+    (trajectory,) = compared([old], [new], ("strict", "strict"))
+    (change,) = trajectory.changes
+    assert (change.before, change.after) == (State(-1, -1, "unanimous"), State(1, -1, "unanimous"))
+    assert change.reasons == [Reason("revision", "a", AT, -1)]
+
+
 def test_an_outcome_that_was_settled_later_is_a_change_without_an_index() -> None:
     outcome: GoldOutcome = {"value": 1, "provenance": "adjudicated", "counts": True, "labels": [], "decisions": []}
     outcome["decisions"] = [decided(2, 1)]

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
 from annotator.models import Job, Release
-from annotator.releases import actions
+from annotator.releases import actions, files
 from annotator.releases.exporters import EXPORTERS
 from annotator.releases.policy import ReleasePolicy
 from tests.factories import World, judge, make_trajectory, make_world
@@ -144,7 +144,7 @@ def test_the_page_of_a_release_lists_its_files(
     for name, about in release.manifest["files"].items():
         assert f">{name}</a>" in html
         assert about["sha256"] in html
-    assert actions.manifest_sha256(release) in html
+    assert files.manifest_sha256(release) in html
     assert "load_dataset(" in html
     assert "1: trajectory not settled yet" in html
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html))
@@ -173,7 +173,7 @@ def test_a_downloaded_file_has_the_bytes_of_the_manifest(
     name = "-".join(["demo", "v1", format_name, *([split] if split else [])])
     assert response["Content-Disposition"] == f'attachment; filename="{name}.{EXPORTERS[format_name].extension}"'
     assert int(response["Content-Length"]) == len(content)
-    about = release.manifest["files"][actions.file_name(format_name, split)]
+    about = release.manifest["files"][files.file_name(format_name, split)]
     assert hashlib.sha256(content).hexdigest() == about["sha256"]
 
 
@@ -188,5 +188,5 @@ def test_the_manifest_is_downloaded_as_it_is(admin: Client, release: Release) ->
     response = admin.get(f"/releases/{release.pk}/manifest/")
     assert response["Content-Type"] == "application/json"
     assert response["Content-Disposition"] == 'attachment; filename="demo-v1-manifest.json"'
-    assert hashlib.sha256(response.content).hexdigest() == actions.manifest_sha256(release)
+    assert hashlib.sha256(response.content).hexdigest() == files.manifest_sha256(release)
     assert json.loads(response.content) == release.manifest

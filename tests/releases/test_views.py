@@ -11,7 +11,7 @@ from annotator import flow
 from annotator.labelling import actions as labelling
 from annotator.labelling.intake import Changes
 from annotator.models import Assignment, Job, Release
-from annotator.releases import actions
+from annotator.releases import actions, files
 from annotator.releases.exporters.record import GoldStep, RawLabel
 from annotator.releases.exporters.views import in_view
 from annotator.releases.policy import ErrorView, ReleasePolicy
@@ -135,7 +135,7 @@ def publish(world: World, **policy: Any) -> Release:
 
 def exported(release: Release, format_name: str) -> list[dict[str, Any]]:
     out = io.BytesIO()
-    actions.export(release, format_name, out)
+    files.export(release, format_name, out)
     return [json.loads(line) for line in out.getvalue().splitlines()]
 
 

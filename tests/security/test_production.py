@@ -15,6 +15,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from django.contrib.staticfiles.finders import get_finders
 from django.db import connection
+from django.template.loader import render_to_string
 from django.test import Client
 from pytest_django.fixtures import Settings
 
@@ -170,3 +171,11 @@ def test_the_real_server_behind_https(tmp_path: Path, world: World, settings: Se
         stranger = Browser(browser._port)
         statuses = [stranger.ask("POST", "/accounts/login/", body=urlencode(form))[0]]
         assert statuses == [403]  # without its CSRF cookie
+
+
+def test_the_page_of_a_breakdown_needs_nothing_that_may_be_broken() -> None:
+    """Without a database, a session or a manifest of static files; and with no inline style, which CSP would refuse."""
+    html = render_to_string("500.html")
+    assert "Nothing that was saved is lost." in html
+    assert 'href="/static/css/stepmark.css"' in html
+    assert "<style" not in html

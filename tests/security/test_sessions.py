@@ -8,7 +8,10 @@ from django.utils.timezone import now
 from knox.models import AuthToken
 from pytest_django.fixtures import Settings
 
+from annotator import accounts
+from annotator.models import AuditEvent
 from tests.factories import PASSWORD, World
+from workers import tasks
 
 LOGIN = "/accounts/login/"
 
@@ -96,3 +99,45 @@ def test_somebody_elses_token_cannot_be_revoked(world: World) -> None:
     stored, _ = AuthToken.objects.create(world.admin)
     assert signed_in(world).post(f"/tokens/{stored.token_key}/revoke/").status_code == 404
     assert AuthToken.objects.filter(pk=stored.pk).exists()
+
+
+NEW = {"old_password": PASSWORD, "new_password1": "another horse battery", "new_password2": "another horse battery"}
+
+
+def test_a_person_changes_their_password_and_stays_signed_in_here_only(world: World) -> None:
+    here, elsewhere = signed_in(world), signed_in(world)
+    assert 'href="/accounts/password/"' in here.get("/tokens/").content.decode()
+    response = here.post("/accounts/password/", NEW, follow=True)
+    assert "Your password is changed." in response.content.decode()
+    assert (opens(here), opens(elsewhere)) == (True, False)
+    world.annotator.refresh_from_db()
+    assert world.annotator.check_password("another horse battery")
+    event = AuditEvent.objects.get(action="user.password_changed")
+    assert (event.user, event.object_id, event.data) == (world.annotator, world.annotator.pk, {})
+
+
+def test_a_stolen_session_cannot_guess_the_password(world: World) -> None:
+    thief = signed_in(world)
+    for _ in range(5):
+        response = thief.post("/accounts/password/", {**NEW, "old_password": "guess"})
+        assert response.status_code == 200
+        assert "Your old password was entered incorrectly." in response.content.decode()
+    refused = thief.post("/accounts/password/", NEW)
+    assert refused.status_code == 429
+    assert "There were too many wrong passwords." in refused.content.decode()
+    world.annotator.refresh_from_db()
+    assert world.annotator.check_password(PASSWORD)
+
+
+def test_what_has_expired_is_thrown_away(world: World) -> None:
+    client = signed_in(world)
+    old, _ = accounts.create_token(world.annotator, user=None)
+    kept, _ = accounts.create_token(world.annotator, user=None)
+    AuthToken.objects.filter(pk=old.pk).update(expiry=now() - timedelta(seconds=1))
+    assert '<span class="badge">expired</span>' in client.get("/tokens/").content.decode()
+    signed_in(world)
+    Session.objects.exclude(pk=client.cookies["sessionid"].value).update(expire_date=now() - timedelta(seconds=1))
+    tasks.forget_expired()
+    assert list(AuthToken.objects.all()) == [kept]
+    assert Session.objects.count() == 1
+    assert opens(client)

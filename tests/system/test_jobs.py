@@ -75,6 +75,7 @@ def test_redis_that_cannot_be_reached_leaves_the_job_queued_and_the_request_goes
 def test_a_queued_job_is_cancelled_at_once(job: Job, world: World) -> None:
     jobs.cancel(job, user=world.admin)
     assert status_of(job) == Status.CANCELLED
+    assert job.is_finished
     assert jobs.start(job.pk) is None
     assert AuditEvent.objects.filter(action="job.cancelled", object_id=job.pk, user=world.admin).count() == 1
 
@@ -125,6 +126,18 @@ def test_a_job_whose_worker_died_is_queued_and_sent_again(job: Job, sent: list[i
     Job.objects.filter(pk=job.pk).update(heartbeat_at=long_ago, queued_at=long_ago)
     assert jobs.recover() == 1
     assert (status_of(job), sent) == (Status.QUEUED, [job.pk])
+    event = AuditEvent.objects.get(action="job.abandoned")
+    assert (event.user, event.object_id, event.data) == (None, job.pk, {"n_deaths": 1})
+
+
+def test_a_job_that_keeps_killing_its_workers_is_given_up(job: Job, world: World, sent: list[int]) -> None:
+    for n_deaths in range(1, 6):
+        assert jobs.start(job.pk)
+        Job.objects.filter(pk=job.pk).update(heartbeat_at=now() - timedelta(minutes=6))
+        jobs.recover()
+        assert status_of(job) == (Status.QUEUED if n_deaths < 5 else Status.FAILED)
+    assert job.is_finished
+    assert "The worker died 5 times while it ran this job" in job.error
 
 
 def test_a_job_whose_message_was_lost_is_sent_again(job: Job, sent: list[int]) -> None:

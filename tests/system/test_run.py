@@ -162,12 +162,21 @@ def query(home: Path, statement: str) -> None:
         connection.execute(statement.encode())
 
 
-def test_a_taken_port_is_told_before_anything_starts(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        stack = manage(home, "run_stack", port=other.getsockname()[1])
+@pytest.mark.parametrize(
+    ("host", "family", "said"),
+    [("127.0.0.1", socket.AF_INET, "127.0.0.1"), ("::1", socket.AF_INET6, "[::1]")],
+    ids=["IPv4", "IPv6"],
+)
+def test_a_taken_port_is_told_before_anything_starts(
+    home: Path, host: str, family: socket.AddressFamily, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOST", host)
+    with socket.create_server((host, 0), family=family) as other:
+        port = other.getsockname()[1]
+        stack = manage(home, "run_stack", port=port)
         output = stack.communicate(timeout=30)[0]
     assert stack.returncode == 1
-    assert "Cannot listen on 127.0.0.1" in output
+    assert f"Cannot listen on {said}:{port} (Address already in use" in output
     assert "Starting" not in output
     assert not (home / "postgres").exists()
     assert processes_of(home) == []

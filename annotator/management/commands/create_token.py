@@ -4,11 +4,8 @@ from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import transaction
-from knox.models import AuthToken
-from knox.settings import knox_settings
 
-from annotator import audit
+from annotator import accounts
 from annotator.management.commands._arguments import find_user, positive, refusals
 
 MOST_DAYS = 3650
@@ -28,9 +25,6 @@ class Command(BaseCommand):
             raise CommandError(f"User {user.username!r} is deactivated, so a token would open nothing.")
         if days is not None and days > MOST_DAYS:
             raise CommandError(f"A token is valid for at most {MOST_DAYS} days; make a new one then.")
-        lifetime = timedelta(days=days) if days else knox_settings.TOKEN_TTL
-        with transaction.atomic():
-            stored, token = AuthToken.objects.create(user=user, expiry=lifetime)
-            audit.log("token.created", user, user=None, project_id=None, data={"token_key": stored.token_key})
+        stored, token = accounts.create_token(user, user=None, lifetime=timedelta(days=days) if days else None)
         self.stderr.write(f"Valid until {stored.expiry:%Y-%m-%d %H:%M} UTC. It is stored hashed: keep it now.")
         self.stdout.write(token)

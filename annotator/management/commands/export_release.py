@@ -7,8 +7,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotator.management.commands._arguments import find_project, positive, refusals
 from annotator.models import Project, Release
-from annotator.releases.actions import export_directory
 from annotator.releases.exporters import EXPORTERS
+from annotator.releases.files import export_directory
 
 
 class Command(BaseCommand):

