@@ -204,6 +204,8 @@ SPECTACULAR_SETTINGS = {
         "DisputeStatus": ["open", "decided"],
         "DisputeWants": ["blind", "open", "other"],
         "WithoutValue": ["mask", "leave_out"],
+        "JobKind": "annotator.models.Job.Kind",
+        "ModelKind": "annotator.models.ModelVersion.Kind",
     },
 }
 

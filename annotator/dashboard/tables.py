@@ -16,6 +16,7 @@ from annotator.models import (
     AnnotationReturn,
     Assignment,
     AuditEvent,
+    Calibration,
     Dispute,
     GoldLabel,
     Guideline,
@@ -24,6 +25,10 @@ from annotator.models import (
     Label,
     LabelEvent,
     Membership,
+    ModelVersion,
+    Prediction,
+    PrelabelRun,
+    PrelabelTarget,
     Project,
     ReferenceLabel,
     Release,
@@ -175,6 +180,39 @@ TABLES: dict[str, Table] = {
         "The text of each version.",
         lambda project: Guideline.objects.filter(project=project).order_by("id"),
         "id version created_by=created_by__username created_at text",
+    ),
+    "model-versions": _table(
+        "Model versions",
+        "Every model that has spoken, exactly as it was.",
+        lambda project: ModelVersion.objects.filter(project=project).order_by("id"),
+        "id name number kind sees_reference config_sha256 weights_sha256 render_sha256 created_at config",
+    ),
+    "prelabel-runs": _table(
+        "Runs of models",
+        "Which model over which trajectories, and what it took.",
+        lambda project: PrelabelRun.objects.filter(project=project).order_by("id"),
+        "id job=job_id model_name version=version__number selection estimate n_steps_done n_tokens n_dropped_tokens "
+        "cost",
+    ),
+    "prelabel-targets": _table(
+        "Trajectories of runs",
+        "How each trajectory of a run ended, and why it could not be scored.",
+        lambda project: PrelabelTarget.objects.filter(run__project=project),
+        "id run=run_id trajectory=trajectory__external_id status error",
+    ),
+    "predictions": _table(
+        "Predictions",
+        "What each model version says about the steps of a trajectory; null: it abstained.",
+        lambda project: Prediction.objects.filter(version__project=project),
+        "id model=version__name version=version__number trajectory=trajectory__external_id probs raw spread outcome "
+        "n_tokens n_dropped_tokens first_truncated_step first_extrapolated_step note created_at",
+        only_json="rationales findings",
+    ),
+    "calibrations": _table(
+        "Calibrations",
+        "How a version's numbers become probabilities; the latest counts.",
+        lambda project: Calibration.objects.filter(version__project=project).order_by("id"),
+        "id model=version__name version=version__number method parameters n_trajectories n_steps fitted_at report",
     ),
     "members": _table(
         "Members",

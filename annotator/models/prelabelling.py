@@ -118,15 +118,19 @@ class PrelabelTarget(models.Model):
 class Prediction(models.Model):
     """What one model version says about the steps of one trajectory. Never changed: another version says it anew.
 
-    A row of three NaN in `probs` is an abstention, which is never a 0.
+    A row of three nulls in `probs` is an abstention, which is never a 0.
     """
 
     version = models.ForeignKey(ModelVersion, on_delete=models.PROTECT, related_name="predictions")
     trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="predictions")
     run = models.ForeignKey(PrelabelRun, on_delete=models.PROTECT, null=True, related_name="predictions")
-    probs = ArrayField(ArrayField(models.FloatField(), size=3), help_text="n_steps rows: P(-1), P(0), P(+1).")
-    raw = ArrayField(models.FloatField(), null=True, help_text="The model's own number per step, before mapping.")
-    spread = ArrayField(models.FloatField(), null=True, help_text="Standard deviation over an ensemble, per step.")
+    probs = ArrayField(ArrayField(models.FloatField(null=True), size=3), help_text="n_steps rows: P(-1), P(0), P(+1).")
+    raw = ArrayField(
+        models.FloatField(null=True), null=True, help_text="The model's own number per step, before mapping."
+    )
+    spread = ArrayField(
+        models.FloatField(null=True), null=True, help_text="Standard deviation over an ensemble, per step."
+    )
     rationales = models.JSONField(default=list, help_text="Per step why, in the model's words, or null.")
     outcome = models.SmallIntegerField(null=True, help_text="What it says of the final result, if it does.")
     findings = models.JSONField(default=list, help_text="What rules found: step, code, leaning, sentence, evidence.")
@@ -155,7 +159,7 @@ class Prediction(models.Model):
     @property
     def values(self) -> list[int | None]:
         """The likeliest value per step; None where the model abstained."""
-        return [None if np.isnan(row[0]) else int(np.argmax(row)) - 1 for row in self.probs]
+        return [None if row[0] is None else int(np.argmax(np.array(row, dtype=np.float64))) - 1 for row in self.probs]
 
 
 class Calibration(models.Model):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
@@ -264,9 +265,9 @@ def prediction_of(
         version_id=version_id,
         trajectory_id=trajectory_id,
         run=run,
-        probs=scores.probs.tolist(),
-        raw=None if scores.raw is None else scores.raw.tolist(),
-        spread=None if scores.spread is None else scores.spread.tolist(),
+        probs=[_storable(row) for row in scores.probs],
+        raw=None if scores.raw is None else _storable(scores.raw),
+        spread=None if scores.spread is None else _storable(scores.spread),
         rationales=scores.rationales,
         outcome=outcome,
         findings=list(scores.findings),
@@ -276,6 +277,11 @@ def prediction_of(
         first_extrapolated_step=scores.first_extrapolated_step,
         note=scores.note,
     )
+
+
+def _storable(numbers: np.ndarray) -> list[float | None]:
+    """NaN as null: JSON knows no NaN."""
+    return [None if np.isnan(number) else float(number) for number in numbers]
 
 
 def release(run: PrelabelRun, worker: str) -> None:

@@ -6,10 +6,9 @@ Every kind has its own schema module; `ModelConfig` joins them, told apart by th
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from annotator.importing.schema import first_error
 from annotator.prelabelling.discriminative import DiscriminativeConfig
@@ -17,7 +16,11 @@ from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.rules_config import RulesConfig
 
 ModelConfig = DiscriminativeConfig | JudgeConfig | RulesConfig
-_ADAPTER: TypeAdapter[ModelConfig] = TypeAdapter(Annotated[ModelConfig, Field(discriminator="kind")])
+_SCHEMAS: dict[str, type[ModelConfig]] = {
+    "discriminative": DiscriminativeConfig,
+    "judge": JudgeConfig,
+    "rules": RulesConfig,
+}
 
 
 class ConfigError(ValueError):
@@ -35,8 +38,11 @@ def parse(text: str, file_name: str) -> ModelConfig:
 
 def from_data(data: object, where: str) -> ModelConfig:
     """The model that a mapping describes, as `model_dump(mode="json")` gives it. Raises ConfigError."""
+    schema = _SCHEMAS.get(str(data.get("kind"))) if isinstance(data, dict) else None
+    if schema is None:
+        raise ConfigError(f"{where}: kind: must be one of {', '.join(_SCHEMAS)}.")
     try:
-        return _ADAPTER.validate_python(data)
+        return schema.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"{where}: {first_error(error)}") from None
 

@@ -15,7 +15,21 @@ from annotator.adjudication.actions import DecisionIn
 from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
 from annotator.importing import uploads
 from annotator.labelling.revisions import comment, return_annotation
-from annotator.models import Dispute, LoginAttempt, Membership, ReferenceLabel, ReleaseRow, UploadChunk, User
+from annotator.models import (
+    Calibration,
+    Dispute,
+    LoginAttempt,
+    Membership,
+    ModelVersion,
+    PrelabelTarget,
+    ReferenceLabel,
+    ReleaseRow,
+    UploadChunk,
+    User,
+)
+from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling.actions import Selection
+from annotator.prelabelling.rules_config import RulesConfig
 from annotator.projects import invitations
 from annotator.releases.policy import ReleasePolicy
 from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
@@ -35,6 +49,14 @@ def fill(world: World) -> None:
     invitations.invite(world.project, Membership.Role.ANNOTATOR, "For Kim", user=world.admin)
     uploads.store(world.project, "runs.jsonl", [b"{}"], user=world.admin)
     flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    said = json.dumps({"record_id": settled.external_id, "step_labels": {"2": 1}}).encode()
+    flow.import_predictions_now(world.project, io.BytesIO(said), "judge.jsonl", model="judge")
+    run = prelabelling.start(world.project, RulesConfig(), Selection(limit=1), estimate={}, user=world.admin)
+    version = ModelVersion.objects.get(project=world.project)
+    PrelabelTarget.objects.create(run=run, trajectory=settled)
+    Calibration.objects.create(
+        version=version, method="temperature", parameters={"temperature": 2.0}, n_trajectories=25, n_steps=50, report={}
+    )
     return_annotation(late.pk, world.reviewer, "Look at step 2 again.")
 
 

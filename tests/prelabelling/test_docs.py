@@ -30,6 +30,7 @@ def test_every_field_has_its_line(part: type[BaseModel]) -> None:
 
 
 def test_every_ready_model_has_its_line() -> None:
-    ends = [path.stem for path in (ROOT / "workers/prelabel/models").glob("*.yaml")]
+    files = (ROOT / "workers/prelabel/models").glob("*.yaml")
+    ends = [path.stem for path in files if "kind: discriminative" in path.read_text()]
     missing = [name for name in ends if f"`{name}`" not in PAGE and f"`-{name.rsplit('-', 1)[1]}`" not in PAGE]
     assert missing == []

@@ -40,7 +40,7 @@ def test_a_file_becomes_a_model_version_with_predictions(
     by_id = make_trajectory(world.project, external_id="t")
     by_sample = make_trajectory(world.project, external_id="hotpotqa:3:1")
     failed = make_trajectory(world.project, external_id="f")
-    sample = {"record_id": None, "data_source": "hotpotqa", "query_index": 3, "sample_index": 1}
+    sample: dict[str, Any] = {"record_id": None, "data_source": "hotpotqa", "query_index": 3, "sample_index": 1}
     path = write(
         row(),
         row(step_labels={"2": -1}, updated_at="2026-02-05T14:00:00+00:00", final_label=1),  # the later word

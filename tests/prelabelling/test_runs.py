@@ -1,9 +1,9 @@
 """Pre-label runs: what is scored, by whom, exactly once."""
 
-import math
 import threading
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from annotator.models import (
     PrelabelRun,
 )
 from annotator.prelabelling import actions, catalogue
-from annotator.prelabelling.actions import Identity, Selection
+from annotator.prelabelling.actions import Identity, Result, Selection
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores
 from tests.factories import World, judge, make_trajectory
@@ -33,11 +33,11 @@ pytestmark = pytest.mark.django_db
 RULES = RulesConfig()
 
 
-def start(world: World, *, config: RulesConfig = RULES, **selection: object) -> PrelabelRun:
+def start(world: World, *, config: RulesConfig = RULES, **selection: Any) -> PrelabelRun:
     return actions.start(world.project, config, Selection.parse(selection), estimate={}, user=world.admin)
 
 
-def begun(world: World, **selection: object) -> PrelabelRun:
+def begun(world: World, **selection: Any) -> PrelabelRun:
     """A run that a worker has begun, with its targets, none of them claimed."""
     run = start(world, **selection)
     jobs.start(run.job_id)
@@ -112,7 +112,7 @@ def test_findings_are_kept_as_findings(world: World) -> None:
     assert [(finding["step"], finding["code"]) for finding in prediction.findings] == [(0, "R1")]
     assert prediction.rationales[0].startswith("R1: ")
     assert prediction.values == [None, None]
-    assert all(math.isnan(p) for row in prediction.probs for p in row)
+    assert prediction.probs == [[None] * 3] * 2
 
 
 @pytest.mark.parametrize(("gold", "expected"), [("with", [0]), ("without", [1]), ("any", [0, 1])])
@@ -169,7 +169,8 @@ def test_a_trajectory_that_cannot_be_scored_says_why_and_stops_no_other(world: W
     bad, short, good = (make_trajectory(world.project) for _ in range(3))
     run = begun(world)
     list(actions.claimed(run, "a", with_reference=False))
-    results = [(bad.pk, ScoringError("A marker occurs in step 2.")), (short.pk, scores(2)), (good.pk, scores(3))]
+    failure = ScoringError("A marker occurs in step 2.")
+    results: list[Result] = [(bad.pk, failure), (short.pk, scores(2)), (good.pk, scores(3))]
     actions.store(run, "a", results)
     assert list(run.targets.order_by("id").values_list("status", "error")) == [
         ("failed", "A marker occurs in step 2."),
@@ -198,7 +199,7 @@ def test_a_cancelled_run_stores_nothing_more_and_gives_back_what_it_held(world: 
 def test_a_run_goes_on_where_a_killed_worker_left_it(world: World) -> None:
     done, open_ = make_trajectory(world.project), make_trajectory(world.project)
     run = start(world)
-    config = actions.RulesConfig()
+    config = RulesConfig()
     jobs.start(run.job_id)
     from workers.prelabel.loading import load
 
@@ -267,6 +268,6 @@ def test_the_catalogue_has_what_ships_and_what_the_operator_adds(settings: Setti
     found = catalogue.read()
     assert found.models["mine"].title == "Ours"
     assert {"rules", "judge-blind", "qwen2.5-math-prm-7b"} <= set(found.models)
-    assert found.wrong == ["broken.yaml: rules.naem: Extra inputs are not permitted"]
+    assert found.wrong == ["broken.yaml: naem: Extra inputs are not permitted"]
     with pytest.raises(InvalidInput, match="There is no model 'other'"):
         found.get("other")

@@ -22,10 +22,10 @@ pytestmark = pytest.mark.django_db
 def rated(world: World, said: dict[str, list[list[int | None]]]) -> list[Trajectory]:
     """Trajectories whose people agree on +1, 0, −1, and models that say what is given per trajectory."""
     trajectories = []
-    for values in zip(*said.values(), strict=True):
-        trajectory = make_trajectory(world.project, n_steps=len(values[0]))
+    for first in next(iter(said.values())):
+        trajectory = make_trajectory(world.project, n_steps=len(first))
         for person in (world.annotator, world.second):
-            judge(trajectory, person, [1, 0, -1][: len(values[0])], outcome=-1)
+            judge(trajectory, person, [1, 0, -1][: len(first)], outcome=-1)
         trajectories.append(trajectory)
     for name, rows in said.items():
         lines = []

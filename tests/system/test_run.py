@@ -56,6 +56,11 @@ class Stack:
         (child,) = (child for child in children if word in child.cmdline())
         return child
 
+    def queues(self) -> list[str]:
+        """What its Celery workers listen to."""
+        lines = [child.cmdline() for child in psutil.Process(self.process.pid).children()]
+        return sorted(line[line.index("-Q") + 1] for line in lines if "-Q" in line)
+
 
 def manage(home: Path, *arguments: str, port: int = 0, output: int = subprocess.PIPE) -> "subprocess.Popen[str]":
     """`manage.py` without what the tests' own settings put in the environment."""
@@ -107,7 +112,7 @@ def test_the_stack_starts_stops_goes_on_and_recovers(home: Path, port: int) -> N
     assert (stack.get("/healthz/"), stack.get("/accounts/login/")) == (200, 200)
     for role in ("annotator", "reviewer", "admin"):
         assert f" {role} " in stack.output()
-    stack.child("worker")
+    assert stack.queues() == ["default", "gpu"]
     stack.child("beat")
     others_find_it_running(home, port)
     a_dead_child_comes_back(stack)

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from annotator.importing.schema import MessageIn
-from annotator.prelabelling.configs import ModelConfig, read_file
+from annotator.prelabelling.configs import read_file
+from annotator.prelabelling.discriminative import DiscriminativeConfig
 from annotator.prelabelling.scores import TrajectoryText
 
 MODELS = Path(__file__).resolve().parents[3] / "workers/prelabel/models"
@@ -14,12 +15,12 @@ SEARCH: dict[str, Any] = {
 }
 
 
-def model_file(name: str, **changes: dict[str, Any]) -> ModelConfig:
+def model_file(name: str, **changes: dict[str, Any]) -> DiscriminativeConfig:
     """A ready model file, with some fields of its parts changed."""
     config = read_file(MODELS / f"{name}.yaml").model_dump()
     for part, fields in changes.items():
         config[part] = {**config[part], **fields}
-    return ModelConfig.model_validate(config)
+    return DiscriminativeConfig.model_validate(config)
 
 
 def call(query: str, number: int) -> dict[str, Any]:
