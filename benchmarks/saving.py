@@ -58,7 +58,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     facts = [
         fact,
         f"{seconds:g} s for each line; one save = the labels of all steps and the outcome of one trajectory.",
-        "Web: gunicorn as `make run` starts it (2 processes of 8 threads); the clients share the cores; fsync on.",
+        "Web: gunicorn as `make run` starts it (2 processes of 4 threads); the clients share the cores; fsync on.",
     ]
     return facts, figures
 
