@@ -9,7 +9,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "annotator.settings")
 
 application = get_wsgi_application()
 
-# What is loaded by now stays for good, and a request leaves few cycles behind: look for them more rarely. (4 % of a save.)
+# What is loaded by now stays, and a request leaves few cycles behind: looking for them rarely saves 4 % of a save.
 gc.collect()
 gc.freeze()
 gc.set_threshold(20_000, 20, 20)
