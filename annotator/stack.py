@@ -98,7 +98,7 @@ class Supervisor:
                 return 0 if self._signals else 1
             bind = netloc(self._host, self._port)
             celery = ["celery", "-A", "annotator.celery"]
-            web = ["gunicorn", "annotator.wsgi:application", "--bind", bind, "--workers", "2", "--threads", "8"]
+            web = ["gunicorn", "annotator.wsgi:application", "--bind", bind, "--workers", "2", "--threads", "4"]
             web += ["--worker-class", "gthread", "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"]
             alone = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]  # neither needs to know of the other
             worker = ["worker", "-Q", "default", "--concurrency", "2", *alone]

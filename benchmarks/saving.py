@@ -44,8 +44,10 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
         for way in ("API", "page"):
             for n_annotators in crowds:
                 plan = _plan(project.pk, way, n_annotators, n_each, stack.port)
+                before = stack.cpu_ms()
                 outcome = _run(plan, stack.port, seconds)
-                figures += _figures(way, n_annotators, outcome)
+                spent = {name: ms - before[name] for name, ms in stack.cpu_ms().items()}
+                figures += _figures(way, n_annotators, outcome, spent)
         memory += stack.memory("after load")
     figures += [
         Figure("baseline: SELECT 1", round_trip, "ms p50", bound="one round trip, with Django's cursor"),
@@ -56,18 +58,25 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     facts = [
         fact,
         f"{seconds:g} s for each line; one save = the labels of all steps and the outcome of one trajectory.",
-        "Web: gunicorn as `make run` starts it (2 processes of 8 threads); the clients share the cores; fsync on.",
+        "Web: gunicorn as `make run` starts it (2 processes of 4 threads); the clients share the cores; fsync on.",
     ]
     return facts, figures
 
 
-def _figures(way: str, n: int, outcome: Outcome) -> list[Figure]:
+def _figures(way: str, n: int, outcome: Outcome, spent: dict[str, float]) -> list[Figure]:
     name = f"{way}, {n} annotator{'s' if n > 1 else ''}"
     bound = f"{len(outcome.latencies):,} saves, {outcome.n_connections} connections, {outcome.n_failed} refused"
+    each = ", ".join(f"{who} {ms / max(len(outcome.latencies), 1):.1f} ms" for who, ms in spent.items())
     return [
         Figure(f"{name}: p50", percentile(outcome.latencies, 0.5), "ms", at_most=4 if n == 1 else None, bound=bound),
         Figure(f"{name}: p95", percentile(outcome.latencies, 0.95), "ms", at_most=100 if n == 32 else None),
-        Figure(f"{name}: rate", outcome.per_second, "saves/s", at_least=500 if n == 32 else None),
+        Figure(
+            f"{name}: rate",
+            outcome.per_second,
+            "saves/s",
+            at_least=500 if n == 32 else None,
+            bound=f"processor time of each save: {each}",
+        ),
         Figure(f"{name}: lost", outcome.n_lost + outcome.n_failed, "saves", at_most=0),
     ]
 

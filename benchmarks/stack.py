@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -30,6 +30,23 @@ class Stack:
             what = f"{len(family)} process{'es' if len(family) > 1 else ''}"
             figures.append(Figure(f"memory {when}: {name}", own, "MB RSS", bound=what))
         return figures
+
+    def cpu_ms(self) -> dict[str, float]:
+        """Processor time so far of the web processes and of PostgreSQL, those that have ended included."""
+        pids = {
+            "web": json.loads((self.home / "run/child-web.json").read_text())["pid"],
+            "PostgreSQL": int((self.home / "postgres/postmaster.pid").read_text().split()[0]),
+        }
+        spent = dict.fromkeys(pids, 0.0)
+        for name, pid in pids.items():
+            parent = psutil.Process(pid)
+            ended = parent.cpu_times()
+            spent[name] += 1000 * (ended.children_user + ended.children_system)
+            for process in [parent, *parent.children(recursive=True)]:
+                with suppress(psutil.NoSuchProcess):
+                    times = process.cpu_times()
+                    spent[name] += 1000 * (times.user + times.system)
+        return spent
 
 
 @contextmanager

@@ -3,41 +3,25 @@
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from annotator import audit
-from annotator.bulk import copy_rows
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
 from annotator.queue import store
 
 Status = Assignment.Status
 
-BATCH = 1000
 # How long a slot waits for somebody who is about to finish another one.
 AHEAD_LEASE = timedelta(minutes=10)
 
 
+@transaction.atomic
 def enqueue(project: Project) -> int:
     """Opens the project's overlap of slots for every trajectory that has none; returns how many slots."""
-    n_slots = 0
-    while True:
-        with transaction.atomic():
-            # Two imports that end together must not both fill the same trajectory.
-            Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-            has_slots = Assignment.objects.filter(trajectory_id=OuterRef("pk"))
-            waiting = project.trajectories.filter(~Exists(has_slots)).order_by("id")
-            trajectory_ids = list(waiting.values_list("pk", flat=True)[:BATCH])
-            slots = [
-                Assignment(project=project, trajectory_id=trajectory_id, slot=slot, wants_outcome=project.asks_outcome)
-                for trajectory_id in trajectory_ids
-                for slot in range(project.overlap)
-            ]
-            copy_rows(slots)
-            n_slots += len(slots)
-        if len(trajectory_ids) < BATCH:
-            return n_slots
+    # Two imports that end together must not both fill the same trajectory.
+    Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    return store.open_slots(project)
 
 
 @transaction.atomic

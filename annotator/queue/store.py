@@ -1,16 +1,29 @@
-"""The statement of a claim: picks the best open slot, gives it to the annotator and writes the audit event.
+"""The statements that open slots and claim them: one for all new slots of a project, two for a claim.
 
-SQL because the ORM needed five statements for it and built each for longer than PostgreSQL ran it
-(docs/performance.md). It is not prepared: how many slots are open, and how many trajectories the person has had,
-changes with every claim, and a plan for other numbers may be a bad one.
+A claim picks the best open slot, gives it to the annotator and writes the audit event. SQL because the ORM needed five
+statements for it and built each for longer than PostgreSQL ran it (docs/performance.md). It is not prepared: how many
+slots are open, and how many trajectories the person has had, changes with every claim, and a plan for other numbers may
+be a bad one.
 """
 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import connection
+from django.utils.timezone import now
 
 from annotator.models import Assignment, Project, User
+
+# Slots in the order of their trajectories, so that what was imported first is judged first.
+OPEN = """
+    INSERT INTO annotator_assignment
+           (project_id, trajectory_id, slot, wants_outcome, priority, status, is_ahead, skip_reason, created_at)
+    SELECT %(project)s, trajectory.id, slot, %(wants_outcome)s, 0, 'open', false, '', %(at)s
+      FROM annotator_trajectory AS trajectory, generate_series(0, %(overlap)s - 1) AS slot
+     WHERE trajectory.project_id = %(project)s
+       AND NOT EXISTS (SELECT FROM annotator_assignment WHERE trajectory_id = trajectory.id)
+     ORDER BY trajectory.id, slot
+"""
 
 LOCK = """
     SELECT EXISTS (SELECT FROM annotator_assignment
@@ -42,6 +55,14 @@ CLAIM = f"""
     )
     TABLE claimed
 """
+
+
+def open_slots(project: Project) -> int:
+    """Opens the overlap of slots for every trajectory without one; returns how many. Lock the project before."""
+    facts = {"project": project.pk, "overlap": project.overlap, "wants_outcome": project.asks_outcome, "at": now()}
+    with connection.cursor() as cursor:
+        cursor.execute(OPEN, facts)
+        return cursor.rowcount
 
 
 class Found(NamedTuple):
