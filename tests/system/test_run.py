@@ -134,7 +134,7 @@ def test_the_stack_starts_stops_goes_on_and_recovers(home: Path, port: int) -> N
     assert len(left) > 5
     stack = Stack(home, port)
     stack.wait_ready()
-    assert stack.output().count("left over from a killed run") == 3
+    assert stack.output().count("left over from a killed run") == 4
     survivors = set(left) & set(processes_of(home))
     assert [line for line in survivors if "postgres" not in line] == []  # PostgreSQL is joined, the rest is new
     assert stack.get("/healthz/") == 200
