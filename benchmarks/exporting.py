@@ -105,7 +105,7 @@ def _judge_everything(project: "Project") -> None:
         ) judged {join}
     """
     labels = judged.format(
-        columns="annotation.id, step_id, value, %(guideline)s, %(at)s, '', '{{}}', false, 0, true, false",
+        columns="annotation.id, step_id, value, %(guideline)s, %(at)s, '', '{{}}', false, false, 0, true, false",
         join="JOIN annotator_annotation annotation USING (trajectory_id)",
     ).replace("'{{}}'", "'{}'")
     golds = judged.format(columns="trajectory_id, step_id, value, %(provenance)s, %(at)s", join="")
@@ -118,7 +118,7 @@ def _judge_everything(project: "Project") -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO annotator_label (annotation_id, step_id, value, guideline_id, labelled_at, exit_reason,"
-            f" extras, is_after_reveal, active_ms, is_seen, has_opened) {labels}",
+            f" extras, is_after_reveal, is_after_hint, active_ms, is_seen, has_opened) {labels}",
             values,
         )
         cursor.execute(

@@ -10,7 +10,7 @@ from annotator import audit
 from annotator.bulk import copy_rows
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
-from annotator.queue import store
+from annotator.queue import hints, store
 
 Status = Assignment.Status
 
@@ -207,7 +207,8 @@ def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
     assignment.annotator = annotator
     assignment.claimed_at = at
     assignment.lease_expires_at = at + timedelta(minutes=project.claim_minutes)
-    assignment.save(update_fields=["status", "annotator", "claimed_at", "lease_expires_at"])
+    hints.draw(assignment, project)
+    assignment.save(update_fields=["status", "annotator", "claimed_at", "lease_expires_at", *hints.FIELDS])
     audit.log("assignment.claimed", assignment, user=annotator, project_id=assignment.project_id)
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from django.db import connection
 
 from annotator.models import Assignment, Project, User
+from annotator.queue import hints
 
 LOCK = """
     SELECT EXISTS (SELECT FROM annotator_assignment
@@ -32,7 +33,8 @@ CLAIM = f"""
          ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE annotator_assignment AS slot
-           SET status = 'claimed', annotator_id = %(user)s, claimed_at = %(at)s, lease_expires_at = %(lease)s
+           SET status = 'claimed', annotator_id = %(user)s, claimed_at = %(at)s, lease_expires_at = %(lease)s,
+               hint_arm = CASE WHEN hint_arm = '' AND %(is_blind)s THEN 'blind' ELSE hint_arm END
           FROM best WHERE slot.id = best.id
         RETURNING {COLUMNS}
     ), logged AS (
@@ -70,7 +72,12 @@ def claim(project: Project, annotator: User, at: datetime) -> Assignment | None:
                 "username": annotator.username,
                 "at": at,
                 "lease": at + timedelta(minutes=project.claim_minutes),
+                "is_blind": project.hints.is_blind,
             },
         )
         row = cursor.fetchone()
-    return Assignment.from_db("default", FIELDS, row) if row else None
+    slot = Assignment.from_db("default", FIELDS, row) if row else None
+    if slot is not None and not slot.hint_arm:
+        hints.draw(slot, project)
+        slot.save(update_fields=hints.FIELDS)
+    return slot
