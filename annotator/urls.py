@@ -55,6 +55,7 @@ assignment_urls = [  # /assignments/<pk>/
     path("skip/", labelling.skip, name="assignment-skip"),
     path("ahead/", labelling.load_ahead, name="assignment-ahead"),
     path("reveal/", labelling.reveal, name="assignment-reveal"),
+    path("hints/", labelling.show_hints, name="assignment-hints"),
     path("texts/<int:message_index>/<str:part>/", labelling.assignment_text, name="assignment-text"),
     path("search/", labelling.assignment_search, name="assignment-search"),
     path("release/", labelling.release_claim, name="assignment-release"),

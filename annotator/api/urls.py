@@ -31,6 +31,7 @@ urlpatterns = [
     path("assignments/<int:pk>/", assignments.assignment_detail),
     path("assignments/<int:pk>/labels/", assignments.save_labels),
     path("assignments/<int:pk>/submit/", assignments.submit),
+    path("assignments/<int:pk>/hints/", assignments.show_hints),
     path("assignments/<int:pk>/skip/", assignments.skip),
     path("assignments/<int:pk>/release/", assignments.release_claim),
     path("disputes/<int:pk>/decisions/", disputes.decision_create),

@@ -40,7 +40,7 @@ def are_shown(assignment: Assignment, annotation: Annotation | None) -> bool:
 
 
 def shown(assignment: Assignment, annotation: Annotation | None) -> dict[int | None, Hint]:
-    """By step index (None: the outcome); none of a step of which the model said nothing, none at all before its time."""
+    """By step index (None: the outcome); a step of which the model said nothing has none. Nothing before its time."""
     return hints_of(assignment) if are_shown(assignment, annotation) else {}
 
 
@@ -51,7 +51,8 @@ def hints_of(assignment: Assignment) -> dict[int | None, Hint]:
     ).first()
     if prediction is None:
         return {}
-    calibration = Calibration.objects.filter(pk=assignment.hint_calibration_id).first()
+    calibration_id = assignment.hint_calibration_id
+    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
     probs = calibrated(prediction.probs, calibration)
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
