@@ -433,3 +433,27 @@ class RatersSerializer(S.Serializer[Any]):
     n_trajectories = S.IntegerField(help_text="With gold.")
     n_steps = S.IntegerField(help_text="With gold.")
     raters = ComparedRaterSerializer(many=True)
+
+
+class HintArmReportSerializer(S.Serializer[Any]):
+    """One arm; docs/hints.md defines the figures."""
+
+    arm = S.ChoiceField(Assignment.HintArm.choices)
+    n_judgements = S.IntegerField()
+    n_trajectories = S.IntegerField()
+    n_groups = S.IntegerField(help_text="Tasks, which the intervals draw anew.")
+    n_raters = S.IntegerField()
+    n_steps = S.IntegerField(help_text="With a label.")
+    is_enough = S.BooleanField(help_text="Whether anything is concluded from it.")
+    figures = S.DictField(child=FigureSerializer())
+    differences = S.DictField(child=FigureSerializer(), help_text="From the blind arm; empty for that one.")
+
+
+class HintReportSerializer(S.Serializer[Any]):
+    """What suggestions do to labels."""
+
+    policy = S.DictField(help_text="The shares in force now, in percent, and the model.")
+    against = S.ChoiceField(["gold", "reference"])
+    arms = S.DictField(child=HintArmReportSerializer())
+    concluded = S.ListField(child=S.CharField(), help_text="What the data shows, in sentences.")
+    not_concluded = S.ListField(child=S.CharField(), help_text="What it does not show yet.")

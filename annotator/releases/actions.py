@@ -17,6 +17,7 @@ from annotator.agreement import actions as agreement
 from annotator.errors import InvalidInput, NothingToRelease
 from annotator.models import (
     Adjudication,
+    Assignment,
     GoldLabel,
     Label,
     Project,
@@ -31,7 +32,7 @@ from annotator.models.importing import TrajectoryQuerySet
 from annotator.projects import actions as projects
 from annotator.releases.compare import Frozen, TrajectoryChange, compare
 from annotator.releases.exporters import EXPORTERS, ExportOptions, WriteResult, write
-from annotator.releases.exporters.record import Decision, GoldOutcome, GoldStep, RawLabel, ReleaseRecord
+from annotator.releases.exporters.record import FORMAT_VERSION, Decision, GoldOutcome, GoldStep, RawLabel, ReleaseRecord
 from annotator.releases.exporters.views import in_view
 from annotator.releases.policy import SPLITS, ReleasePolicy, split_of
 
@@ -98,7 +99,7 @@ def _describe(project: Project, release: Release, policy: ReleasePolicy) -> dict
     guideline = project.guidelines.first()
     return {
         "format": "stepmark-release",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "project": project.slug,
         "release": release.number,
         "created_at": release.created_at.isoformat(),
@@ -159,7 +160,7 @@ class _Behind:
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
         self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
-        for label in labels.select_related("annotation", "guideline", "root").order_by(
+        for label in labels.select_related("annotation__assignment__hint_version", "guideline", "root").order_by(
             "annotation__submitted_at", "id"
         ):
             self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
@@ -214,8 +215,9 @@ class _Behind:
         return self._code_of.get(user_id, f"r-former-{user_id}")
 
     def _label(self, label: Label) -> RawLabel:
-        submitted_at = label.annotation.submitted_at
+        submitted_at, assignment = label.annotation.submitted_at, label.annotation.assignment
         assert submitted_at is not None  # only submitted labels are read
+        was_shown = label.annotation.hints_shown_at is not None
         return {
             "rater": self._code(label.annotation.annotator_id),
             "value": label.value,
@@ -227,6 +229,10 @@ class _Behind:
             "exit_reason": label.exit_reason,
             "local_value": label.local_value,
             "extras": label.extras,
+            "hint_arm": assignment.hint_arm or Assignment.HintArm.BLIND,  # blank: claimed before there were arms
+            "hint_version": str(assignment.hint_version) if was_shown else None,
+            "hint_value": label.hint_value,
+            "is_after_hint": label.is_after_hint,
         }
 
     def _decision(self, decision: Adjudication) -> Decision:
@@ -323,7 +329,7 @@ def export(release: Release, format_name: str, out: BinaryIO, *, split: str | No
     """
     check_export(format_name, split)
     policy = ReleasePolicy.parse(release.policy)  # one of before `error_view` has the default
-    options = ExportOptions(neutral=policy.neutral, error_view=policy.error_view)
+    options = ExportOptions(policy.neutral, policy.error_view, release.manifest.get("format_version", 1))
     return write(format_name, records(release, split), out, options)
 
 
