@@ -24,7 +24,7 @@ WORDS: dict[Arm, str] = {"blind": "blind", "reveal_after": "reveal after", "hint
 _CHANGES = {
     AGREES: ("agreement with the model", "People give the model's value more often", "People give it less often"),
     PEOPLE: ("agreement between people", "People agree more with each other", "People agree less with each other"),
-    GOLD: ("accuracy against gold", "Labels are right more often", "Labels are right less often"),
+    GOLD: ("accuracy", "Labels are right more often", "Labels are right less often"),
     SECONDS: ("time per step", "A step takes longer", "A step takes less time"),
 }
 

@@ -81,6 +81,7 @@ class Hints {
     }
     this.panel.dataset.shown = "";
     this.panel.querySelector("form").remove();
+    document.getElementById("hints-about").hidden = false;
     this.#find();
     this.paint();
     const first = this.next(-1);

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from django.test import Client
@@ -55,6 +57,12 @@ def test_anybody_can_check_the_draw() -> None:
     for hinted in range(0, 101, 5):
         policy = HintPolicy(reveal_after=100 - hinted, hinted=hinted, model="m")
         assert policy.draw("demo", "t-7", 1) == ("hinted" if place < hinted else "reveal_after")
+
+
+def test_every_field_is_documented_and_no_other() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
+    section = text.partition("\n## Hint policy\n")[2].split("\n## ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(HintPolicy.model_fields)
 
 
 @pytest.mark.django_db
