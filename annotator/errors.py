@@ -56,6 +56,13 @@ class AssignmentNotYours(DomainError):
     status = 409
 
 
+class HintsNotShown(DomainError):
+    """What a model says is not to be seen here, or not before the annotator's own labels are stored."""
+
+    code = "hints.not_shown"
+    status = 409
+
+
 class AnnotationFinal(DomainError):
     """What was submitted never changes."""
 

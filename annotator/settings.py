@@ -202,10 +202,11 @@ SPECTACULAR_SETTINGS = {
         "JobStatus": "annotator.models.Job.Status",
         "AssignmentStatus": "annotator.models.Assignment.Status",
         "DisputeStatus": ["open", "decided"],
+        "HintArm": "annotator.models.Assignment.HintArm",
+        "ModelKind": "annotator.models.ModelVersion.Kind",
         "DisputeWants": ["blind", "open", "other"],
         "WithoutValue": ["mask", "leave_out"],
         "JobKind": "annotator.models.Job.Kind",
-        "ModelKind": "annotator.models.ModelVersion.Kind",
     },
 }
 

@@ -7,7 +7,7 @@ from django.urls import include, path
 from annotator import signin
 from annotator.adjudication import views as adjudication
 from annotator.agreement import views as agreement
-from annotator.dashboard import audit_views, import_views, job_views, table_views, trajectory_views
+from annotator.dashboard import audit_views, import_views, job_views, model_views, table_views, trajectory_views
 from annotator.dashboard import views as dashboard
 from annotator.labelling import history_views
 from annotator.labelling import views as labelling
@@ -20,10 +20,12 @@ project_urls = [  # /projects/<slug>/
     path("", dashboard.project_overview, name="project-overview"),
     path("trajectories/", trajectory_views.trajectory_list, name="trajectory-list"),
     path("trajectories/<int:pk>/", trajectory_views.trajectory_detail, name="trajectory-detail"),
+    path("trajectories/<int:pk>/models/", model_views.trajectory_models, name="trajectory-models"),
     path("import/", import_views.import_new, name="import-new"),
     path("jobs/", job_views.job_list, name="job-list"),
     path("models/", prelabelling.model_list, name="model-list"),
     path("raters/", raters.rater_list, name="rater-list"),
+    path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),
     path("raters/<int:pk>/calibrate/", raters.calibrate, name="rater-calibrate"),
     path("members/", projects.member_list, name="member-list"),
@@ -57,6 +59,7 @@ assignment_urls = [  # /assignments/<pk>/
     path("skip/", labelling.skip, name="assignment-skip"),
     path("ahead/", labelling.load_ahead, name="assignment-ahead"),
     path("reveal/", labelling.reveal, name="assignment-reveal"),
+    path("hints/", labelling.show_hints, name="assignment-hints"),
     path("texts/<int:message_index>/<str:part>/", labelling.assignment_text, name="assignment-text"),
     path("search/", labelling.assignment_search, name="assignment-search"),
     path("release/", labelling.release_claim, name="assignment-release"),

@@ -155,10 +155,10 @@ def judge_everything(
         """,
         f"""
         INSERT INTO annotator_label
-            (annotation_id, step_id, value, guideline_id, labelled_at, exit_reason, extras, is_after_reveal, active_ms,
-             is_seen, has_opened)
+            (annotation_id, step_id, value, guideline_id, labelled_at, exit_reason, extras, is_after_reveal,
+             is_after_hint, active_ms, is_seen, has_opened)
         SELECT annotation.id, step_id, CASE WHEN step_id IS NULL THEN 1 ELSE {value} END, %(guideline)s, %(at)s, '',
-               '{{}}', false, 1000 + 37 * annotation.id %% 20000, true, false
+               '{{}}', false, false, 1000 + 37 * annotation.id %% 20000, true, false
         FROM annotator_annotation annotation
         JOIN annotator_assignment assignment ON assignment.id = annotation.assignment_id
         JOIN (SELECT trajectory_id, id AS step_id FROM annotator_step

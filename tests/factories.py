@@ -9,7 +9,17 @@ from annotator import flow
 from annotator.importing.schema import judged_sha256, steps_of
 from annotator.labelling import actions as labelling
 from annotator.labelling.intake import Changes
-from annotator.models import Annotation, Assignment, Membership, Project, Step, Trajectory, User
+from annotator.models import (
+    Annotation,
+    Assignment,
+    Membership,
+    ModelVersion,
+    Prediction,
+    Project,
+    Step,
+    Trajectory,
+    User,
+)
 from annotator.projects import actions as projects
 from annotator.projects.actions import ProjectSettings
 from annotator.queue import actions as queue
@@ -125,3 +135,21 @@ def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcom
     wanted = {index: value for index, value in enumerate(values) if slot.wants_step(index)}
     label(slot, annotator, wanted, outcome if slot.wants_outcome else None)
     return flow.submit(slot.pk, annotator)
+
+
+def predict(
+    trajectory: Trajectory, values: Sequence[int | None], *, model: str = "judge", sure: float = 0.8, **fields: Any
+) -> Prediction:
+    """What the first version of a model says: each value with the probability `sure`, None for an abstention."""
+    about = {"kind": ModelVersion.Kind.JUDGE, "config_sha256": model}
+    version, _ = ModelVersion.objects.get_or_create(
+        project_id=trajectory.project_id, name=model, number=1, defaults=about
+    )
+    rest = (1 - sure) / 2
+    probs: list[list[float | None]] = [
+        [None] * 3 if v is None else [sure if v == k else rest for k in (-1, 0, 1)] for v in values
+    ]
+    whys = [None if v is None else f"why {v}" for v in values]
+    return Prediction.objects.create(
+        version=version, trajectory=trajectory, **{"probs": probs, "rationales": whys, **fields}
+    )

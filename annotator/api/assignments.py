@@ -1,6 +1,7 @@
 """Claiming, labelling and submitting: the API's side of an annotator's work."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse
@@ -11,10 +12,11 @@ from annotator.access import Role
 from annotator.api.bodies import SkipIn, parse, read_json, refuse_body
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import describe
-from annotator.api.serializers import AssignmentSerializer, AssignmentStateSerializer
+from annotator.api.serializers import AssignmentSerializer, AssignmentStateSerializer, HintsSerializer
 from annotator.errors import InvalidInput
 from annotator.labelling import actions as labelling
-from annotator.labelling import intake
+from annotator.labelling import hints, intake
+from annotator.labelling.hints import Hint
 from annotator.models import Annotation, Assignment, Guideline, Step, User
 from annotator.queue import actions as queue
 
@@ -91,13 +93,36 @@ def release_claim(request: ApiRequest, pk: int) -> Response:
     return _state_response(pk, request.user)
 
 
+@describe("show_hints", answers={200: HintsSerializer}, refusals=(400, 404, 409))
+@endpoint("POST")
+def show_hints(request: ApiRequest, pk: int) -> Response:
+    """What the model says of the steps. With the arm `reveal_after` only when all that is wanted has your label.
+
+    Labels that you change afterwards are recorded as changed after it. Nothing is shown in the arm `blind`.
+    """
+    access.get_assignment(request.user, pk)
+    refuse_body(request)
+    return Response(HintsSerializer({"hints": _as_rows(labelling.show_hints(pk, request.user))}).data)
+
+
+def _as_rows(shown: Mapping[int | None, Hint]) -> list[dict[str, Any]]:
+    return [{"step": index, **asdict(hint)} for index, hint in shown.items()]
+
+
 def _state_response(pk: int, user: User) -> Response:
     return Response(_state(Assignment.objects.select_related("project").get(pk=pk), user))
 
 
 def _state(assignment: Assignment, user: User) -> dict[str, Any]:
     """What the person said last and where the assignment stands."""
-    annotation = Annotation.objects.filter(assignment=assignment, annotator=user).order_by("-revision").first()
+    return _state_of(assignment, _newest(assignment, user), user)
+
+
+def _newest(assignment: Assignment, user: User) -> Annotation | None:
+    return Annotation.objects.filter(assignment=assignment, annotator=user).order_by("-revision").first()
+
+
+def _state_of(assignment: Assignment, annotation: Annotation | None, user: User) -> dict[str, Any]:
     values: dict[int | None, int] = {}
     if annotation is not None:
         values = dict(annotation.labels.order_by("step__index").values_list("step__index", "value"))
@@ -125,12 +150,15 @@ def _as_data(
 
 
 def _whole(assignment: Assignment, user: User) -> Mapping[str, Any]:
-    trajectory = assignment.trajectory
+    trajectory, annotation = assignment.trajectory, _newest(assignment, user)
+    are_shown = hints.are_shown(assignment, annotation)
     steps = list(Step.objects.filter(trajectory=trajectory).order_by("index"))
     for step in steps:
         step.is_wanted = assignment.wants_step(step.index)  # type: ignore[attr-defined]
     everything = {
-        **_state(assignment, user),
+        **_state_of(assignment, annotation, user),
+        "hint_arm": assignment.hint_arm or Assignment.HintArm.BLIND,
+        "hints": _as_rows(hints.hints_of(assignment)) if are_shown else None,
         "project": assignment.project.slug,
         "wanted_steps": assignment.wanted_steps,
         "wants_outcome": assignment.wants_outcome,

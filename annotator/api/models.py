@@ -14,6 +14,7 @@ from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
 from annotator.api.serializers import (
+    HintReportSerializer,
     ModelSerializer,
     PrelabelRequestSerializer,
     PrelabelRunSerializer,
@@ -22,6 +23,7 @@ from annotator.api.serializers import (
 from annotator.models import PrelabelRun
 from annotator.prelabelling import actions, catalogue, reading
 from annotator.raters import actions as raters
+from annotator.raters import hint_figures, hint_reading, hint_words
 
 
 @describe("list_models", answers={200: ModelSerializer(many=True)})
@@ -95,7 +97,7 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
             "version": version.number,
             "kind": version.kind,
             "sees_reference": version.sees_reference,
-            "is_calibrated": raters.calibrator_of(version) is not None,
+            "is_calibrated": version.calibrations.exists(),
             "config_sha256": version.config_sha256,
             "weights_sha256": version.weights_sha256,
             "render_sha256": version.render_sha256,
@@ -105,3 +107,26 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
     ]
     report = {"against": against, "values": VALUES, "n_trajectories": len(gold.ids), "n_steps": gold.n_steps}
     return Response(RatersSerializer({**report, "raters": found}).data)
+
+
+@describe(
+    "report_hints",
+    answers={200: HintReportSerializer},
+    refusals=(400, 403, 404),
+    query=(OpenApiParameter("against", enum=AGAINST),),
+)
+@endpoint("GET")
+def hint_report(request: ApiRequest, slug: str) -> Response:
+    """What suggestions do to labels: figures per arm, differences from blind, what that allows to say. For admins."""
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    against: raters.Against = "reference" if read_choice(request, "against", AGAINST) == "reference" else "gold"
+    found = hint_figures.report(hint_reading.read(project, against))
+    conclusions = hint_words.conclude(found, is_own_gold=against == "gold")
+    arms = {
+        name: {**asdict(arm), "is_enough": arm.is_enough, "differences": found.differences.get(name, {})}
+        for name, arm in found.arms.items()
+    }
+    report = {"policy": project.hints.model_dump(), "against": against, "arms": arms}
+    return Response(
+        HintReportSerializer({**report, "concluded": conclusions.shown, "not_concluded": conclusions.open}).data
+    )

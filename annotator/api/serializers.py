@@ -81,6 +81,14 @@ class ProjectDetailSerializer(ProjectSerializer):
     """A project with its current guideline."""
 
     guideline = GuidelineSerializer(source="project.guidelines.first", allow_null=True)
+    hint_policy = S.SerializerMethodField(
+        help_text="Who is shown what a model says, in percent, and of which model. For admins; null for others."
+    )
+
+    @extend_schema_field({"type": "object", "nullable": True, "additionalProperties": {}})
+    def get_hint_policy(self, membership: Membership) -> dict[str, Any] | None:
+        is_admin = membership.role == Membership.Role.ADMIN
+        return membership.project.hints.model_dump() if is_admin else None
 
 
 class TrajectorySerializer(S.ModelSerializer[Trajectory]):
@@ -158,10 +166,29 @@ class AssignmentTrajectorySerializer(S.Serializer[Any]):
     n_steps = S.IntegerField()
 
 
+class HintSerializer(S.Serializer[Any]):
+    """What a model says of a step or, where step is null, of the outcome. A suggestion: only your own label counts."""
+
+    step = S.IntegerField(min_value=0, allow_null=True)
+    value = value_field()
+    certainty = S.FloatField(allow_null=True, help_text="The probability of the value; null for the outcome.")
+    is_calibrated = S.BooleanField(help_text="Whether gold says how far the certainty can be believed.")
+    is_shortened = S.BooleanField(help_text="The model had not read everything up to this step.")
+    rationale = S.CharField(help_text="In the model's words; may be empty.")
+
+
+class HintsSerializer(S.Serializer[Any]):
+    hints = HintSerializer(many=True)
+
+
 class AssignmentSerializer(AssignmentStateSerializer):
     """An assignment with all that its annotator may know: nothing of reference labels, outcomes or other people."""
 
     project = S.CharField()
+    hint_arm = S.ChoiceField(
+        Assignment.HintArm.choices, help_text="Whether a model's suggestions are shown, and when: docs/hints.md."
+    )
+    hints = HintSerializer(many=True, allow_null=True, help_text="null: nothing is shown, or not yet.")
     wanted_steps = S.ListField(child=S.IntegerField(), allow_null=True, help_text="Step indices; null: every step.")
     wants_outcome = S.BooleanField()
     guideline = GuidelineSerializer(allow_null=True)
@@ -406,3 +433,27 @@ class RatersSerializer(S.Serializer[Any]):
     n_trajectories = S.IntegerField(help_text="With gold.")
     n_steps = S.IntegerField(help_text="With gold.")
     raters = ComparedRaterSerializer(many=True)
+
+
+class HintArmReportSerializer(S.Serializer[Any]):
+    """One arm; docs/hints.md defines the figures."""
+
+    arm = S.ChoiceField(Assignment.HintArm.choices)
+    n_judgements = S.IntegerField()
+    n_trajectories = S.IntegerField()
+    n_groups = S.IntegerField(help_text="Tasks, which the intervals draw anew.")
+    n_raters = S.IntegerField()
+    n_steps = S.IntegerField(help_text="With a label.")
+    is_enough = S.BooleanField(help_text="Whether anything is concluded from it.")
+    figures = S.DictField(child=FigureSerializer())
+    differences = S.DictField(child=FigureSerializer(), help_text="From the blind arm; empty for that one.")
+
+
+class HintReportSerializer(S.Serializer[Any]):
+    """What suggestions do to labels."""
+
+    policy = S.DictField(help_text="The shares in force now, in percent, and the model.")
+    against = S.ChoiceField(["gold", "reference"])
+    arms = S.DictField(child=HintArmReportSerializer())
+    concluded = S.ListField(child=S.CharField(), help_text="What the data shows, in sentences.")
+    not_concluded = S.ListField(child=S.CharField(), help_text="What it does not show yet.")

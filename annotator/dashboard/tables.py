@@ -103,14 +103,15 @@ TABLES: dict[str, Table] = {
         "Every wanted judgement: open, claimed, submitted, returned or skipped.",
         lambda project: Assignment.objects.filter(project=project),
         "id trajectory=trajectory__external_id slot status annotator=annotator__username wanted_steps wants_outcome "
-        "priority claimed_at lease_expires_at finished_at skip_reason created_at",
+        "priority claimed_at lease_expires_at finished_at skip_reason created_at hint_arm "
+        "hint_model=hint_version__name hint_version=hint_version__number no_hints",
     ),
     "annotations": _table(
         "Annotations",
         "Drafts have no time of submission and count nowhere; neither do superseded ones.",
         lambda project: Annotation.objects.filter(assignment__project=project),
         "id assignment=assignment_id trajectory=trajectory__external_id annotator=annotator__username revision "
-        "created_at revealed_at submitted_at is_superseded",
+        "created_at revealed_at hints_shown_at submitted_at is_superseded",
     ),
     "labels": _table(
         "Labels",
@@ -119,7 +120,7 @@ TABLES: dict[str, Table] = {
         f"id {_ANNOTATION} annotator=annotation__annotator__username revision=annotation__revision "
         "submitted_at=annotation__submitted_at is_superseded=annotation__is_superseded step=step__index value "
         "root_step=root__index exit_reason local_value extras is_after_reveal guideline_version=guideline__version "
-        "labelled_at active_ms is_seen has_opened",
+        "labelled_at active_ms is_seen has_opened hint_value is_after_hint",
     ),
     "label-events": _table(
         "Label events",

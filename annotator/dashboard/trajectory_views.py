@@ -142,6 +142,15 @@ class Judgement:
         return status == Assignment.Status.RETURNED and not self.annotation.is_superseded
 
     @property
+    def suggestions(self) -> str:
+        """What of a model its rater was shown, and how many labels came after that."""
+        if self.annotation.hints_shown_at is None:
+            return "none shown"
+        n_after = sum(label.is_after_hint for label in self.labels)
+        arm = self.annotation.assignment.get_hint_arm_display()
+        return f"{arm}: {n_after} of {len(self.labels)} labels given or changed in sight of them"
+
+    @property
     def can_be_returned(self) -> bool:
         return self.state == "counts"
 
@@ -292,6 +301,7 @@ def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
         "beside": beside,
         "siblings": siblings.only("project", "external_id", "n_steps").order_by("id")[:MOST_SIBLINGS],
         "events": _events(whole, membership, request.user),
+        "n_models": trajectory.predictions.count(),
         "releases": rows.select_related("release").only("split", "release__number").order_by("release__number"),
     }
     return render(request, "dashboard/trajectory_detail.html", context)

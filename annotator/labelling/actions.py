@@ -10,16 +10,18 @@ from django.utils.timezone import now
 from annotator import audit
 from annotator.errors import (
     DomainError,
+    HintsNotShown,
     IncompleteAnnotation,
     InconsistentAnnotation,
     InvalidInput,
     UnconfirmedWarnings,
 )
-from annotator.labelling import store
+from annotator.labelling import hints, store
+from annotator.labelling.hints import Hint
 from annotator.labelling.intake import Changes
 from annotator.labelling.store import Basis, StoredLabel
-from annotator.labelling.validators import Finding, Said, check
-from annotator.models import Annotation, Assignment, LabelEvent, Step, User
+from annotator.labelling.validators import Finding, Said, check, check_doubts
+from annotator.models import Annotation, Assignment, Label, LabelEvent, Step, User
 from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
@@ -61,10 +63,11 @@ def _save(basis: Basis, changes: Changes) -> bool:
     """False, and nothing is stored, if the basis is no longer what the database holds."""
     _refuse_what_does_not_fit(basis, changes)
     labels, written, cleared = dict(basis.labels), [], []
+    hint_values = _hint_values(basis)
     for step_id, value, details in _targets(basis, changes):
         before = labels.pop(step_id, None)
         if value is not None:
-            labels[step_id] = _label(step_id, value, details, before)
+            labels[step_id] = _label(step_id, value, details, before, hint_values.get(step_id))
             if labels[step_id] != before:
                 written.append(labels[step_id])
         elif before is not None:
@@ -127,7 +130,15 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
         raise InvalidInput(f"The labels were not saved. {said}", fields)
 
 
-def _label(step_id: int | None, value: int, details: dict[str, Any], before: StoredLabel | None) -> StoredLabel:
+def _hint_values(basis: Basis) -> dict[int | None, int]:
+    """By the step's id: what the model says of each step, as far as the annotator has been shown it."""
+    shown = hints.shown(basis.assignment, basis.draft)
+    return {None if index is None else basis.steps[index]: hint.value for index, hint in shown.items()}
+
+
+def _label(
+    step_id: int | None, value: int, details: dict[str, Any], before: StoredLabel | None, hint_value: int | None
+) -> StoredLabel:
     """The label as it shall be: what was said, over what was said before as far as that still holds."""
     if before is None:
         label = StoredLabel(step_id, value)
@@ -144,6 +155,9 @@ def _label(step_id: int | None, value: int, details: dict[str, Any], before: Sto
         else:
             setattr(label, name, given)
     label.is_said_anew = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
+    label.hint_value = hint_value
+    if label.is_said_anew:
+        label.is_after_hint = hint_value is not None
     return label
 
 
@@ -195,7 +209,8 @@ def _clear_after_first_error(annotation: Annotation) -> None:
     if first is not None:
         after = of_steps.filter(step__index__gt=first)
         LabelEvent.objects.bulk_create(
-            LabelEvent(annotation=annotation, step_id=step_id) for step_id in after.values_list("step_id", flat=True)
+            LabelEvent(annotation=annotation, step_id=step_id, is_after_hint=hint_value is not None)
+            for step_id, hint_value in after.values_list("step_id", "hint_value")
         )
         after.delete()
 
@@ -210,7 +225,8 @@ def findings_of(assignment: Assignment, annotation: Annotation) -> list[Finding]
             outcome = value
         else:
             labels[index] = Said(value, root, exit_reason)
-    return check(labels, outcome, carries_errors=assignment.project.scheme.mode == "carry_errors")
+    found = check(labels, outcome, carries_errors=assignment.project.scheme.mode == "carry_errors")
+    return found + check_doubts(labels, hints.doubts_about(assignment, annotation))
 
 
 @transaction.atomic
@@ -231,6 +247,36 @@ def reveal(assignment_id: int, annotator: User) -> None:
         annotation.save(update_fields=["revealed_at"])
         assignment.save(update_fields=["lease_expires_at"])  # a save that has read the draft unrevealed starts again
         audit.log("annotation.revealed", annotation, user=annotator, project_id=assignment.project_id)
+
+
+@transaction.atomic
+def show_hints(assignment_id: int, annotator: User) -> dict[int | None, Hint]:
+    """Shows what the model says, once the annotator's own labels are stored; what they change afterwards is marked so.
+
+    Raises HintsNotShown while a wanted label is missing, and where nothing is to be shown.
+    """
+    assignment = queue.hold(assignment_id, annotator)
+    if assignment.hint_arm not in (Assignment.HintArm.REVEAL_AFTER, Assignment.HintArm.HINTED):
+        raise HintsNotShown("You label this trajectory without suggestions.")
+    annotation = draft_of(assignment, annotator)
+    if hints.are_shown(assignment, annotation):
+        return hints.hints_of(assignment)
+    missing = missing_labels(assignment, annotation)
+    if annotation is None or missing:
+        raise HintsNotShown(say_missing(missing).replace("submitting", "looking at the suggestions"))
+    found = hints.hints_of(assignment)
+    annotation.hints_shown_at = now()
+    annotation.save(update_fields=["hints_shown_at"])
+    indices = dict(Step.objects.filter(trajectory=assignment.trajectory_id).values_list("pk", "index"))
+    labels = list(annotation.labels.all())
+    for label in labels:
+        hint = found.get(None if label.step_id is None else indices[label.step_id])
+        label.hint_value = hint.value if hint else None
+    Label.objects.bulk_update(labels, ["hint_value"])
+    assignment.save(update_fields=["lease_expires_at"])  # a save that has read the draft without them starts again
+    data = {"version": str(assignment.hint_version)}
+    audit.log("annotation.hints_shown", annotation, user=annotator, project_id=assignment.project_id, data=data)
+    return found
 
 
 def missing_labels(assignment: Assignment, annotation: Annotation | None) -> list[str]:

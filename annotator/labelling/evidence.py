@@ -30,4 +30,6 @@ def reading_of(label: Label) -> str:
         parts.append("a folded text opened")
     if label.is_after_reveal:
         parts.append("given after the reference was shown")
+    if label.is_after_hint:
+        parts.append("given after a model's suggestion was shown")
     return ", ".join(parts)

@@ -148,7 +148,11 @@ def _begin_revision(assignment: Assignment, annotation: Annotation) -> None:
         assignment=assignment,
         annotator_id=annotation.annotator_id,
         revision=annotation.revision + 1,
-        defaults={"trajectory_id": annotation.trajectory_id, "revealed_at": annotation.revealed_at},
+        defaults={
+            "trajectory_id": annotation.trajectory_id,
+            "revealed_at": annotation.revealed_at,
+            "hints_shown_at": annotation.hints_shown_at,
+        },
     )
     # Whoever submits a label again, changed or not, does so under the guideline in force now. How the annotator read
     # is measured anew.
@@ -169,6 +173,8 @@ def _begin_revision(assignment: Assignment, annotation: Annotation) -> None:
             local_value=label.local_value,
             extras=label.extras,
             is_after_reveal=label.is_after_reveal,
+            is_after_hint=label.is_after_hint,
+            hint_value=label.hint_value,
         )
         for label in annotation.labels.all()
     )

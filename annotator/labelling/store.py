@@ -35,6 +35,8 @@ class StoredLabel:
     active_ms: int = 0
     is_seen: bool = False
     has_opened: bool = False
+    hint_value: int | None = None
+    is_after_hint: bool = False
     is_said_anew: bool = False  # then it gets the time, the guideline and an event of this save
 
 
@@ -66,18 +68,20 @@ class Basis:
 
 READ = """
     SELECT assignment.xmin::text, assignment.project_id, assignment.trajectory_id, wanted_steps, wants_outcome, status,
-           assignment.annotator_id, lease_expires_at, claim_minutes, label_scheme,
+           assignment.annotator_id, lease_expires_at, hint_arm, hint_version_id, hint_calibration_id,
+           claim_minutes, label_scheme,
            (SELECT id FROM annotator_guideline WHERE project_id = project.id ORDER BY version DESC LIMIT 1),
-           draft.id, draft.revision, draft.created_at, draft.revealed_at,
+           draft.id, draft.revision, draft.created_at, draft.revealed_at, draft.hints_shown_at,
            (SELECT json_agg(json_build_array(index, id) ORDER BY index) FROM annotator_step
              WHERE trajectory_id = assignment.trajectory_id),
            (SELECT json_agg(label) FROM (
-               SELECT id, step_id, value, root_id, exit_reason, local_value, extras, active_ms, is_seen, has_opened
+               SELECT id, step_id, value, root_id, exit_reason, local_value, extras, active_ms, is_seen, has_opened,
+                      hint_value, is_after_hint
                  FROM annotator_label WHERE annotation_id = draft.id) AS label)
       FROM annotator_assignment AS assignment
       JOIN annotator_project AS project ON project.id = assignment.project_id
       LEFT JOIN LATERAL (
-               SELECT id, revision, created_at, revealed_at FROM annotator_annotation
+               SELECT id, revision, created_at, revealed_at, hints_shown_at FROM annotator_annotation
                 WHERE assignment_id = assignment.id AND annotator_id = %(user)s AND submitted_at IS NULL
                 ORDER BY revision DESC LIMIT 1) AS draft ON true
      WHERE assignment.id = %(assignment)s AND (NOT %(as_member)s OR EXISTS (
@@ -88,30 +92,33 @@ WRITE = """
     WITH held AS (
         UPDATE annotator_assignment SET lease_expires_at = %(lease)s::timestamptz, is_ahead = false
          WHERE id = %(assignment)s AND xmin::text = %(version)s
-        RETURNING id, trajectory_id, annotator_id
+        RETURNING id, trajectory_id, annotator_id, hint_arm
     ), begun AS (
         INSERT INTO annotator_annotation
-               (assignment_id, trajectory_id, annotator_id, created_at, revision, is_superseded)
-        SELECT id, trajectory_id, annotator_id, %(at)s, 1, false FROM held WHERE %(draft)s::bigint IS NULL
+               (assignment_id, trajectory_id, annotator_id, created_at, hints_shown_at, revision, is_superseded)
+        SELECT id, trajectory_id, annotator_id, %(at)s, CASE WHEN hint_arm = 'hinted' THEN %(at)s END, 1, false
+          FROM held WHERE %(draft)s::bigint IS NULL
         RETURNING id
     ), draft AS (
         SELECT id FROM begun UNION ALL SELECT %(draft)s::bigint FROM held WHERE %(draft)s::bigint IS NOT NULL
     ), given AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(%(labels)s::jsonb) AS label (
                id bigint, step_id bigint, value smallint, root_id bigint, exit_reason text, local_value smallint,
-               extras jsonb, active_ms integer, is_seen boolean, has_opened boolean, is_said_anew boolean)
+               extras jsonb, active_ms integer, is_seen boolean, has_opened boolean, hint_value smallint,
+               is_after_hint boolean, is_said_anew boolean)
     ), added AS (
         INSERT INTO annotator_label
                (annotation_id, step_id, value, root_id, exit_reason, local_value, extras, active_ms, is_seen,
-                has_opened, guideline_id, labelled_at, is_after_reveal)
+                has_opened, hint_value, is_after_hint, guideline_id, labelled_at, is_after_reveal)
         SELECT draft.id, step_id, value, root_id, exit_reason, local_value, extras, active_ms, is_seen,
-               has_opened, %(guideline)s::bigint, %(at)s, %(is_after_reveal)s
+               has_opened, hint_value, is_after_hint, %(guideline)s::bigint, %(at)s, %(is_after_reveal)s
           FROM draft, given WHERE given.id IS NULL
     ), changed AS (
         UPDATE annotator_label AS label
            SET value = given.value, root_id = given.root_id, exit_reason = given.exit_reason,
                local_value = given.local_value, extras = given.extras, active_ms = given.active_ms,
                is_seen = given.is_seen, has_opened = given.has_opened,
+               hint_value = given.hint_value, is_after_hint = given.is_after_hint,
                guideline_id = CASE WHEN is_said_anew THEN %(guideline)s::bigint ELSE guideline_id END,
                labelled_at = CASE WHEN is_said_anew THEN %(at)s ELSE labelled_at END,
                is_after_reveal = CASE WHEN is_said_anew THEN %(is_after_reveal)s ELSE is_after_reveal END
@@ -119,12 +126,12 @@ WRITE = """
           FROM draft, given WHERE label.annotation_id = draft.id AND label.id = given.id
     ), cleared AS (
         DELETE FROM annotator_label AS label USING draft WHERE label.id = ANY(%(cleared)s::bigint[])
-        RETURNING step_id
+        RETURNING step_id, hint_value
     ), logged AS (
-        INSERT INTO annotator_labelevent (annotation_id, step_id, value, is_after_reveal, at)
-        SELECT draft.id, step_id, value, %(is_after_reveal)s, %(at)s FROM draft, (
-               SELECT step_id, value FROM given WHERE is_said_anew
-               UNION ALL SELECT step_id, NULL FROM cleared) AS event
+        INSERT INTO annotator_labelevent (annotation_id, step_id, value, is_after_hint, is_after_reveal, at)
+        SELECT draft.id, step_id, value, is_after_hint, %(is_after_reveal)s, %(at)s FROM draft, (
+               SELECT step_id, value, is_after_hint FROM given WHERE is_said_anew
+               UNION ALL SELECT step_id, NULL, hint_value IS NOT NULL FROM cleared) AS event
     )
     SELECT id FROM draft
 """
@@ -142,7 +149,8 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
     if row is None:
         return None
     version, project_id, trajectory_id, wanted_steps, wants_outcome, status, annotator_id, lease, *others = row
-    claim_minutes, scheme, guideline_id, draft_id, revision, created_at, revealed_at, steps, labels = others
+    hint_arm, hint_version_id, hint_calibration_id, claim_minutes, scheme, guideline_id, *others = others
+    draft_id, revision, created_at, revealed_at, hints_shown_at, steps, labels = others
     assignment = Assignment(
         id=assignment_id,
         project_id=project_id,
@@ -152,6 +160,9 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         status=status,
         annotator_id=annotator_id,
         lease_expires_at=lease,
+        hint_arm=hint_arm,
+        hint_version_id=hint_version_id,
+        hint_calibration_id=hint_calibration_id,
     )
     draft = draft_id and Annotation(
         id=draft_id,
@@ -161,6 +172,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         revision=revision,
         created_at=created_at,
         revealed_at=revealed_at,
+        hints_shown_at=hints_shown_at,
     )
     return Basis(
         user_id=user.pk,

@@ -1,7 +1,7 @@
 """What does not fit together in an annotation: some of it blocks submitting, some only asks "are you sure?". Pure.
 
-The rules are V2 to V6 of the error-propagation model (docs/labelling.md): V1, completeness, is checked apart because it
-names places.
+The rules are V2 to V6 of the error-propagation model (docs/labelling.md) and V7, what rule verifiers found: V1,
+completeness, is checked apart because it names places.
 """
 
 from collections.abc import Mapping
@@ -34,6 +34,15 @@ def check(labels: Mapping[int, Said], outcome: int | None, *, carries_errors: bo
         findings += _check_step(index, labels, carries_errors=carries_errors)
     findings += _check_outcome(labels, outcome)
     return findings
+
+
+def check_doubts(labels: Mapping[int, Said], doubts: Mapping[int, str]) -> list[Finding]:
+    """V7: +1 on a step at which a rule found what speaks against it; `doubts` has the rule's sentence by step index."""
+    return [
+        Finding("V7", index, False, f"Step {index + 1} is labelled +1, but a rule found: {doubts[index]}")
+        for index in sorted(labels.keys() & doubts.keys())
+        if labels[index].value == 1
+    ]
 
 
 def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool) -> list[Finding]:

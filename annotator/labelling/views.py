@@ -13,25 +13,29 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotator import access, flow
 from annotator.errors import DomainError, InvalidInput
 from annotator.http import Request
-from annotator.labelling import actions
+from annotator.labelling import actions, hints
 from annotator.labelling.conversation import Block, blocks_of, deferred_with, text_of_part
+from annotator.labelling.hints import Hint
 from annotator.labelling.intake import Changes, parse_labels
 from annotator.models import Annotation, AnnotationReturn, Assignment, Label, Membership
 from annotator.queue import actions as queue
 
 # Each needs those before it.
-SCRIPTS = [f"js/{name}.js" for name in ("outbox", "marks", "reading", "search", "about", "following", "labelling")]
+SCRIPTS = [
+    f"js/{name}.js" for name in ("outbox", "marks", "reading", "search", "about", "following", "hints", "labelling")
+]
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
 
 
 @dataclass
 class Turn:
-    """One step of the page: what came before it, the step, and what the annotator has said of it."""
+    """One step of the page: what came before it, the step, what the annotator has said of it and, if shown, a model."""
 
     before: list[Block]
     step: Block
     is_wanted: bool
     value: int | None
+    hint: Hint | None
 
 
 @dataclass
@@ -42,7 +46,7 @@ class Page:
     after: list[Block] = field(default_factory=list)
 
 
-def _page_of(assignment: Assignment, labels: Mapping[int | None, Label]) -> Page:
+def _page_of(assignment: Assignment, labels: Mapping[int | None, Label], shown: Mapping[int | None, Hint]) -> Page:
     page = Page()
     waiting: list[Block] = []
     for block in blocks_of(assignment.trajectory.messages):
@@ -51,7 +55,8 @@ def _page_of(assignment: Assignment, labels: Mapping[int | None, Label]) -> Page
             continue
         label = labels.get(block.step)
         is_wanted = assignment.wants_step(block.step)
-        page.turns.append(Turn(waiting, block, is_wanted, label.value if label else None))
+        value = label.value if label else None
+        page.turns.append(Turn(waiting, block, is_wanted, value, shown.get(block.step)))
         waiting = []
     page.after = waiting
     return page
@@ -87,7 +92,8 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
     annotation = newest.first()
     rows = annotation.labels.select_related("step", "root") if annotation else []
     labels = {label.step.index if label.step else None: label for label in rows}
-    page = _page_of(assignment, labels)
+    shown = hints.shown(assignment, annotation)
+    page = _page_of(assignment, labels, shown)
     membership = Membership.objects.select_related("project").get(project=assignment.project, user=request.user)
     scheme = assignment.project.scheme
     is_mine = assignment.annotator_id == request.user.pk
@@ -108,6 +114,9 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "is_open": is_open,
         "is_mine": is_mine,
         "is_revealed": is_revealed,
+        "has_hints": assignment.hint_arm in (Assignment.HintArm.REVEAL_AFTER, Assignment.HintArm.HINTED),
+        "hints_are_shown": hints.are_shown(assignment, annotation),
+        "outcome_hint": shown.get(None),
         "scheme": scheme,
         "scripts": SCRIPTS,
         "texts_url": f"/assignments/{assignment.pk}/texts/",
@@ -152,6 +161,16 @@ def assignment_search(request: Request, pk: int) -> HttpResponse:
 def reveal(request: Request, pk: int) -> HttpResponse:
     access.get_assignment(request.user, pk)
     actions.reveal(pk, request.user)
+    return redirect("assignment-detail", pk)
+
+
+@require_POST
+def show_hints(request: Request, pk: int) -> HttpResponse:
+    """What the model says, once the annotator's own labels are stored: for the script the hints alone."""
+    access.get_assignment(request.user, pk)
+    shown = actions.show_hints(pk, request.user)
+    if _wants_json(request):
+        return render(request, "labelling/_hints.html", {"hints": shown.items()})
     return redirect("assignment-detail", pk)
 
 

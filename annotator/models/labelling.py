@@ -30,6 +30,9 @@ class Annotation(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
     revision = models.PositiveSmallIntegerField(default=1)
     revealed_at = models.DateTimeField(null=True, help_text="When the reference was shown; later changes know it.")
+    hints_shown_at = models.DateTimeField(
+        null=True, help_text="When what the model said was shown; in the arm with hints from the start, the first save."
+    )
     submitted_at = models.DateTimeField(null=True)
     is_superseded = models.BooleanField(default=False, help_text="A later revision was submitted.")
 
@@ -97,6 +100,12 @@ class Label(models.Model):
     )
     extras = models.JSONField(default=dict, help_text="What the project's label scheme asks for beside the value.")
     is_after_reveal = models.BooleanField(default=False, help_text="Set or changed after the reference was shown.")
+    is_after_hint = models.BooleanField(
+        default=False, help_text="Set or changed after what the model says of this step was shown."
+    )
+    hint_value = models.SmallIntegerField(
+        null=True, help_text="What the model said of it, if that was shown before the label became final."
+    )
     # Evidence of reading, shown to reviewers only.
     active_ms = models.PositiveIntegerField(default=0, help_text="Time on the step without idle time.")
     is_seen = models.BooleanField(default=False, help_text="The step was on the screen.")
@@ -111,6 +120,10 @@ class Label(models.Model):
             models.CheckConstraint(
                 condition=Q(local_value__isnull=True) | Q(local_value__in=[-1, 0, 1]),
                 name="label_local_value_is_ternary",
+            ),
+            models.CheckConstraint(
+                condition=Q(hint_value__in=[-1, 0, 1]) | Q(hint_value__isnull=True, is_after_hint=False),
+                name="label_after_hint_has_one",
             ),
             models.CheckConstraint(
                 condition=Q(root__isnull=True) | Q(value=-1), name="label_only_an_error_is_inherited"
@@ -131,6 +144,7 @@ class LabelEvent(models.Model):
     step = models.ForeignKey(Step, on_delete=models.PROTECT, null=True, related_name="+")
     value = models.SmallIntegerField(null=True)
     is_after_reveal = models.BooleanField(default=False)
+    is_after_hint = models.BooleanField(default=False)
     at = models.DateTimeField(default=now)
 
     class Meta:

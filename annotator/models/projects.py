@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils.timezone import now
 
 from annotator.models.accounts import User
+from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 
 
@@ -52,6 +53,9 @@ class Project(models.Model):
     label_scheme = models.JSONField(
         default=dict, blank=True, help_text="projects.scheme.LabelScheme: labelling mode, reveal, extras of a label."
     )
+    hint_policy = models.JSONField(
+        default=dict, blank=True, help_text="projects.hints.HintPolicy: who is shown what which model says."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()
@@ -93,6 +97,11 @@ class Project(models.Model):
     def scheme(self) -> LabelScheme:
         """The label scheme, with defaults where the project says nothing."""
         return LabelScheme.model_validate(self.label_scheme)
+
+    @property
+    def hints(self) -> HintPolicy:
+        """The hint policy; a project that says nothing shows nothing."""
+        return HintPolicy.model_validate(self.hint_policy)
 
 
 class Membership(models.Model):

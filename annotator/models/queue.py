@@ -6,6 +6,7 @@ from django.db.models import F, Q
 
 from annotator.models.accounts import User
 from annotator.models.importing import Trajectory
+from annotator.models.prelabelling import Calibration, ModelVersion
 from annotator.models.projects import Project
 
 
@@ -43,6 +44,17 @@ class Assignment(models.Model):
         RETURNED = "returned"
         SKIPPED = "skipped"
 
+    class HintArm(models.TextChoices):
+        BLIND = "blind", "blind"
+        REVEAL_AFTER = "reveal_after", "shown after one's own labels"
+        HINTED = "hinted", "shown from the start"
+
+    class NoHints(models.TextChoices):
+        SPOT_QUESTION = "spot_question", "questions about single steps are always blind"
+        NO_PREDICTION = "no_prediction", "the model had said nothing of the trajectory"
+        ABSTAINED = "abstained", "the model gave no step a value"
+        SEES_REFERENCE = "sees_reference", "the model had read the reference"
+
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")
     trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="assignments")
     slot = models.PositiveSmallIntegerField()
@@ -58,6 +70,21 @@ class Assignment(models.Model):
     )
     finished_at = models.DateTimeField(null=True)
     skip_reason = models.CharField(max_length=500, blank=True)
+    # Drawn when it is claimed for the first time; it stays, whoever takes the slot up later and for every revision.
+    hint_arm = models.CharField(max_length=12, choices=HintArm, blank=True)
+    hint_version = models.ForeignKey(
+        ModelVersion,
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="+",
+        help_text="The version that the arm was drawn for. The blind arm shows nothing of it.",
+    )
+    hint_calibration = models.ForeignKey(
+        Calibration, on_delete=models.PROTECT, null=True, related_name="+", help_text="Of the version, as it was then."
+    )
+    no_hints = models.CharField(
+        max_length=14, choices=NoHints, blank=True, help_text="Why it is blind without having been drawn so."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = AssignmentQuerySet.as_manager()
@@ -80,6 +107,10 @@ class Assignment(models.Model):
             ),
             models.CheckConstraint(
                 condition=~Q(status="claimed") | Q(lease_expires_at__isnull=False), name="assignment_claim_has_a_lease"
+            ),
+            models.CheckConstraint(
+                condition=Q(hint_arm__in=["", "blind"]) | Q(hint_version__isnull=False),
+                name="assignment_hints_are_of_a_version",
             ),
             # claim_ahead and claim_next count on it: a person has at most one waiting in a project.
             models.UniqueConstraint(

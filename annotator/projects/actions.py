@@ -11,6 +11,7 @@ from pydantic import ValidationError as SchemaError
 from annotator import audit
 from annotator.errors import DomainError, InvalidInput, InvalidSettings
 from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
+from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 
 # What `change_settings` may change; the slug stands in links and exports, so it stays.
@@ -24,6 +25,7 @@ CHANGEABLE = (
     "claim_minutes",
     "asks_outcome",
     "label_scheme",
+    "hint_policy",
 )
 
 
@@ -42,6 +44,7 @@ class ProjectSettings(BaseModel):
     asks_outcome: bool = True
     guideline: str | None = None
     label_scheme: dict[str, JsonValue] = {}
+    hint_policy: dict[str, JsonValue] = {}
 
     @classmethod
     def parse(cls, data: object) -> "ProjectSettings":
@@ -71,6 +74,7 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
         claim_minutes=settings.claim_minutes,
         asks_outcome=settings.asks_outcome,
         label_scheme=LabelScheme.parse(settings.label_scheme).model_dump(mode="json"),
+        hint_policy=HintPolicy.parse(settings.hint_policy).model_dump(mode="json"),
     )
     try:
         project.full_clean()
@@ -95,11 +99,15 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         raise InvalidSettings(f"There is no setting {unknown[0]!r}.", dict.fromkeys(unknown, "Unknown."))
     current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     old = {name: getattr(current, name) for name in changes}
+    # A project that says nothing about its scheme or its hints has the default ones: saying so is no change.
     if "label_scheme" in changes:
-        # A project that says nothing about its scheme has the default one: saying so is no change.
         old["label_scheme"] = current.scheme.model_dump(mode="json")
         scheme = LabelScheme.parse({**old["label_scheme"], **changes["label_scheme"]})
         changes = {**changes, "label_scheme": scheme.model_dump(mode="json")}
+    if "hint_policy" in changes:
+        old["hint_policy"] = current.hints.model_dump(mode="json")
+        hints = HintPolicy.parse({**old["hint_policy"], **changes["hint_policy"]})
+        changes = {**changes, "hint_policy": hints.model_dump(mode="json")}
     for name, value in changes.items():
         setattr(current, name, value)
     try:

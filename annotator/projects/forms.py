@@ -1,13 +1,15 @@
 """What the admin's forms about members, the guideline and the settings ask for."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib.auth.forms import UserCreationForm
 from django.forms import BaseFormSet, formset_factory
 
-from annotator.models import Guideline, Membership, Project, User
+from annotator.models import Guideline, Membership, ModelVersion, Project, User
 from annotator.projects.actions import CHANGEABLE
+from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 from annotator.projects.taxonomies import TAXONOMIES
 
@@ -181,6 +183,32 @@ class SettingsForm(_RemembersForm):
     correction = forms.BooleanField(label="Offer a field for what the step should have been", required=False)
     unsure = forms.BooleanField(label="Offer “I am not sure”", required=False)
 
+    hint_model = forms.ChoiceField(
+        label="Model whose suggestions are shown",
+        required=False,
+        help_text="Of its latest version at the moment of a claim. Models that read the reference are never shown, and "
+        "rule verifiers give no values.",
+    )
+    hint_reveal_after = forms.IntegerField(
+        label="Shown after one's own labels, in percent (reveal_after)",
+        min_value=0,
+        max_value=100,
+        help_text="Annotators label everything first; then they see what the model said and why, and may change their "
+        "mind. What they change is recorded as such.",
+    )
+    hint_hinted = forms.IntegerField(
+        label="Shown beside the steps from the start, in percent (hinted)",
+        min_value=0,
+        max_value=100,
+        help_text="Nothing is chosen in advance: every step still needs its own key. The rest of the trajectories is "
+        "blind: nothing that any model said reaches the annotator.",
+    )
+
+    def __init__(self, *args: Any, models: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        choices = [("", "None"), *((name, name) for name in models)]
+        self.fields["hint_model"].choices = choices  # type: ignore[attr-defined]  # a ChoiceField has them
+
     def changes(self, dimensions: "_Dimensions") -> dict[str, Any]:
         """What the valid forms change, as `change_settings` takes it.
 
@@ -190,7 +218,9 @@ class SettingsForm(_RemembersForm):
         scheme = {name: data.pop(name) for name in list(data) if name in LabelScheme.model_fields}
         if dimensions.has_changed():
             scheme["dimensions"] = dimensions.given()
-        return {**data, "label_scheme": scheme} if scheme else data
+        hints = {name: data.pop(f"hint_{name}") for name in HintPolicy.model_fields if f"hint_{name}" in data}
+        parts = {"label_scheme": scheme, "hint_policy": hints}
+        return {**data, **{name: part for name, part in parts.items() if part}}
 
 
 class DimensionForm(_RemembersForm):
@@ -237,12 +267,20 @@ DimensionFormSet = formset_factory(
 )
 
 
+def _showable(project: Project) -> list[str]:
+    """The models whose suggestions may be shown, and the one that is chosen now."""
+    versions = project.model_versions.filter(sees_reference=False).exclude(kind=ModelVersion.Kind.RULES)
+    return sorted({*versions.values_list("name", flat=True), *filter(None, [project.hints.model])})
+
+
 def settings_forms(project: Project, data: Any = None) -> tuple[SettingsForm, _Dimensions]:
     """The two forms of the settings page, filled with what the project says now."""
     scheme = project.scheme.model_dump()
     dimensions = scheme.pop("dimensions")
-    initial = {name: getattr(project, name) for name in CHANGEABLE if name != "label_scheme"} | scheme
-    form = SettingsForm(data, initial=initial, label_suffix="")
+    said = {f"hint_{name}": value for name, value in project.hints.model_dump().items()}
+    plain = [name for name in CHANGEABLE if name not in ("label_scheme", "hint_policy")]
+    initial = {name: getattr(project, name) for name in plain} | scheme | said
+    form = SettingsForm(data, initial=initial, label_suffix="", models=_showable(project))
     formset = DimensionFormSet(data, initial=dimensions, prefix="dimensions", form_kwargs={"label_suffix": ""})
     assert isinstance(formset, _Dimensions)  # the factory made it so
     return form, formset

@@ -274,7 +274,8 @@ def settings(request: Request, slug: str) -> HttpResponse:
                 changed = actions.change_settings(project, form.changes(dimensions), user=request.user)
             except InvalidSettings as error:
                 for name, message in error.fields.items():
-                    form.add_error(name if name in form.fields else None, message)
+                    place = name.replace("hint_policy.", "hint_")
+                    form.add_error(place if place in form.fields else None, message)
             else:
                 said = ", ".join(name.replace("_", " ") for name in changed["new"])
                 messages.success(request, f"Changed: {said}." if said else "Nothing was changed.", extra_tags="good")

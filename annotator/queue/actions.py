@@ -8,7 +8,7 @@ from django.utils.timezone import now
 from annotator import audit
 from annotator.errors import AssignmentNotYours, InvalidInput
 from annotator.models import Assignment, Project, Trajectory, User
-from annotator.queue import store
+from annotator.queue import hints, store
 
 Status = Assignment.Status
 
@@ -191,7 +191,8 @@ def _claim(assignment: Assignment, annotator: User, project: Project) -> None:
     assignment.annotator = annotator
     assignment.claimed_at = at
     assignment.lease_expires_at = at + timedelta(minutes=project.claim_minutes)
-    assignment.save(update_fields=["status", "annotator", "claimed_at", "lease_expires_at"])
+    hints.draw(assignment, project)
+    assignment.save(update_fields=["status", "annotator", "claimed_at", "lease_expires_at", *hints.FIELDS])
     audit.log("assignment.claimed", assignment, user=annotator, project_id=assignment.project_id)
 
 

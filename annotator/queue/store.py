@@ -13,6 +13,7 @@ from django.db import connection
 from django.utils.timezone import now
 
 from annotator.models import Assignment, Project, User
+from annotator.queue import hints
 
 # Slots in the order of their trajectories, so that what was imported first is judged first.
 OPEN = """
@@ -45,7 +46,8 @@ CLAIM = f"""
          ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
     ), claimed AS (
         UPDATE annotator_assignment AS slot
-           SET status = 'claimed', annotator_id = %(user)s, claimed_at = %(at)s, lease_expires_at = %(lease)s
+           SET status = 'claimed', annotator_id = %(user)s, claimed_at = %(at)s, lease_expires_at = %(lease)s,
+               hint_arm = CASE WHEN hint_arm = '' AND %(is_blind)s THEN 'blind' ELSE hint_arm END
           FROM best WHERE slot.id = best.id
         RETURNING {COLUMNS}
     ), logged AS (
@@ -93,7 +95,12 @@ def claim(project: Project, annotator: User, at: datetime) -> Assignment | None:
                 "username": annotator.username,
                 "at": at,
                 "lease": at + timedelta(minutes=project.claim_minutes),
+                "is_blind": project.hints.is_blind,
             },
         )
         row = cursor.fetchone()
-    return Assignment.from_db("default", FIELDS, row) if row else None
+    slot = Assignment.from_db("default", FIELDS, row) if row else None
+    if slot is not None and not slot.hint_arm:
+        hints.draw(slot, project)
+        slot.save(update_fields=hints.FIELDS)
+    return slot

@@ -13,7 +13,8 @@ from annotator.agreement.coefficients import FloatArray
 from annotator.agreement.labels import DOMAIN
 from annotator.errors import InvalidInput
 from annotator.models import Calibration, GoldLabel, ModelVersion, Prediction, Project, ReferenceLabel, Trajectory, User
-from annotator.raters.calibration import CumulativeLink, Temperature, TooLittleGoldError, calibrate
+from annotator.raters.calibrated import calibrated, non_negative
+from annotator.raters.calibration import CumulativeLink, TooLittleGoldError, calibrate
 from annotator.raters.metrics import GoldTrajectory, RaterComparison, compare
 
 # What raters are measured by: what people settled here, or the labels that the imported files brought along.
@@ -62,27 +63,10 @@ def latest_versions(project: Project) -> list[ModelVersion]:
 
 def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
     """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing."""
-    calibrator = calibrator_of(version)
-    said: dict[int, FloatArray] = {}
-    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories)
-    for trajectory, probs in rows.values_list("trajectory", "probs").iterator(chunk_size=2_000):
-        array = np.array(probs, dtype=np.float64)
-        if isinstance(calibrator, CumulativeLink):
-            array = calibrator.probabilities(_non_negative(array))
-        elif isinstance(calibrator, Temperature):
-            array = calibrator.probabilities(array)
-        said[trajectory] = array
+    calibration = version.calibrations.last()
+    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories).values_list("trajectory", "probs")
+    said = {pk: calibrated(probs, calibration) for pk, probs in rows.iterator(chunk_size=2_000)}
     return [said.get(pk) for pk in trajectories]
-
-
-def calibrator_of(version: ModelVersion) -> CumulativeLink | Temperature | None:
-    """The latest one of a version; None: its numbers are not calibrated."""
-    latest = version.calibrations.last()
-    if latest is None:
-        return None
-    if latest.method == Calibration.Method.CUMULATIVE_LINK:
-        return CumulativeLink(**latest.parameters)
-    return Temperature(**latest.parameters)
 
 
 def compare_models(project: Project, against: Against) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:
@@ -105,7 +89,7 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
     said = {pk: np.array(probs, dtype=np.float64) for pk, probs in rows}
     if version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version):
-        said = {pk: _non_negative(probs) for pk, probs in said.items()}
+        said = {pk: non_negative(probs) for pk, probs in said.items()}
     try:
         found = calibrate(gold.gold, [said.get(pk) for pk in gold.ids])
     except TooLittleGoldError as error:
@@ -122,11 +106,6 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     data = {"version": str(version), "against": against, "n_trajectories": found.n_trajectories}
     audit.log("model.calibrated", calibration, user=user, project_id=version.project_id, data=data)
     return calibration
-
-
-def _non_negative(probs: FloatArray) -> FloatArray:
-    """(n, 3) -> (n,): P(not wrong), all that a model of two classes has said; NaN where it abstained."""
-    return np.asarray(1 - probs[:, 0])
 
 
 def _is_scalar(version: ModelVersion) -> bool:

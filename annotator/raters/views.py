@@ -16,7 +16,7 @@ from annotator import access
 from annotator.errors import DomainError
 from annotator.http import Request
 from annotator.models import Calibration, Membership, ModelVersion, Trajectory
-from annotator.raters import actions, reading
+from annotator.raters import actions, hint_figures, hint_reading, hint_words, reading
 from annotator.raters.actions import Against
 from annotator.raters.metrics import verdicts
 
@@ -55,6 +55,28 @@ def rater_list(request: Request, slug: str) -> HttpResponse:
         "need": NEED,
     }
     return render(request, "raters/list.html", context)
+
+
+@require_GET
+def hint_report(request: Request, slug: str) -> HttpResponse:
+    """What suggestions do to the labels of this project, arm by arm."""
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    project = membership.project
+    against = _against(request, project.pk)
+    found = hint_figures.report(hint_reading.read(project, against))
+    context = {
+        "membership": membership,
+        "section": "hints",
+        "policy": project.hints,
+        "against": against,
+        "choices": AGAINST,
+        "arms": [(hint_words.WORDS[arm], found.arms[arm]) for arm in hint_figures.ARMS],
+        "n_judgements": sum(arm.n_judgements for arm in found.arms.values()),
+        "conclusions": hint_words.conclude(found, is_own_gold=against == "gold"),
+        "rows": hint_reading.rows_of(found),
+        "drawings": hint_reading.drawings_of(found),
+    }
+    return render(request, "raters/hints.html", context)
 
 
 @require_POST

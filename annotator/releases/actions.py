@@ -16,6 +16,7 @@ from annotator.errors import NothingToRelease
 from annotator.models import GoldLabel, Project, Release, ReleaseRow, User
 from annotator.releases.compare import Frozen, TrajectoryChange, compare
 from annotator.releases.exporters import EXPORTERS
+from annotator.releases.exporters.record import FORMAT_VERSION
 from annotator.releases.exporters.views import in_view
 from annotator.releases.files import export, file_name
 from annotator.releases.freezing import frozen_rows, releasable
@@ -77,7 +78,7 @@ def _describe(project: Project, release: Release, policy: ReleasePolicy) -> dict
     guideline = project.guidelines.first()
     return {
         "format": "stepmark-release",
-        "format_version": 1,
+        "format_version": FORMAT_VERSION,
         "project": project.slug,
         "release": release.number,
         "created_at": release.created_at.isoformat(),

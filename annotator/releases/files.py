@@ -29,7 +29,7 @@ def export(release: Release, format_name: str, out: BinaryIO, *, split: str | No
     """
     check_export(format_name, split)
     policy = ReleasePolicy.parse(release.policy)  # one of before `error_view` has the default
-    options = ExportOptions(neutral=policy.neutral, error_view=policy.error_view)
+    options = ExportOptions(policy.neutral, policy.error_view, release.manifest.get("format_version", 1))
     whole = EXPORTERS[format_name].needs_all_messages
     return write(format_name, records(release, split, whole=whole), out, options)
 

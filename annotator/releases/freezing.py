@@ -7,6 +7,7 @@ from django.db.models import Exists, F, OuterRef
 
 from annotator.models import (
     Adjudication,
+    Assignment,
     GoldLabel,
     Label,
     Project,
@@ -70,7 +71,7 @@ class _Behind:
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
         self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
-        for label in labels.select_related("annotation", "guideline", "root").order_by(
+        for label in labels.select_related("annotation__assignment__hint_version", "guideline", "root").order_by(
             "annotation__submitted_at", "id"
         ):
             self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
@@ -125,8 +126,9 @@ class _Behind:
         return self._code_of.get(user_id, f"r-former-{user_id}")
 
     def _label(self, label: Label) -> RawLabel:
-        submitted_at = label.annotation.submitted_at
+        submitted_at, assignment = label.annotation.submitted_at, label.annotation.assignment
         assert submitted_at is not None  # only submitted labels are read
+        was_shown = label.annotation.hints_shown_at is not None
         return {
             "rater": self._code(label.annotation.annotator_id),
             "value": label.value,
@@ -138,6 +140,10 @@ class _Behind:
             "exit_reason": label.exit_reason,
             "local_value": label.local_value,
             "extras": label.extras,
+            "hint_arm": assignment.hint_arm or Assignment.HintArm.BLIND,  # blank: claimed before there were arms
+            "hint_version": str(assignment.hint_version) if was_shown else None,
+            "hint_value": label.hint_value,
+            "is_after_hint": label.is_after_hint,
         }
 
     def _decision(self, decision: Adjudication) -> Decision:

@@ -39,6 +39,7 @@ _MANAGE = [
     ("members", "Members", "member-list"),
     ("guideline", "Guideline", "guideline"),
     ("settings", "Settings", "project-settings"),
+    ("hints", "Suggestions", "hint-report"),
     ("data", "Data", "table-list"),
     ("audit", "Audit", "audit-list"),
 ]

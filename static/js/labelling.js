@@ -9,6 +9,7 @@ const startLabelling = () => {
   const life = new AbortController(); // ends with this trajectory: so do its listeners
   const refusal = document.getElementById("refusal");
   const status = document.getElementById("save-status");
+  const csrf = form.elements.csrfmiddlewaretoken.value;
   const data = JSON.parse(document.getElementById("page-data").textContent);
   const carries = data.mode === "carry_errors";
   const stops = data.mode === "stop_at_first_error";
@@ -34,7 +35,7 @@ const startLabelling = () => {
   );
   const outbox = new Outbox({
     url: work.dataset.labelsUrl,
-    csrf: form.elements.csrfmiddlewaretoken.value,
+    csrf,
     who: work.dataset.outbox,
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
@@ -46,7 +47,7 @@ const startLabelling = () => {
     },
   });
 
-  const following = new Following({ url: work.dataset.aheadUrl, csrf: form.elements.csrfmiddlewaretoken.value });
+  const following = new Following({ url: work.dataset.aheadUrl, csrf });
   const about = new About({
     template: document.getElementById("about"),
     required: data.required,
@@ -129,6 +130,7 @@ const startLabelling = () => {
     const asked = cards.filter((_, index) => isWanted(index));
     document.getElementById("n-labelled").textContent = asked.filter((card) => valueOf(card) !== null).length;
     document.getElementById("n-wanted").textContent = asked.length;
+    hints.paint();
     if (cards.filter((_, index) => isMissing(index)).length <= 1) following.load();
   };
 
@@ -169,7 +171,9 @@ const startLabelling = () => {
     const completes = before === null;
     undo.push([index, before]);
     change(index, next);
-    if (completes && atOnce.checked && !cards.some((_, other) => isMissing(other))) submit();
+    if (!completes || !isComplete()) return;
+    if (hints.isWaiting) hints.reveal();
+    else if (atOnce.checked) submit();
   };
 
   const goTo = (index, { scrolls = true } = {}) => {
@@ -194,7 +198,10 @@ const startLabelling = () => {
     target.scrollIntoView({ block: target.offsetHeight > room ? "start" : "center", behavior: "instant" });
   };
 
+  const hints = new Hints({ cards, csrf, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo });
+
   const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
+  const isComplete = () => !cards.some((_, index) => isMissing(index));
   const nextUnlabelled = () => [...cards.keys()].map((i) => (current + 1 + i) % cards.length).find(isMissing);
   const after = (index) => {
     for (let i = index + 1; i < cards.length; i++) if (isWanted(i)) return i;
@@ -232,6 +239,7 @@ const startLabelling = () => {
       goTo(missing[0]);
       return say(`Not labelled yet: ${shown}.`);
     }
+    if (hints.isWaiting) return hints.reveal(); // the next Enter submits
     // Once more with all that was noticed of the reading since the labels were given.
     for (const [target, label] of state) if (target !== "outcome") outbox.put(target, label);
     let response;
@@ -290,12 +298,6 @@ const startLabelling = () => {
     else document.getElementById(`step-${target}`)?.scrollIntoView({ block: "center", behavior: "instant" });
   };
 
-  const foldAll = () => {
-    const all = [...document.querySelectorAll("#main details")];
-    const opens = all.some((details) => !details.open);
-    for (const details of all) details.open = opens;
-  };
-
   const actions = {
     1: () => labelCurrent(1),
     0: () => labelCurrent(0),
@@ -316,6 +318,7 @@ const startLabelling = () => {
       about.paint(card, state.get(card.dataset.target), true);
       card.querySelector("[data-extra=rationale]")?.focus();
     },
+    d: () => goTo(hints.next(current) ?? current),
     x: foldAll,
     "/": () => search.input.focus(),
     g: () => {
@@ -402,6 +405,7 @@ const startLabelling = () => {
   if (first === 0) cards[0]?.focus({ preventScroll: true });
   outbox.flush();
   outbox.flushOthers();
+  if (hints.isWaiting && isComplete()) hints.reveal();
 };
 
 startLabelling();

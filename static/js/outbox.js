@@ -44,6 +44,12 @@ class Outbox {
     return (this.sending ??= this.#empty().finally(() => (this.sending = null)));
   }
 
+  // The same, and whether everything is stored now.
+  async isStored() {
+    await this.flush();
+    return !Object.keys(this.pending()).length;
+  }
+
   // Labels of other trajectories that a closed tab left behind go out too. What the server refuses is a draft there
   // already or cannot be stored any more, so nothing is gained by asking again.
   async flushOthers() {

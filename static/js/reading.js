@@ -37,6 +37,13 @@ const loadDeferred = async (details) => {
   }
 };
 
+// Unfolds everything or, if nothing is folded, folds everything.
+const foldAll = () => {
+  const all = [...document.querySelectorAll("#main details")];
+  const opens = all.some((details) => !details.open);
+  for (const details of all) details.open = opens;
+};
+
 // Notices how long each step was current while somebody was there, whether it was on the screen, and whether a folded
 // text of its turn was opened. `stored` has the milliseconds that the server knows already.
 class Reading {
@@ -60,7 +67,7 @@ class Reading {
     document.addEventListener(
       "toggle",
       (event) => {
-        const card = event.target.open && event.target.closest(".turn")?.querySelector(".step");
+        const card = event.target.open && !event.target.closest(".hint") && event.target.closest(".turn")?.querySelector(".step");
         if (card && this.of.has(card.dataset.target)) this.of.get(card.dataset.target).has_opened = true;
       },
       { capture: true, signal },

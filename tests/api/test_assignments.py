@@ -45,6 +45,8 @@ def test_a_claim_brings_all_that_labelling_needs(world: World, trajectory: Traje
         "outcome": None,
         "missing": ["step 0", "step 1", "step 2", "outcome"],
         "project": "demo",
+        "hint_arm": "blind",
+        "hints": None,
         "wanted_steps": None,
         "wants_outcome": True,
         "guideline": {"version": 1, "text": "# Guideline\n\nJudge **every** step."},

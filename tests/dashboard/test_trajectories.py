@@ -121,7 +121,7 @@ def test_the_detail_shows_what_is_known_of_each_step(
     client.force_login(world.reviewer)
     # Session, user, membership, trajectory, review, names asked for, letters, annotations, labels, gold, reference
     # labels, disputes, decisions, steps, slots, drafts, members, events, releases, siblings.
-    with django_assert_num_queries(20):
+    with django_assert_num_queries(21):
         html = client.get(f"{URL}{trajectory.pk}/").content.decode()
     cards = [
         re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card)) for card in re.findall(r"<article.*?</article>", html, re.S)

@@ -33,6 +33,9 @@ FORM: dict[str, Any] = {
     "categories": "off",
     "taxonomy": "agentprocessbench",
     "rationale": "optional",
+    "hint_model": "",
+    "hint_reveal_after": 0,
+    "hint_hinted": 0,
     "dimensions-TOTAL_FORMS": 2,
     "dimensions-INITIAL_FORMS": 0,
 }
@@ -149,11 +152,11 @@ def test_a_new_overlap_holds_for_new_trajectories_only(client: Client, world: Wo
     assert "The project has 2 trajectories with slots of their own." in client.get(URL).content.decode()
 
 
-def test_the_settings_take_four_queries(
+def test_the_settings_take_five_queries(
     client: Client, world: World, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client.force_login(world.admin)
-    with django_assert_num_queries(4):  # session, user, membership, number of trajectories
+    with django_assert_num_queries(5):  # session, user, membership, models, number of trajectories
         client.get(URL)
 
 

@@ -16,11 +16,13 @@ from annotator import flow, jobs
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, NothingToRelease
+from annotator.labelling import actions as labelling
 from annotator.models import Assignment, AuditEvent, Dispute, GoldLabel, Job, Project, Release, ReleaseRow, Trajectory
+from annotator.queue import actions as queue
 from annotator.releases import actions, files, freezing
 from annotator.releases.exporters import EXPORTERS, ExportOptions, write
 from annotator.releases.policy import SPLITS, ReleasePolicy
-from tests.factories import World, judge, make_member, make_trajectory, make_world
+from tests.factories import World, judge, label, make_member, make_trajectory, make_world, predict
 
 # A release reads in one REPEATABLE READ transaction of its own, which the transaction of a test would forbid.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -438,3 +440,48 @@ def test_who_has_left_keeps_a_code(world: World) -> None:
     first = record["steps"][0]["labels"][0]["rater"]
     assert first != code
     assert first == f"r-former-{gone.pk}"
+
+
+def test_a_label_says_what_its_rater_was_shown() -> None:
+    world = make_world(overlap=1, asks_outcome=False, hint_policy={"reveal_after": 100, "model": "judge"})
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, -1, None])
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    label(slot, world.annotator, {0: 1, 1: 1, 2: 1})
+    labelling.show_hints(slot.pk, world.annotator)
+    label(slot, world.annotator, {1: -1})
+    flow.submit(slot.pk, world.annotator)
+    judge(make_trajectory(world.project), world.second, [1, 1, 1])  # of which the model has said nothing
+    release = publish(world)
+    assert release.manifest["format_version"] == 2
+    shown, blind = rows_of(release)
+    assert shown["format_version"] == 2
+    keys = ("hint_arm", "hint_version", "hint_value", "is_after_hint")
+    assert [[each[key] for key in keys] for step in shown["steps"] for each in step["labels"]] == [
+        ["reveal_after", "judge v1", 1, False],
+        ["reveal_after", "judge v1", -1, True],
+        ["reveal_after", "judge v1", None, False],
+    ]
+    assert [[each[key] for key in keys] for step in blind["steps"] for each in step["labels"]] == [
+        ["blind", None, None, False]
+    ] * 3
+
+
+def test_a_release_of_an_earlier_version_gives_the_bytes_that_it_gave_then(world: World) -> None:
+    agreed(world, [1, 0, -1])
+    release = actions.begin(world.project, ReleasePolicy(), user=world.admin)
+    actions.freeze_rows(release)
+    release.manifest["format_version"] = 1
+    for row in release.rows.all():
+        for step in row.record["steps"]:
+            step["labels"] = [
+                {key: value for key, value in each.items() if "hint" not in key} for each in step["labels"]
+            ]
+        row.record["outcome"]["labels"] = []
+        row.save()
+    actions.seal(release, progress=lambda n_done, n_total: None)
+    out = published_bytes(release, "provenance")
+    assert b'"format_version":1,' in out
+    assert b"hint" not in out
+    assert hashlib.sha256(out).hexdigest() == release.manifest["files"]["provenance.jsonl"]["sha256"]

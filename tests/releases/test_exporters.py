@@ -412,7 +412,7 @@ def test_provenance_has_everything_behind_every_value() -> None:
     record = make_record(1, None, -1, uncounted=(2,))
     record["reference_labels"] = {"10": 1, "2": -1}
     (row,) = rows_of("provenance", record)
-    assert row == {"format": "stepmark-provenance", "format_version": 1, **record}
+    assert row == {"format": "stepmark-provenance", "format_version": 2, **record}
     assert list(row) == ["format", "format_version", *ReleaseRecord.__annotations__]
     assert left_out("provenance", record) == {}
 

@@ -23,13 +23,11 @@ from annotator.releases.exporters.record import (
     ordered_steps,
 )
 
-FORMAT_VERSION = 1
-
 
 def export(record: ReleaseRecord, options: ExportOptions) -> Iterator[Row | LeftOut]:
     outcome = record["outcome"]
     yield (
-        {"format": "stepmark-provenance", "format_version": FORMAT_VERSION}
+        {"format": "stepmark-provenance", "format_version": options.format_version}
         | _in_order(ReleaseRecord, record)
         | {
             "metadata": {key: value for key, value in record["metadata"].items() if key != "tool_metrics"},

@@ -14,6 +14,9 @@ from annotator.releases.policy import ErrorView
 Message: TypeAlias = dict[str, JsonValue]
 Row: TypeAlias = dict[str, object]
 
+# Of a release and of its provenance file. 2: labels say what their rater was shown of a model.
+FORMAT_VERSION = 2
+
 NOT_COUNTED = "step not counted by the release policy"
 NOT_SETTLED = "step undecidable, discarded or not judged"
 NEUTRAL_DROPPED = "neutral step, dropped as asked"
@@ -27,6 +30,10 @@ class RawLabel(TypedDict):
     A -1 that only carries on an earlier error names that step's index as `root`; `exit_reason` says how a step ends
     one. `local_value` judges the step as if what it builds on were right (None: the same as `value`). `extras` is what
     the project's label scheme asks for. Releases published before these were kept lack all four.
+
+    `hint_arm`: blind, reveal_after or hinted. `hint_version` is the model version whose suggestions were shown,
+    `hint_value` what it suggested here (None: nothing was shown). `is_after_hint`: the label was given or changed in
+    sight of it. Releases of format version 1 lack these four.
     """
 
     rater: str
@@ -39,6 +46,10 @@ class RawLabel(TypedDict):
     exit_reason: NotRequired[str]
     local_value: NotRequired[int | None]
     extras: NotRequired[dict[str, JsonValue]]
+    hint_arm: NotRequired[str]
+    hint_version: NotRequired[str | None]
+    hint_value: NotRequired[int | None]
+    is_after_hint: NotRequired[bool]
 
 
 class Decision(TypedDict):
@@ -109,14 +120,16 @@ class ReleaseRecord(TypedDict):
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the admin may choose.
+    """What the admin may choose, and what the release is.
 
     `neutral`: what a neutral step becomes in a format that knows only right and wrong.
     `error_view`: what becomes of the steps that follow an error (`views.py`).
+    `format_version`: that of the release, so that one which was published earlier gives the bytes that it gave then.
     """
 
     neutral: Literal["positive", "negative", "drop"] = "positive"
     error_view: ErrorView = "as_labelled"
+    format_version: int = FORMAT_VERSION
 
 
 @dataclass(frozen=True)

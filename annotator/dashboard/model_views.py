@@ -1,0 +1,91 @@
+"""What each model version said of one trajectory, for reviewers and admins who ask for it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from annotator import access
+from annotator.agreement.coefficients import FloatArray
+from annotator.http import Request
+from annotator.models import Calibration, ModelVersion, Prediction, Trajectory
+from annotator.prelabelling.rules import Finding
+from annotator.raters.calibrated import calibrated
+
+STEPS_PER_PAGE = 50
+
+
+@dataclass(frozen=True)
+class Said:
+    """What one version said of one step; no value: it abstained."""
+
+    version: ModelVersion
+    value: int | None
+    probs: list[float]
+    rationale: str
+    findings: list[Finding]
+    is_calibrated: bool
+    is_shortened: bool
+    is_extrapolated: bool
+
+
+@dataclass(frozen=True)
+class StepRow:
+    index: int
+    gold: int | None
+    said: list[Said]
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """One version's prediction with its probabilities, calibrated if the version is."""
+
+    prediction: Prediction
+    calibration: Calibration | None
+    probs: FloatArray
+
+    def of(self, index: int) -> Said:
+        prediction, row = self.prediction, self.probs[index]
+        has_spoken = not np.isnan(row[0])
+        rationales, shortened = prediction.rationales, prediction.first_truncated_step
+        extrapolated = prediction.first_extrapolated_step
+        return Said(
+            version=prediction.version,
+            value=int(np.argmax(row)) - 1 if has_spoken else None,
+            probs=row.tolist() if has_spoken else [],
+            rationale=(rationales[index] if index < len(rationales) else None) or "",
+            findings=[Finding(**one) for one in prediction.findings if one["step"] == index],
+            is_calibrated=self.calibration is not None,
+            is_shortened=shortened is not None and index >= shortened,
+            is_extrapolated=extrapolated is not None and index >= extrapolated,
+        )
+
+
+@require_GET
+def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
+    membership, trajectory = access.get_trajectory(request.user, slug, pk)
+    speakers = _speakers(trajectory)
+    page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
+    gold = dict(trajectory.gold_labels.filter(step__isnull=False).values_list("step__index", "value"))
+    context = {
+        "membership": membership,
+        "section": "trajectories",
+        "trajectory": trajectory,
+        "speakers": speakers,
+        "page": page,
+        "rows": [StepRow(index, gold.get(index), [one.of(index) for one in speakers]) for index in page.object_list],
+    }
+    return render(request, "dashboard/trajectory_models.html", context)
+
+
+def _speakers(trajectory: Trajectory) -> list[Speaker]:
+    predictions = trajectory.predictions.select_related("version").order_by("version__name", "-version__number")
+    latest = Calibration.objects.filter(version__predictions__trajectory=trajectory)
+    fitted = {one.version_id: one for one in latest.order_by("version_id", "-id").distinct("version_id")}
+    return [
+        Speaker(one, fitted.get(one.version_id), calibrated(one.probs, fitted.get(one.version_id)))
+        for one in predictions
+    ]

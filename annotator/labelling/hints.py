@@ -1,0 +1,85 @@
+"""What an annotator is shown of what the model of their assignment said, and when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotator.models import Annotation, Assignment, Calibration, ModelVersion, Prediction
+from annotator.prelabelling.rules import Finding
+from annotator.raters.calibrated import calibrated
+
+HintArm = Assignment.HintArm
+
+# Rules whose findings speak against +1 so plainly that a person is asked once (V7).
+DOUBTS = {"R1", "R2", "R3", "R4"}
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What the model says of one step. Not a label: nobody's judgement until a person confirms it."""
+
+    value: int
+    certainty: float | None  # the probability of the value; None for the outcome, which models only name
+    rationale: str
+    is_calibrated: bool
+    is_shortened: bool  # the model had not read everything up to this step
+
+    @property
+    def percent(self) -> int | None:
+        return None if self.certainty is None else round(100 * self.certainty)
+
+
+def are_shown(assignment: Assignment, annotation: Annotation | None) -> bool:
+    """Whether the annotator has, or may have, what the model said before them."""
+    if assignment.hint_arm == HintArm.HINTED:
+        return True
+    return (
+        assignment.hint_arm == HintArm.REVEAL_AFTER and annotation is not None and annotation.hints_shown_at is not None
+    )
+
+
+def shown(assignment: Assignment, annotation: Annotation | None) -> dict[int | None, Hint]:
+    """By step index (None: the outcome); a step of which the model said nothing has none. Nothing before its time."""
+    return hints_of(assignment) if are_shown(assignment, annotation) else {}
+
+
+def hints_of(assignment: Assignment) -> dict[int | None, Hint]:
+    """All that the version of the assignment says of what it asks for, as it was when the assignment was claimed."""
+    prediction = Prediction.objects.filter(
+        version=assignment.hint_version_id, trajectory=assignment.trajectory_id
+    ).first()
+    if prediction is None:
+        return {}
+    calibration_id = assignment.hint_calibration_id
+    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
+    probs = calibrated(prediction.probs, calibration)
+    shortened = prediction.first_truncated_step
+    found: dict[int | None, Hint] = {
+        index: Hint(
+            value=int(np.argmax(row)) - 1,
+            certainty=float(row.max()),
+            rationale=(prediction.rationales[index] if index < len(prediction.rationales) else None) or "",
+            is_calibrated=calibration is not None,
+            is_shortened=shortened is not None and index >= shortened,
+        )
+        for index, row in enumerate(probs)
+        if assignment.wants_step(index) and not np.isnan(row[0])
+    }
+    if prediction.outcome is not None and assignment.wants_outcome:
+        found[None] = Hint(prediction.outcome, None, "", is_calibrated=False, is_shortened=shortened is not None)
+    return found
+
+
+def doubts_about(assignment: Assignment, annotation: Annotation) -> Mapping[int, str]:
+    """Step index -> what the project's rules found there that speaks against +1, where the annotator may be told."""
+    if not are_shown(assignment, annotation):
+        return {}
+    rules = ModelVersion.objects.filter(project=assignment.project_id, kind=ModelVersion.Kind.RULES)
+    said = Prediction.objects.filter(version__in=rules, trajectory=assignment.trajectory_id)
+    findings = said.order_by("-version_id").values_list("findings", flat=True).first() or []
+    doubts: dict[int, str] = {}
+    for finding in (Finding(**one) for one in findings):
+        if finding.code in DOUBTS:
+            doubts.setdefault(finding.step, finding.sentence)
+    return doubts

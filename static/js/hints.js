@@ -1,0 +1,90 @@
+// What a model says of the steps, where the project shows it: beside each step from the start, or after one's own labels.
+"use strict";
+
+class Hints {
+  // valueOf(card): one's own value, or null; railOf: target -> link; refuse(message): why they cannot be shown;
+  // goTo(index): shows a card.
+  constructor({ cards, csrf, valueOf, railOf, outbox, refuse, goTo }) {
+    Object.assign(this, { cards, csrf, valueOf, railOf, outbox, refuse, goTo, asking: null });
+    this.panel = document.getElementById("hints"); // there is none where nothing is to be shown
+    this.status = document.getElementById("hints-status");
+    this.#find();
+  }
+
+  // Whether they are still to come.
+  get isWaiting() {
+    return this.panel !== null && !("shown" in this.panel.dataset);
+  }
+
+  // Asks for them; the server gives them only to whoever has stored labels of their own.
+  reveal() {
+    return (this.asking ??= this.#reveal().finally(() => (this.asking = null)));
+  }
+
+  // Marks the steps on which the model differs from what is labelled now.
+  paint() {
+    if (!this.of?.size) return;
+    let n = 0;
+    for (const [card, hint] of this.of) {
+      const differs = this.#differs(card, hint);
+      hint.querySelector(".differs").hidden = !differs;
+      this.railOf.get(card.dataset.target).classList.toggle("hint-differs", differs);
+      n += differs;
+    }
+    this.#say(`${n} of ${this.of.size} suggestions differ from yours${n ? " (d shows the next one)" : ""}.`);
+  }
+
+  // The index of the next card on which they differ.
+  next(current) {
+    const n = this.cards.length;
+    const order = this.cards.map((_, i) => (current + 1 + i) % n);
+    return order.find((index) => this.of.has(this.cards[index]) && this.#differs(this.cards[index], this.of.get(this.cards[index])));
+  }
+
+  #differs(card, hint) {
+    const own = this.valueOf(card);
+    return own !== null && own !== Number(hint.dataset.value);
+  }
+
+  #say(text) {
+    this.status.hidden = false;
+    if (this.status.textContent !== text) this.status.textContent = text;
+  }
+
+  #find() {
+    const found = this.cards.map((card) => [card, card.querySelector(".hint")]);
+    this.of = new Map(found.filter(([, hint]) => hint));
+  }
+
+  async #reveal() {
+    const later = "What the model says is shown when your labels are stored; press Enter when they are.";
+    if (!(await this.outbox.isStored())) return this.#say(later);
+    let response;
+    try {
+      response = await fetch(this.panel.dataset.url, {
+        method: "POST",
+        headers: { Accept: "application/json", "X-CSRFToken": this.csrf },
+        redirect: "manual",
+        signal: AbortSignal.timeout(15000),
+      });
+    } catch {
+      return this.#say(later);
+    }
+    if (!response.ok) {
+      const answer = await response.json().catch(() => null);
+      return this.refuse(answer?.error?.message || "The server does not answer, or you are signed out. Your labels are kept.");
+    }
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    for (const card of this.cards) {
+      const hint = page.querySelector(`.hint[data-for="${card.dataset.target}"]`);
+      if (hint) card.querySelector("header").after(document.adoptNode(hint));
+    }
+    this.panel.dataset.shown = "";
+    this.panel.querySelector("form").remove();
+    document.getElementById("hints-about").hidden = false;
+    this.#find();
+    this.paint();
+    const first = this.next(-1);
+    if (first !== undefined) this.goTo(first);
+  }
+}

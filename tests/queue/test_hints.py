@@ -1,0 +1,143 @@
+"""The hint arm of a slot: drawn when it is claimed, with what it is drawn for, and never again."""
+
+import pytest
+from django.db import IntegrityError
+from pytest_django import DjangoAssertNumQueries
+
+from annotator.models import Assignment, Calibration, ModelVersion, Prediction, Project
+from annotator.queue import actions as queue
+from tests.factories import World, judge, make_trajectory, make_world, predict
+
+pytestmark = pytest.mark.django_db
+
+
+def set_policy(world: World, **policy: object) -> None:
+    world.project.hint_policy = {"model": "judge", **policy}
+    world.project.save()
+
+
+def claim(world: World, who: str = "annotator") -> Assignment:
+    slot = queue.claim_next(world.project, world.user(who))
+    assert slot is not None
+    return Assignment.objects.get(pk=slot.pk)
+
+
+def test_an_all_blind_project_claims_in_as_many_statements_as_before(
+    world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    predict(make_trajectory(world.project), [1, 1, 1])
+    with django_assert_num_queries(4):  # the transaction's begin and end, the lock, the claim
+        queue.claim_next(world.project, world.annotator)
+    slot = Assignment.objects.get(status="claimed")
+    assert (slot.hint_arm, slot.hint_version, slot.no_hints) == ("blind", None, "")
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_the_arm_is_the_one_of_the_hash_and_names_what_it_was_drawn_for(world: World, ahead: bool) -> None:
+    set_policy(world, reveal_after=40, hinted=30)
+    predictions = {}
+    for number in range(12):
+        trajectory = make_trajectory(world.project, external_id=f"x-{number}")
+        predictions[trajectory.pk] = predict(trajectory, [1, 0, -1])
+    for person in (world.annotator, world.second):
+        take = queue.claim_ahead if ahead else queue.claim_next
+        while (slot := take(world.project, person)) is not None:
+            slot.refresh_from_db()
+            assert slot.hint_arm == world.project.hints.draw("demo", slot.trajectory.external_id, slot.slot)
+            assert slot.hint_version == predictions[slot.trajectory_id].version
+            if ahead:
+                queue.claim_next(world.project, person)
+    arms = set(Assignment.objects.values_list("hint_arm", flat=True))
+    assert arms == {"blind", "reveal_after", "hinted"}
+
+
+def test_the_latest_version_and_its_calibration_are_kept_whatever_comes_later(world: World) -> None:
+    set_policy(world, hinted=100)
+    trajectory = make_trajectory(world.project)
+    first = predict(trajectory, [1, 0, -1]).version
+    fitted = {"n_trajectories": 25, "n_steps": 75, "report": {}}
+    calibration = Calibration.objects.create(
+        version=first, method="temperature", parameters={"temperature": 2.0}, **fitted
+    )
+    slot = claim(world)
+    second = ModelVersion.objects.create(project=world.project, kind="judge", name="judge", number=2)
+    Prediction.objects.create(version=second, trajectory=trajectory, probs=[[1, 0, 0]] * 3)
+    Calibration.objects.create(version=first, method="temperature", parameters={"temperature": 9.0}, **fitted)
+    other = claim(world, "second")
+    assert (slot.hint_version, slot.hint_calibration) == (first, calibration)
+    assert (other.hint_version, other.hint_calibration) == (second, None)
+    queue.release_claim(slot.pk, world.annotator)
+    assert claim(world).hint_version == first
+
+
+def test_where_there_is_nothing_to_show_it_is_blind_and_says_why(world: World) -> None:
+    set_policy(world, hinted=100)
+    make_trajectory(world.project)
+    assert claim(world).no_hints == "no_prediction"  # no version at all
+    predict(make_trajectory(world.project), [1, 1, 1])
+    predict(make_trajectory(world.project), [None, None, None])
+    make_trajectory(world.project)
+    slots = [claim(world) for _ in range(3)]
+    assert [(slot.hint_arm, slot.no_hints) for slot in slots] == [
+        ("hinted", ""),
+        ("blind", "abstained"),
+        ("blind", "no_prediction"),
+    ]
+    assert [slot.hint_version is None for slot in slots] == [False, True, True]
+
+
+def test_a_model_that_saw_the_reference_is_never_shown(world: World) -> None:
+    set_policy(world, reveal_after=100)
+    trajectory = make_trajectory(world.project)
+    version = ModelVersion.objects.create(
+        project=world.project, kind="judge", name="judge", number=1, sees_reference=True
+    )
+    Prediction.objects.create(version=version, trajectory=trajectory, probs=[[0, 0, 1]] * 3)
+    slot = claim(world)
+    assert (slot.hint_arm, slot.no_hints, slot.hint_version) == ("blind", "sees_reference", None)
+
+
+def test_a_question_about_single_steps_is_always_blind() -> None:
+    policy = {"hinted": 100, "model": "judge"}
+    world = make_world(overlap=2, max_overlap=3, required_agreement=2, hint_policy=policy)
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, 1, 1])
+    judge(trajectory, world.annotator, [1, 1, 1])
+    judge(trajectory, world.second, [1, -1, 1])
+    world.project.memberships.filter(user=world.reviewer).update(role="annotator")
+    spot = claim(world, "reviewer")
+    assert spot.wanted_steps == [1]
+    assert (spot.hint_arm, spot.no_hints) == ("blind", "spot_question")
+
+
+def test_an_arm_once_drawn_stays_when_the_policy_changes(world: World) -> None:
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, 1, 1])
+    set_policy(world, hinted=100)
+    slot = claim(world)
+    queue.release_claim(slot.pk, world.annotator)
+    Project.objects.update(hint_policy={})
+    world.project.refresh_from_db()
+    again = claim(world, "second")
+    assert (again.pk, again.hint_arm) == (slot.pk, "hinted")
+
+
+def test_whoever_gets_the_slot_after_a_skip_has_the_same_arm(world: World) -> None:
+    set_policy(world, hinted=50, reveal_after=50)
+    for number in range(6):
+        predict(make_trajectory(world.project, external_id=f"x-{number}"), [1, 1, 1])
+    skipped = [claim(world) for _ in range(6)]
+    for slot in skipped:
+        queue.skip(slot.pk, world.annotator, "Not my language.")
+    Assignment.objects.filter(status="open").exclude(slot=0).update(priority=-1)
+    taken = [claim(world, "second") for _ in range(6)]
+    assert {(slot.trajectory_id, slot.slot, slot.hint_arm) for slot in taken} == {
+        (slot.trajectory_id, slot.slot, slot.hint_arm) for slot in skipped
+    }
+    assert len({slot.hint_arm for slot in taken}) == 2
+
+
+def test_the_database_refuses_hints_of_no_version(world: World) -> None:
+    make_trajectory(world.project)
+    with pytest.raises(IntegrityError, match="assignment_hints_are_of_a_version"):
+        Assignment.objects.update(hint_arm="hinted")
