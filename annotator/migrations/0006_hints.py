@@ -112,4 +112,10 @@ class Migration(migrations.Migration):
                 name="label_after_hint_has_one",
             ),
         ),
+        # Whatever was begun before there were suggestions was begun without any, and goes on so.
+        migrations.RunSQL(
+            "UPDATE annotator_assignment SET hint_arm = 'blind'"
+            " WHERE status <> 'open' OR id IN (SELECT assignment_id FROM annotator_annotation)",
+            migrations.RunSQL.noop,
+        ),
     ]

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from django.db.models import F
@@ -80,7 +81,7 @@ def read(project: Project, against: Against) -> list[Judged]:
         known = settled.get(trajectory)
         judged.append(
             Judged(
-                arm=arm,
+                arm=cast("Arm", arm),
                 trajectory=trajectory,
                 group=group,
                 rater=annotator,

@@ -7,7 +7,6 @@ from django.db.models import Exists, F, OuterRef
 
 from annotator.models import (
     Adjudication,
-    Assignment,
     GoldLabel,
     Label,
     Project,
@@ -140,7 +139,7 @@ class _Behind:
             "exit_reason": label.exit_reason,
             "local_value": label.local_value,
             "extras": label.extras,
-            "hint_arm": assignment.hint_arm or Assignment.HintArm.BLIND,  # blank: claimed before there were arms
+            "hint_arm": assignment.hint_arm,
             "hint_version": str(assignment.hint_version) if was_shown else None,
             "hint_value": label.hint_value,
             "is_after_hint": label.is_after_hint,

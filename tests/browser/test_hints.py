@@ -1,6 +1,7 @@
 """Suggestions of a model in a real browser: none, after one's own labels, or from the start."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Response, expect
@@ -16,7 +17,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 OpenAs = Callable[[User, str], Page]
 
 
-def claim(arm: str, n_steps: int = 3, **settings: object) -> tuple[World, Assignment]:
+def claim(arm: str, n_steps: int = 3, **settings: Any) -> tuple[World, Assignment]:
     """The model says −1 of every step."""
     shares = {} if arm == "blind" else {arm: 100}
     world = make_world(overlap=1, asks_outcome=False, hint_policy={**shares, "model": f"m-{TOKEN}"}, **settings)

@@ -28,7 +28,7 @@ def test_each_version_is_shown_step_by_step_with_its_marks(client: Client, world
     )  # fmt: skip
     rules = ModelVersion.objects.create(project=world.project, name="rules", number=1, kind="rules")
     finding = {"step": 1, "code": "R2", "leaning": -1, "sentence": "There is no tool 'x'.", "evidence": {}}
-    Prediction.objects.create(version=rules, trajectory=trajectory, probs=[[float("nan")] * 3] * 3, findings=[finding])
+    Prediction.objects.create(version=rules, trajectory=trajectory, probs=[[None] * 3] * 3, findings=[finding])
     client.force_login(world.reviewer)
     assert "What models said of it</a> (3 versions)" in text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/")
     page = text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/models/")

@@ -207,5 +207,5 @@ def test_the_detail_takes_the_same_queries_however_many_trajectories_share_its_t
 ) -> None:
     trajectory, *_ = (make_trajectory(world.project, group_key="one task") for _ in range(4))
     client.force_login(world.reviewer)
-    with django_assert_num_queries(16):
+    with django_assert_num_queries(17):
         client.get(f"/projects/demo/trajectories/{trajectory.pk}/")

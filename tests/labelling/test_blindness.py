@@ -17,8 +17,9 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from knox.models import AuthToken
 
-from annotator import flow
-from annotator.labelling import actions, revisions
+from annotator import flow, jobs
+from annotator.errors import UnconfirmedWarnings
+from annotator.labelling import revisions
 from annotator.models import (
     Annotation,
     Assignment,
@@ -76,7 +77,7 @@ def planted(trajectory: Trajectory) -> Prediction:
     Prediction.objects.create(
         version=rules,
         trajectory=trajectory,
-        probs=[[float("nan")] * 3] * n,
+        probs=[[None] * 3] * n,
         rationales=[f"R2: {TOKEN}"] * n,
         findings=[{"step": i, **finding} for i in range(n)],
         note=f"rules {TOKEN}",
@@ -127,7 +128,7 @@ def make_site(arm: str) -> Site:
     planted(make_trajectory(world.project))  # what is claimed ahead
     Project.objects.update(overlap=1)
     config = from_data({"kind": "rules", "name": f"r-{TOKEN}"}, "a test")
-    started = flow.jobs.create(world.project, "prelabel", {}, unit="steps", n_total=1, user=world.admin)
+    started = jobs.create(world.project, Job.Kind.PRELABEL, {}, unit="steps", n_total=1, user=world.admin)
     PrelabelRun.objects.create(
         project=world.project, job=started, model_name=f"r-{TOKEN}", config=config.model_dump(mode="json")
     )
@@ -148,7 +149,14 @@ def routes(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, dict[st
 
 def addresses(site: Site) -> list[str]:
     """Each route, with each id of each kind of object in the place of a number."""
-    texts = {"slug": ["demo"], "name": ["labels"], "format": ["csv"], "part": ["text"], "secret": ["x"], "key": ["x"]}
+    texts: dict[str, list[Any]] = {
+        "slug": ["demo"],
+        "name": ["labels"],
+        "format": ["csv"],
+        "part": ["text"],
+        "secret": ["x"],
+        "key": ["x"],
+    }
     any_kind = [Trajectory, Annotation, ModelVersion, Prediction]
     found = []
     for route, converters in routes(get_resolver().url_patterns):
@@ -167,7 +175,7 @@ def addresses(site: Site) -> list[str]:
 
 def bytes_of(response: HttpResponseBase) -> str:
     """All that reaches the client: status line, headers, cookies, body."""
-    body = b"".join(response) if response.streaming else response.content  # type: ignore[attr-defined,call-overload]
+    body = b"".join(response) if response.streaming else response.content  # type: ignore[attr-defined]
     return f"{response.headers}\n{response.cookies}\n{body.decode('utf-8', 'replace')}"
 
 
@@ -188,7 +196,9 @@ def ask_everything(site: Site, note: Callable[[str, HttpResponseBase], None]) ->
         for accept in ("text/html", "application/json") if not is_api else ("application/json",):
             with transaction.atomic():
                 ask = getattr(client, method)
-                sent = {} if method in ("get", "head") else {"data": "{}", "content_type": "application/json"}
+                sent: dict[str, Any] = (
+                    {} if method in ("get", "head") else {"data": "{}", "content_type": "application/json"}
+                )
                 if method == "post" and not is_api:
                     sent = {"data": {"step-0": "1", "confirmed": ""}}
                 response = ask(address, headers={**headers, "Accept": accept}, **sent)
@@ -284,7 +294,7 @@ def test_the_warning_of_a_rule_reaches_nobody_who_is_blind() -> None:
     flow.submit(slot.pk, site.world.annotator, heeds_warnings=True)
     assert Assignment.objects.get(pk=slot.pk).status == "submitted"
     hinted = make_site_of_another_arm()
-    with pytest.raises(actions.UnconfirmedWarnings, match=TOKEN):
+    with pytest.raises(UnconfirmedWarnings, match=TOKEN):
         flow.submit(hinted.slots["complete"].pk, hinted.world.annotator, heeds_warnings=True)
 
 
@@ -300,7 +310,7 @@ def test_the_reason_for_blindness_is_not_told_either(client: Client) -> None:
     world = make_world(overlap=1, hint_policy={"hinted": 100, "model": "judge"})
     trajectory = make_trajectory(world.project)
     version = ModelVersion.objects.create(project=world.project, name="judge", number=1, kind="judge")
-    Prediction.objects.create(version=version, trajectory=trajectory, probs=[[float("nan")] * 3] * 3)
+    Prediction.objects.create(version=version, trajectory=trajectory, probs=[[None] * 3] * 3)
     slot = queue.claim_next(world.project, world.annotator)
     assert slot is not None
     assert slot.no_hints == "abstained"

@@ -1,6 +1,7 @@
 """What a model says, shown from the start or after one's own labels; and that every label says what came before it."""
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 from annotator import access, flow
 from annotator.errors import AssignmentNotYours, HintsNotShown, UnconfirmedWarnings
 from annotator.labelling import actions, revisions
+from annotator.labelling.evidence import reading_of
 from annotator.labelling.intake import Changes
 from annotator.models import (
     Annotation,
@@ -25,6 +27,7 @@ from annotator.models import (
 from annotator.queue import actions as queue
 from tests.api.client import client_of, post, put, refused
 from tests.factories import World, label, make_trajectory, make_world, predict
+from tests.queue.test_concurrency import run_at_once
 
 # A row's version tells transactions apart, so each save needs one of its own.
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -194,6 +197,38 @@ def test_a_reveal_that_meets_a_save_leaves_it_marked_as_before() -> None:
     assert not any(after for _, _, after in events())
 
 
+def test_saves_and_a_reveal_at_once_leave_every_label_marked_by_what_came_first() -> None:
+    world, slot = claimed("reveal_after")
+    label(slot, world.annotator, {0: 1, 1: 1, 2: 1}, outcome=1)
+
+    def save(index: int) -> None:
+        for value in (-1, 0, 1) * 4:
+            label(slot, world.annotator, {index: value})
+
+    def reveal() -> None:
+        time.sleep(0.02)
+        actions.show_hints(slot.pk, world.annotator)
+
+    assert run_at_once([lambda: save(0), lambda: save(1), lambda: save(0), reveal]) == []
+    annotation = Annotation.objects.get()
+    assert annotation.hints_shown_at is not None
+    said = list(annotation.label_events.filter(step__index__in=[0, 1]).order_by("id"))
+    marked = [event.is_after_hint for event in said]
+    assert marked == sorted(marked)  # none without the mark after the first one with it
+    for stored in annotation.labels.filter(step__index__in=[0, 1]):
+        last = [event for event in said if event.step_id == stored.step_id][-1]
+        assert (stored.value, stored.is_after_hint) == (last.value, last.is_after_hint)
+        assert stored.hint_value is not None
+
+
+def test_reviewers_read_that_a_label_came_after_a_suggestion() -> None:
+    world, slot = claimed("hinted")
+    label(slot, world.annotator, {0: 1, 2: 1})
+    first, last = Label.objects.order_by("step__index")
+    assert reading_of(first).endswith("given after a model's suggestion was shown")
+    assert "suggestion" not in reading_of(last)
+
+
 def test_nobody_is_shown_anything_of_what_somebody_else_holds() -> None:
     world, slot = claimed("reveal_after")
     label(slot, world.annotator, {0: 1, 1: 1, 2: 1}, outcome=1)
@@ -229,7 +264,7 @@ def found_by_rules(trajectory: Trajectory, *findings: tuple[int, str]) -> Predic
         {"step": step, "code": code, "leaning": -1, "sentence": f"{code} speaks.", "evidence": {}}
         for step, code in findings
     ]
-    nothing = [[float("nan")] * 3] * trajectory.n_steps
+    nothing = [[None] * 3] * trajectory.n_steps
     return Prediction.objects.create(version=version, trajectory=trajectory, probs=nothing, findings=rows)
 
 

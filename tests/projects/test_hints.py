@@ -69,8 +69,8 @@ def test_every_field_is_documented_and_no_other() -> None:
 def test_the_settings_page_takes_the_policy_and_offers_only_what_may_be_shown(client: Client, world: World) -> None:
     trajectory = make_trajectory(world.project)
     predict(trajectory, [1, 1, 1], model="plain")
-    for name, about in {"knows": {"sees_reference": True}, "checks": {"kind": "rules"}}.items():
-        ModelVersion.objects.create(project=world.project, name=name, number=1, **{"kind": "judge", **about})
+    ModelVersion.objects.create(project=world.project, name="knows", number=1, kind="judge", sees_reference=True)
+    ModelVersion.objects.create(project=world.project, name="checks", number=1, kind="rules")
     client.force_login(world.admin)
     page = client.get(URL).content.decode()
     assert '<option value="plain">plain</option>' in page
@@ -78,10 +78,11 @@ def test_the_settings_page_takes_the_policy_and_offers_only_what_may_be_shown(cl
     assert "checks</option>" not in page
     client.post(URL, {**FORM, "hint_model": "plain", "hint_reveal_after": 40, "hint_hinted": 10})
     assert Project.objects.get().hints == HintPolicy(reveal_after=40, hinted=10, model="plain")
-    refused = client.post(URL, {**FORM, "hint_model": "", "hint_reveal_after": 40, "hint_hinted": 10})
+    shown = {"initial-hint_model": "plain", "initial-hint_reveal_after": 40, "initial-hint_hinted": 10}
+    refused = client.post(URL, {**FORM, **shown, "hint_model": "", "hint_reveal_after": 40, "hint_hinted": 10})
     assert refused.status_code == 422
     assert "name the model whose suggestions are shown" in refused.content.decode()
-    assert client.post(URL, {**FORM, "hint_model": "unknown", "hint_reveal_after": 0}).status_code == 422
+    assert client.post(URL, {**FORM, **shown, "hint_model": "unknown", "hint_reveal_after": 0}).status_code == 422
     assert Project.objects.get().hints.reveal_after == 40
 
 

@@ -1,5 +1,7 @@
 """What suggestions do to labels, in numbers and in sentences, against figures counted by hand and by plain loops."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -22,9 +24,9 @@ from annotator.raters.hint_words import conclude
 N = NONE
 
 
-def judged(arm: Arm, trajectory: int, final: list[int], **given) -> Judged:
+def judged(arm: Arm, trajectory: int, final: list[int], **given: Any) -> Judged:
     n = len(final)
-    about = {
+    about: dict[str, Any] = {
         "rater": 1,
         "group": trajectory,
         "before": final if arm == "blind" else [N] * n,
@@ -33,7 +35,7 @@ def judged(arm: Arm, trajectory: int, final: list[int], **given) -> Judged:
         "seconds": [np.nan] * n,
         **given,
     }
-    arrays = {name: np.array(about.pop(name)) for name in ("before", "model", "gold")}
+    arrays: dict[str, Any] = {name: np.array(about.pop(name)) for name in ("before", "model", "gold")}
     seconds = np.array(about.pop("seconds"), dtype=float)
     return Judged(arm=arm, trajectory=trajectory, final=np.array(final), seconds=seconds, **arrays, **about)
 

@@ -7,12 +7,14 @@ import pytest
 
 from annotator.importing.schema import MessageIn
 from annotator.prelabelling.configs import read_folder
+from annotator.prelabelling.discriminative import DiscriminativeConfig
 from annotator.prelabelling.scores import NEUTRAL_SHARE, TrajectoryScores, TrajectoryText
 from tests.workers.prelabel import checkpoints
 from tests.workers.prelabel.references import REFERENCES
 from workers.prelabel.discriminative import load
 
-MODELS = read_folder(Path(__file__).resolve().parents[3] / "workers/prelabel/models")
+SHIPPED = read_folder(Path(__file__).resolve().parents[3] / "workers/prelabel/models")
+MODELS = {name: config for name, config in SHIPPED.items() if isinstance(config, DiscriminativeConfig)}
 
 QUESTION = "Ann has 2 apples and buys 3 more. How many apples + pears does she have - none lost?"
 STEPS = [
