@@ -59,10 +59,12 @@ CLAIM = f"""
 
 def open_slots(project: Project) -> int:
     """Opens the overlap of slots for every trajectory without one; returns how many. Lock the project before."""
-    facts = {"project": project.pk, "overlap": project.overlap, "wants_outcome": project.asks_outcome, "at": now()}
     with connection.cursor() as cursor:
-        cursor.execute(OPEN, facts)
-        return cursor.rowcount
+        cursor.execute(
+            OPEN,
+            {"project": project.pk, "overlap": project.overlap, "wants_outcome": project.asks_outcome, "at": now()},
+        )
+        return int(cursor.rowcount)
 
 
 class Found(NamedTuple):
