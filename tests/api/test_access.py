@@ -27,6 +27,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "projects/demo/disputes/", None, 404, 403, 200, 200),
     ("GET", "projects/demo/releases/", None, 404, 403, 200, 200),
     ("POST", "projects/demo/releases/", BAD_POLICY, 404, 403, 403, 400),
+    ("POST", "projects/demo/scorers/", {"release": 9, "name": "own"}, 404, 403, 403, 400),
     ("GET", "jobs/{job}/", None, 404, 403, 403, 200),
     ("POST", "jobs/{job}/cancel/", None, 404, 403, 403, 200),
     ("GET", "assignments/{assignment}/", None, 404, 200, 404, 404),
