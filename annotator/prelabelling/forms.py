@@ -55,6 +55,6 @@ class TrainForm(forms.Form):
     )
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, label_suffix="", auto_id="id_train_%s", **kwargs)
+        super().__init__(*args, **{"label_suffix": "", "auto_id": "id_train_%s", **kwargs})
         numbers = project.releases.published().values_list("number", flat=True)
         self.fields["release"].choices = [(n, f"release {n}") for n in numbers]  # type: ignore[attr-defined]

@@ -24,6 +24,7 @@ FEATURES: tuple[Feature, ...] = (
     "errors",
     "overlap",
 )
+TEXTS: tuple[Feature, ...] = ("step_text", "context_text")  # what an encoder is needed for
 
 
 class _Part(BaseModel):
@@ -59,7 +60,7 @@ class ScorerConfig(_Part):
     release: int  # that it learnt from
     mask: Mask
     mode: Mode
-    encoder: Encoder
+    encoder: Encoder | None  # null: the texts did not help, and are no feature
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     features_version: int
     rules_version: int

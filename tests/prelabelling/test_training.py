@@ -58,7 +58,7 @@ def test_a_model_file_of_a_scorer_is_read_and_a_wrong_one_named(models: Path) ->
     assert set(config.identity()) == set(ScorerConfig.model_fields) - {"title", "weights_sha256"}
     with pytest.raises(ConfigError, match=r"own\.yaml: scorer\.mask: Input should be 'full' or 'prefix'"):
         parse(text.replace("mask: prefix", "mask: half"), "own.yaml")
-    with pytest.raises(ConfigError, match=r"own\.yaml: scorer\.features\.1: "):
+    with pytest.raises(ConfigError, match=r"own\.yaml: scorer\.features\[1\]: "):
         parse(text.replace("place", "votes"), "own.yaml")
 
 
@@ -173,6 +173,7 @@ LEARNT = {
     "n_tasks": 12,
     "n_left_out": 1,
     "n_epochs": 9,
+    "encoder": None,
     "calibration": {"n_trajectories": 40, "before": {"nll": 0.6, "ece": 0.08}, "after": {"nll": 0.5, "ece": 0.031}},
     "held_out": {
         "scorer": {"step_acc": {"value": 0.75, "low": 0.7, "high": 0.8, "n": 130}},
@@ -233,4 +234,5 @@ def test_the_page_of_a_job_shows_what_was_learnt(client: Client, world: World) -
     assert "75.0 %, 95 % interval 70.0 % to 80.0 %" in page
     assert "error on tasks it was not fitted on 0.080 before, 0.031 after" in page
     assert "50.0 % of 8" in page
+    assert "left out: they did not help on tasks it had not seen" in page
     assert "Start own" in page

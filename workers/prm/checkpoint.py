@@ -6,13 +6,12 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from annotator.agreement.coefficients import FloatArray
+from workers.prm.encoder import Vectors
 from workers.prm.errors import ScorerError
 from workers.prm.model import Shape, StepScorer
 
@@ -26,13 +25,13 @@ class Checkpoint:
     """What scoring needs beside the encoder's own files."""
 
     model: StepScorer
-    rarity: FloatArray  # of the hashed encoder's buckets; empty for another encoder
+    rarity: Vectors  # of the hashed encoder's buckets; empty for another encoder
     temperature: float
 
     def weights(self) -> bytes:
         """The same scorer gives the same bytes."""
         tensors = {_MODEL + name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-        tensors["encoder.rarity"] = torch.from_numpy(np.asarray(self.rarity, np.float32))
+        tensors["encoder.rarity"] = torch.from_numpy(self.rarity)
         tensors["temperature"] = torch.tensor(self.temperature, dtype=torch.float64)
         return save(tensors)
 
@@ -41,10 +40,11 @@ def sha256_of(weights: bytes) -> str:
     return hashlib.sha256(weights).hexdigest()
 
 
-def write(folder: Path, weights: bytes, shape: Shape, story: dict[str, JsonValue]) -> None:
+def write(folder: Path, made: Checkpoint, story: dict[str, JsonValue]) -> None:
     """Each file is whole or not there; the story goes last, for without it the weights cannot be loaded."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = {"format_version": FORMAT_VERSION, "weights_sha256": sha256_of(weights), "shape": asdict(shape), **story}
+    weights, shape = made.weights(), asdict(made.model.shape)
+    told = {"format_version": FORMAT_VERSION, "weights_sha256": sha256_of(weights), "shape": shape, **story}
     replace_file(folder / WEIGHTS, weights)
     replace_file(folder / STORY, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
 

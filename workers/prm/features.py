@@ -15,20 +15,19 @@ from zlib import crc32
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray
 from annotator.importing.chat import message_text, reasoning_of, role_of
 from annotator.prelabelling.rules import RULES, Finding, find
-from annotator.prelabelling.rules.errors import error_in
+from annotator.prelabelling.rules.errors import Cause, error_in
 from annotator.prelabelling.rules.reading import Result, Run, Step, read_run
 from annotator.prelabelling.rules_config import RuleCode, RulesConfig
-from annotator.prelabelling.scorer_config import Feature, Mask, Mode
+from annotator.prelabelling.scorer_config import TEXTS, Feature, Mask, Mode
 from annotator.prelabelling.scores import TrajectoryText
-from workers.prm.encoder import Encoder
+from workers.prm.encoder import Encoder, Vectors
 
 _TOOL_SLOTS, _DETAIL_SLOTS = 64, 32
 _WORD = re.compile(r"\w+")
 _MOST_WORDS = 5_000  # of one text: enough for overlaps, and no hostile text can take minutes
-_CAUSES = ("external", "caused", "unclear")
+_CAUSES: tuple[Cause, ...] = ("external", "caused", "unclear")
 _BLIND_TO: tuple[RuleCode, ...] = ("R9",)  # it reads the reference
 
 
@@ -38,7 +37,7 @@ class Described:
 
     step_texts: list[str]
     context_texts: list[str]
-    numbers: dict[Feature, FloatArray]  # (n, WIDTHS[name])
+    numbers: dict[Feature, Vectors]  # (n, WIDTHS[name])
 
 
 @dataclass(frozen=True)
@@ -68,11 +67,13 @@ def describe(trajectory: TrajectoryText, *, mask: Mask, mode: Mode) -> Described
     )
 
 
-def inputs_of(described: Sequence[Described], encoder: Encoder, features: Sequence[Feature]) -> "list[Inputs]":
+def inputs_of(described: Sequence[Described], encoder: Encoder | None, features: Sequence[Feature]) -> "list[Inputs]":
     """(n_steps, `width`) for each trajectory: the named features side by side."""
     texts = {"step_text": [d.step_texts for d in described], "context_text": [d.context_texts for d in described]}
     encoded = {
-        name: encoder.encode([text for of_one in texts[name] for text in of_one]) for name in texts if name in features
+        name: encoder.encode([text for of_one in texts[name] for text in of_one])
+        for name in texts
+        if encoder is not None and name in features
     }
     found, begin = [], 0
     for each in described:
@@ -87,7 +88,7 @@ def inputs_of(described: Sequence[Described], encoder: Encoder, features: Sequen
 
 @dataclass(frozen=True)
 class Inputs:
-    values: FloatArray  # (n_steps, width)
+    values: Vectors  # (n_steps, width)
     n_tokens: int
     dropped: list[int]  # tokens cut away from the texts of each step
 
@@ -96,7 +97,7 @@ def vectors(features: Sequence[Feature], encoder: Encoder) -> list[slice]:
     """The columns of each encoded text."""
     ends = np.cumsum([WIDTHS.get(name, encoder.width) for name in features]).tolist()
     encoded = zip(ends, features, strict=True)
-    return [slice(end - encoder.width, end) for end, name in encoded if name not in WIDTHS]
+    return [slice(end - encoder.width, end) for end, name in encoded if name in TEXTS]
 
 
 def _look(trajectory: TrajectoryText, mode: Mode) -> _Seen:

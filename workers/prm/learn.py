@@ -4,7 +4,6 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,17 +12,25 @@ from pydantic import JsonValue
 from annotator.agreement.coefficients import FloatArray
 from annotator.agreement.metrics import Figure
 from annotator.prelabelling.rules_config import RULES_VERSION
-from annotator.prelabelling.scorer_config import FEATURES, FEATURES_VERSION, MAX_STEPS, TrainingOptions
+from annotator.prelabelling.scorer_config import (
+    FEATURES,
+    FEATURES_VERSION,
+    MAX_STEPS,
+    TEXTS,
+    Feature,
+    ScorerConfig,
+    TrainingOptions,
+)
 from annotator.raters.calibration import TooLittleGoldError, calibrate
 from annotator.raters.metrics import GoldTrajectory, compare
-from workers.prm.checkpoint import Checkpoint
+from workers.prm.checkpoint import Checkpoint, sha256_of
 from workers.prm.data import Example, data_sha256
-from workers.prm.encoder import Encoder, HashedEncoder, find_encoder
+from workers.prm.encoder import Encoder, HashedEncoder
 from workers.prm.features import Described, Inputs, describe, inputs_of, vectors
-from workers.prm.model import Shape
-from workers.prm.train import Data, Progress, predict, train
+from workers.prm.train import Data, Progress, Trained, predict, train
 
 _AT_ONCE = 32  # trajectories encoded between two signs of life
+_CANDIDATES = (FEATURES, tuple(name for name in FEATURES if name not in TEXTS))
 _REPORTED = ("step_acc", "macro_f1", "first_err_acc")
 
 
@@ -32,17 +39,42 @@ class Learnt:
     """A trained scorer and its story: `story` goes into scorer.json and says how it came about and how good it is."""
 
     checkpoint: Checkpoint
-    encoder: Encoder
-    data_sha256: str
+    encoder: Encoder | None  # None: the texts did not help
+    features: tuple[Feature, ...]
+    options: TrainingOptions
     story: dict[str, JsonValue]
+
+    def model_file(self, project: str | None) -> ScorerConfig:
+        options, of_story = self.options, ("features_version", "rules_version", "data_sha256")
+        return ScorerConfig.model_validate(
+            {
+                "kind": "scorer",
+                "name": options.name,
+                "title": f"{options.name}: step scorer from release {options.release}",
+                "project": project,
+                "release": options.release,
+                "mask": options.mask,
+                "mode": options.mode,
+                "encoder": self.encoder and self.encoder.config,
+                "features": self.features,
+                **{key: self.story[key] for key in of_story},
+                "weights_sha256": sha256_of(self.checkpoint.weights()),
+            }
+        )
 
 
 def learn(
-    examples: Sequence[Example], options: TrainingOptions, encoders: Path, progress: Progress = lambda done, total: None
+    examples: Sequence[Example],
+    options: TrainingOptions,
+    encoder: Encoder,
+    progress: Progress = lambda done, total: None,
 ) -> Learnt:
-    """Raises ScorerError where there is too little to learn from, or no such encoder on this machine."""
-    encoder = find_encoder(options.encoder, encoders)
-    alive = partial(progress, 0, 2 * options.max_epochs)
+    """Trains with the encoded texts and without them, and keeps what is likelier on tasks that it had not seen.
+
+    Raises ScorerError where there is too little to learn from. A hashed encoder learns which texts are rare.
+    """
+    span = 2 * options.max_epochs  # of one training, at most
+    alive = partial(progress, 0, len(_CANDIDATES) * span)
     looked_at = _describe(examples, options, alive)
     learning = [i for i in looked_at if not examples[i].is_test]
     testing = [i for i in looked_at if examples[i].is_test]
@@ -53,40 +85,62 @@ def learn(
         alive()
         encoded = inputs_of([looked_at[i] for i in chosen], encoder, FEATURES)
         inputs.update(zip(chosen, encoded, strict=True))
-    columns = vectors(FEATURES, encoder)
 
-    def data_of(chosen: Sequence[int]) -> Data:
-        return Data([inputs[i].values for i in chosen], [examples[i].gold for i in chosen], columns)
+    def data_of(features: Sequence[Feature], chosen: Sequence[int]) -> Data:
+        first = 0 if features == FEATURES else len(TEXTS) * encoder.width  # the texts' columns come first
+        values = [inputs[i].values[:, first:] for i in chosen]
+        return Data(values, [examples[i].gold for i in chosen], vectors(features, encoder))
 
-    data = data_of(learning)
-    n_inputs = data.inputs[0].shape[1] if learning else 0
-    shape = Shape(n_inputs, MAX_STEPS, causal=options.mask == "prefix")
-    trained = train(data, shape, options, progress)
-    temperature, calibration = _calibration(data.gold, trained.held_out, options.seed)
-    said, _ = predict(trained.model, data_of(testing).inputs)
-    used = [examples[i] for i in looked_at]
-    sha256 = data_sha256(used, with_reference=options.mode == "with_reference")
+    tried: dict[tuple[Feature, ...], Trained] = {}
+    for place, features in enumerate(_CANDIDATES):
+
+        def shifted(done: int, total: int, before: int = place * span) -> None:
+            progress(before + done, (len(_CANDIDATES) - 1) * span + total)
+
+        causal = options.mask == "prefix"
+        tried[features] = train(data_of(features, learning), causal=causal, options=options, progress=shifted)
+    features = min(tried, key=lambda names: min(tried[names].losses))
+    trained, used = tried[features], encoder if features == FEATURES else None
+    gold = [examples[i].gold for i in learning]
+    temperature, calibration = _calibration(gold, trained.held_out, options.seed)
+    said, _ = predict(trained.model, data_of(features, testing).inputs)
+    rows = [examples[i] for i in looked_at]
     story: dict[str, JsonValue] = {
+        "data_sha256": data_sha256(rows, with_reference=options.mode == "with_reference"),
+        "n_trajectories": len(learning),
+        "n_steps": int(sum(one.has_gold.sum() for one in gold)),
+        "n_tasks": len({one.group for one in gold}),
+        "n_left_out": len(examples) - len(looked_at),
+        "calibration": calibration,
+        "held_out": figures(gold, trained.held_out),
+        "test": figures([examples[i].gold for i in testing], said) if testing else None,
+        **_how(options, tried, features, used),
+    }
+    rarity = used.rarity if isinstance(used, HashedEncoder) else np.zeros(0, np.float32)
+    return Learnt(Checkpoint(trained.model, rarity, temperature), used, features, options, story)
+
+
+def _how(
+    options: TrainingOptions,
+    tried: dict[tuple[Feature, ...], Trained],
+    features: tuple[Feature, ...],
+    encoder: Encoder | None,
+) -> dict[str, JsonValue]:
+    """What the story says of the way in which the scorer was trained."""
+    losses: dict[str, JsonValue] = {
+        "with_texts" if names == FEATURES else "without_texts": [round(loss, 6) for loss in trained.losses]
+        for names, trained in tried.items()
+    }
+    return {
         "options": options.model_dump(mode="json"),
-        "encoder": encoder.config.model_dump(mode="json"),
-        "features": list(FEATURES),
+        "encoder": encoder.config.model_dump(mode="json") if encoder else None,
+        "features": list(features),
         "features_version": FEATURES_VERSION,
         "rules_version": RULES_VERSION,
-        "data_sha256": sha256,
-        "n_trajectories": len(learning),
-        "n_steps": int(sum(one.has_gold.sum() for one in data.gold)),
-        "n_tasks": len({one.group for one in data.gold}),
-        "n_left_out": len(examples) - len(looked_at),
-        "n_epochs": trained.n_epochs,
-        "held_out_losses": [round(loss, 6) for loss in trained.losses],
-        "temperature": temperature,
-        "calibration": calibration,
-        "held_out": figures(data.gold, trained.held_out),
-        "test": figures([examples[i].gold for i in testing], said) if testing else None,
+        "n_epochs": tried[features].n_epochs,
+        "held_out_losses": losses,
         "versions": {"torch": torch.__version__, "numpy": np.__version__, "python": platform.python_version()},
     }
-    rarity = encoder.rarity if isinstance(encoder, HashedEncoder) else np.zeros(0, np.float32)
-    return Learnt(Checkpoint(trained.model, rarity, temperature), encoder, sha256, story)
 
 
 def _chunks(numbers: list[int]) -> list[list[int]]:

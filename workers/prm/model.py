@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812
 
 N_LOGITS = 2  # f1: is the value above -1? f2: is it above 0, given that it is above -1?
 _PRIOR_SCALE = 0.5
-_VECTOR_VARIANCE = 8.0  # in all, of an encoded text
+_VECTOR_VARIANCE = 1.0  # in all, of an encoded text
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class StepScorer(nn.Module):
         hidden = self.dropout(self.project(rows) + self.position(steps))
         for layer in self.layers:
             hidden = layer(hidden, seen)
-        members = F.gelu(self.hidden(self.norm(hidden))).unflatten(-1, (self.shape.n_members, -1))
+        members = F.gelu(self.hidden(self.norm(hidden))).view(*rows.shape[:2], self.shape.n_members, -1)
         prior = torch.einsum("bsi,imk->bsmk", rows, self.prior)
         return torch.einsum("bsmh,mhk->bsmk", members, self.out) + self.bias + _PRIOR_SCALE * prior
 
@@ -94,12 +94,13 @@ class _Layer(nn.Module):
         self.dropout = nn.Dropout(shape.dropout)
 
     def forward(self, hidden: Tensor, seen: Tensor) -> Tensor:
-        parts = self.attention(self.norm1(hidden)).unflatten(-1, (3, self.n_heads, -1))
+        parts = self.attention(self.norm1(hidden)).view(*hidden.shape[:2], 3, self.n_heads, -1)
         query, key, value = parts.permute(2, 0, 3, 1, 4)  # each (batch, heads, steps, width of a head)
         rate = self.rate if self.training else 0.0
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=seen, dropout_p=rate)
         hidden = hidden + self.dropout(self.mix(mixed.transpose(1, 2).flatten(-2)))
-        return hidden + self.dropout(self.narrow(self.dropout(F.gelu(self.wide(self.norm2(hidden))))))
+        change: Tensor = self.dropout(self.narrow(self.dropout(F.gelu(self.wide(self.norm2(hidden))))))
+        return change + hidden
 
 
 def corn_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

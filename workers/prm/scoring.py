@@ -24,7 +24,7 @@ Key = TypeVar("Key")
 class Scorer:
     """Keeps what it has encoded only for as long as it lives: one run."""
 
-    def __init__(self, config: ScorerConfig, made: Checkpoint, encoder: Encoder) -> None:
+    def __init__(self, config: ScorerConfig, made: Checkpoint, encoder: Encoder | None) -> None:
         self.config, self._made, self._encoder = config, made, encoder
 
     def score(
@@ -75,4 +75,5 @@ def load(config: ScorerConfig, folder: Path, encoders: Path) -> Scorer:
             "which would mean something else to it. Train it again."
         )
     made = checkpoint.read(folder, config.weights_sha256)
-    return Scorer(config, made, load_encoder(config.encoder, encoders, made.rarity))
+    encoder = load_encoder(config.encoder, encoders, made.rarity) if config.encoder else None
+    return Scorer(config, made, encoder)

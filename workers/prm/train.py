@@ -3,7 +3,8 @@
 On the CPU and with fixed seeds: the same rows, options and machine give the same weights.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from annotator.agreement.coefficients import FloatArray
-from annotator.prelabelling.scorer_config import TrainingOptions
+from annotator.prelabelling.scorer_config import MAX_STEPS, TrainingOptions
 from annotator.raters.metrics import GoldTrajectory
 from workers.prm.data import targets_of
+from workers.prm.encoder import Vectors
 from workers.prm.errors import ScorerError
 from workers.prm.model import Shape, StepScorer, corn_loss, member_probabilities
 
@@ -22,7 +24,7 @@ MIN_TRAJECTORIES = 10
 FOLDS = 5
 PATIENCE = 20  # epochs without a better held-out loss, then training stops
 _BATCH = 32
-_RATE, _DECAY = 1e-3, 0.01
+_RATE, _DECAY = 3e-4, 0.01
 
 Progress = Callable[[int, int], None]  # epochs so far and in all; may raise to stop
 
@@ -31,7 +33,7 @@ Progress = Callable[[int, int], None]  # epochs so far and in all; may raise to 
 class Data:
     """What is learnt from: for each trajectory its inputs (n_steps, n_inputs) and its gold."""
 
-    inputs: Sequence[FloatArray]
+    inputs: Sequence[Vectors]
     gold: Sequence[GoldTrajectory]
     vectors: Sequence[slice] = ()  # the columns of each encoded text
 
@@ -49,9 +51,22 @@ class Trained:
     losses: list[float]  # per epoch of the cross-validation: mean negative log likelihood of the held-out steps
 
 
-def train(data: Data, shape: Shape, options: TrainingOptions, progress: Progress = lambda done, total: None) -> Trained:
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The network is so small that threads would mostly wait for each other; and one thread adds up in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
+def train(data: Data, *, causal: bool, options: TrainingOptions, progress: Progress) -> Trained:
     """Raises ScorerError where there is too little to learn from."""
     groups = _checked(data)
+    shape = Shape(data.inputs[0].shape[1], MAX_STEPS, causal)
     n_folds = min(FOLDS, len(groups))
     order = np.random.default_rng(options.seed).permutation(len(groups))
     fold_of = {groups[g]: place % n_folds for place, g in enumerate(order)}
@@ -84,8 +99,9 @@ def train(data: Data, shape: Shape, options: TrainingOptions, progress: Progress
     return Trained(final.model.eval(), n_epochs, held_out, losses)
 
 
+@one_thread()
 @torch.inference_mode()
-def predict(model: StepScorer, inputs: Sequence[FloatArray]) -> tuple[list[FloatArray], list[FloatArray]]:
+def predict(model: StepScorer, inputs: Sequence[Vectors]) -> tuple[list[FloatArray], list[FloatArray]]:
     """For each trajectory (n_steps, 3) probabilities, and (n_steps,) the members' standard deviation of P(not -1)."""
     model.eval()
     probs, spread = [], []
@@ -117,15 +133,16 @@ class _Learner:
 
     def epoch(self) -> None:
         self.model.train()
-        for batch in torch.randperm(len(self._inputs)).split(_BATCH):
-            chosen = batch.tolist()
+        order = torch.randperm(len(self._inputs)).tolist()
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
             rows, lengths = _padded([self._inputs[i] for i in chosen])
             targets = pad_sequence([self._targets[i] for i in chosen], batch_first=True)
             weights = pad_sequence([self._weights[i] for i in chosen], batch_first=True)
             logits = self.model(rows, lengths)
             loss = corn_loss(logits, targets[:, :, None].expand(*logits.shape[:3], 3), weights)
             self._optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
             self._optimiser.step()
 
@@ -138,8 +155,8 @@ def _drawn_tasks(gold: Sequence[GoldTrajectory], n_members: int) -> Tensor:
     return counts[[groups.index(one.group) for one in gold]]
 
 
-def _padded(inputs: Sequence[FloatArray]) -> tuple[Tensor, Tensor]:
-    rows = [torch.from_numpy(np.asarray(one, np.float32)) for one in inputs]
+def _padded(inputs: Sequence[Vectors]) -> tuple[Tensor, Tensor]:
+    rows = [torch.from_numpy(one) for one in inputs]
     return pad_sequence(rows, batch_first=True), torch.tensor([len(one) for one in rows])
 
 

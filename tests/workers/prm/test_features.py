@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from annotator.prelabelling.scorer_config import FEATURES
+from annotator.prelabelling.scorer_config import FEATURES, Mode
 from annotator.prelabelling.scores import TrajectoryText
 from tests.prelabelling.runs import TOOLS, calls, result, says, user
 from tests.workers.prm import toy
@@ -58,13 +58,13 @@ def test_a_rule_that_speaks_is_seen_with_its_leaning() -> None:
 def test_the_reference_is_seen_only_where_it_may_be() -> None:
     right, wrong = trajectory(reference="Bonanno Pisano"), trajectory(reference="Nobody at all")
     blind = [describe(one, mask="full", mode="blind").numbers["rules"] for one in (right, wrong)]
-    np.testing.assert_array_equal(*blind)
+    np.testing.assert_array_equal(blind[0], blind[1])
     seeing = [describe(one, mask="full", mode="with_reference").numbers["rules"] for one in (right, wrong)]
     assert (seeing[0][2] != seeing[1][2]).any()
 
 
 @pytest.mark.parametrize("mode", ["blind", "with_reference"])
-def test_prefix_describes_a_step_as_if_nothing_had_come_after_it(mode) -> None:
+def test_prefix_describes_a_step_as_if_nothing_had_come_after_it(mode: Mode) -> None:
     messages = SEARCH
     whole = describe(trajectory(messages, reference="Bonanno Pisano"), mask="prefix", mode=mode)
     for t, end in enumerate((2, 4, 6)):
