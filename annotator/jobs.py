@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 # A job that has taken so many workers down with it, as one that needs more memory than there is, is not begun again.
 MOST_DEATHS = 5
 # What jobs.py and the handlers write into `params` beside what the job is to do; a new job starts without it.
-_REMEMBERED = ("release", "n_deaths", "retried_as")
+_REMEMBERED = ("n_deaths", "retried_as")
 
 
 class JobCancelled(Exception):
@@ -50,16 +50,28 @@ def create(
 
 @transaction.atomic
 def enqueue(
-    project: Project, kind: Job.Kind, params: dict[str, Any], *, unit: str, n_total: int | None, user: User | None
+    project: Project,
+    kind: Job.Kind,
+    params: dict[str, Any],
+    *,
+    unit: str,
+    n_total: int | None,
+    user: User | None,
+    queue: Job.Queue = Job.Queue.DEFAULT,
 ) -> Job:
     """Creates a job and asks a worker to run it once the transaction has committed."""
-    job = create(project, kind, params, unit=unit, n_total=n_total, user=user)
+    job = create(project, kind, params, unit=unit, n_total=n_total, user=user, queue=queue)
     transaction.on_commit(partial(send, job.pk))
     return job
 
 
 # What runs a job of a kind; the web side knows the workers' tasks by name only.
-TASKS: dict[str, str] = {Job.Kind.PRELABEL: "workers.tasks.prelabel"}
+TASKS: dict[str, str] = {
+    Job.Kind.PRELABEL: "workers.tasks.prelabel",
+    Job.Kind.TRAIN_SCORER: "workers.tasks.train_scorer",
+}
+# Jobs of these kinds need nothing but their parameters, so the same may be tried again at any time.
+_READS_NO_FILE = (Job.Kind.PUBLISH, Job.Kind.TRAIN_SCORER)
 
 
 def send(job_id: int, *, n_workers: int = 1) -> None:
@@ -144,7 +156,7 @@ def retry(job: Job, *, user: User) -> Job:
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
     if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS):
         raise JobConflict("Start it again where it was started: it goes on with what is missing.")
-    if job.kind != Job.Kind.PUBLISH:
+    if job.kind not in _READS_NO_FILE:
         # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.
         upload = Upload.objects.select_for_update(no_key=True).filter(pk=job.params.get("upload")).first()
         if upload is None:
@@ -153,8 +165,11 @@ def retry(job: Job, *, user: User) -> Job:
                 "Import the file again; nothing is added twice."
             )
     params = {name: value for name, value in job.params.items() if name not in _REMEMBERED}
-    total = None if job.kind == Job.Kind.PUBLISH else job.n_total
-    again = enqueue(job.project, Job.Kind(job.kind), params, unit=job.unit, n_total=total, user=user)
+    if job.kind == Job.Kind.PUBLISH:
+        params.pop("release", None)  # the one that was begun is gone
+    total = None if job.kind in _READS_NO_FILE else job.n_total
+    queue = Job.Queue(job.queue)
+    again = enqueue(job.project, Job.Kind(job.kind), params, unit=job.unit, n_total=total, user=user, queue=queue)
     remember(job, retried_as=again.pk)
     audit.log("job.retried", job, user=user, project_id=job.project_id, data={"as": again.pk})
     return again

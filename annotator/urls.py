@@ -24,6 +24,7 @@ project_urls = [  # /projects/<slug>/
     path("import/", import_views.import_new, name="import-new"),
     path("jobs/", job_views.job_list, name="job-list"),
     path("models/", prelabelling.model_list, name="model-list"),
+    path("models/train/", prelabelling.scorer_train, name="scorer-train"),
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),

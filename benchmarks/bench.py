@@ -52,16 +52,21 @@ Measure = Callable[[Path, Path, bool], tuple[list[str], list[Figure]]]
 
 def run(title: str, description: str | None, measure: Measure) -> None:
     """One benchmark from its command line to its table."""
+    chosen = options(description)
+    with own_home() as home:
+        facts, figures = measure(home, chosen.data, chosen.quick)
+    report(title, facts, figures, chosen.json)
+
+
+def options(description: str | None, arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """What every benchmark takes: `quick`, `json` and `data`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a tiny size: only shows that it runs")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
     parser.add_argument(
         "--data", type=Path, default=REAL_DATA, metavar="DIR", help="JSONL files of trajectories (default: %(default)s)"
     )
-    chosen = parser.parse_args()
-    with own_home() as home:
-        facts, figures = measure(home, chosen.data, chosen.quick)
-    report(title, facts, figures, chosen.json)
+    return parser.parse_args(arguments)
 
 
 @contextmanager

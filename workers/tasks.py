@@ -20,6 +20,13 @@ def prelabel(job_id: int) -> None:
 
 
 @shared_task
+def train_scorer(job_id: int) -> None:
+    from workers import train_scorer as training  # loads torch
+
+    training.work(job_id)
+
+
+@shared_task
 def expire_claims() -> None:
     queue.expire()
 

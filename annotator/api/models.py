@@ -15,13 +15,15 @@ from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
 from annotator.api.serializers import (
     HintReportSerializer,
+    JobSerializer,
     ModelSerializer,
     PrelabelRequestSerializer,
     PrelabelRunSerializer,
     RatersSerializer,
+    TrainingSerializer,
 )
 from annotator.models import PrelabelRun
-from annotator.prelabelling import actions, catalogue, reading
+from annotator.prelabelling import actions, catalogue, reading, training
 from annotator.raters import actions as raters
 from annotator.raters import hint_figures, hint_reading, hint_words
 
@@ -31,7 +33,7 @@ from annotator.raters import hint_figures, hint_reading, hint_words
 def model_list(request: ApiRequest, slug: str) -> Response:
     """The models that can be started, from their files. For admins."""
     access.get_membership(request.user, slug, Role.ADMIN)
-    found = sorted(catalogue.read().models.items())
+    found = sorted(catalogue.read(slug).models.items())
     models = [{"name": name, "kind": config.kind, "title": config.title} for name, config in found]
     return Response(ModelSerializer(models, many=True).data)
 
@@ -67,13 +69,28 @@ def run_list(request: ApiRequest, slug: str) -> Response:
         runs = project.prelabel_runs.select_related("job", "version").order_by("-id")
         return paginate(request, runs, lambda page: PrelabelRunSerializer(page, many=True).data)
     wanted = parse(RunIn, read_json(request))
-    config = catalogue.read().get(wanted.model)
+    config = catalogue.read(slug).get(wanted.model)
     selection = actions.Selection.parse(wanted.filter)
     estimate = reading.estimate(project, config, selection)
     if wanted.dry_run:
         return Response(PrelabelRunSerializer(PrelabelRun(model_name=config.name, estimate=estimate)).data)
     run = actions.start(project, config, selection, estimate=estimate, user=request.user)
     return Response(PrelabelRunSerializer(run).data, status=202)
+
+
+@describe(
+    "train_scorer",
+    description="Has the project's own step scorer trained from a release; its job says how far it is. For admins.",
+    request=TrainingSerializer,
+    answers={202: JobSerializer},
+    refusals=(400, 403, 404),
+)
+@endpoint("POST")
+def scorer_list(request: ApiRequest, slug: str) -> Response:
+    """Starts a training; when its job is done, the scorer is a model of the project. For admins."""
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    job = training.start(project, training.parse(read_json(request)), user=request.user)
+    return Response(JobSerializer(job).data, status=202)
 
 
 AGAINST = ("gold", "reference")

@@ -377,6 +377,17 @@ class PrelabelRunSerializer(S.Serializer[Any]):
     cost = S.CharField()
 
 
+class TrainingSerializer(S.Serializer[Any]):
+    release = S.IntegerField(min_value=1, help_text="Its number.")
+    name = S.CharField(help_text="What the model is to be called; an own scorer's name makes its next version.")
+    mask = S.ChoiceField(["full", "prefix"], default="full", help_text="prefix: a step is scored seeing the past only.")
+    mode = S.ChoiceField(["blind", "with_reference"], default="blind")
+    encoder = S.CharField(default="hashed", help_text="`hashed`, `minilm`, or a folder of the workers' encoders.")
+    class_weights = S.ChoiceField(["none", "sqrt"], default="none", help_text="sqrt: rare values count more.")
+    max_epochs = S.IntegerField(default=200, min_value=1, max_value=2000)
+    seed = S.IntegerField(default=0, min_value=0)
+
+
 class BinSerializer(S.Serializer[Any]):
     low = S.FloatField()
     high = S.FloatField()

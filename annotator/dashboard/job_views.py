@@ -42,7 +42,7 @@ def job_list(request: Request, slug: str) -> HttpResponse:
 def job_detail(request: Request, pk: int) -> HttpResponse:
     """One job; while it is not finished its fragment asks for itself again every second."""
     membership, job = access.get_job(request.user, pk)
-    report = job.result if job.kind != Job.Kind.PUBLISH and job.result else None
+    report = job.result if job.kind in (Job.Kind.IMPORT, Job.Kind.IMPORT_CHECK) and job.result else None
     context = {
         "membership": membership,
         "section": "jobs",
@@ -51,6 +51,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "progress": progress_text(job),
         "waits_long": job.status == Job.Status.QUEUED and now() - job.queued_at > LONG_WAIT,
         "report": report,
+        "learnt": job.result if job.kind == Job.Kind.TRAIN_SCORER and job.status == Job.Status.DONE else None,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "can_import": _can_import(job),
         "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,

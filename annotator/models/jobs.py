@@ -31,6 +31,7 @@ class Job(models.Model):
         PUBLISH = "publish", "release"
         PRELABEL = "prelabel", "pre-labelling"
         IMPORT_PREDICTIONS = "import_predictions", "import of judgements"
+        TRAIN_SCORER = "train_scorer", "training of a step scorer"
 
     class Queue(models.TextChoices):
         """Which workers take it: those on a machine with a GPU listen to `gpu`."""

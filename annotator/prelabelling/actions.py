@@ -31,6 +31,7 @@ from annotator.models import (
 from annotator.prelabelling.configs import ModelConfig
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.rules_config import RulesConfig
+from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores, TrajectoryText
 
 Status = PrelabelTarget.Status
@@ -90,7 +91,7 @@ def sees_reference(config: ModelConfig) -> bool:
     """Whether the model reads the reference answer or the outcome; what it says then is no blind judgement."""
     if isinstance(config, RulesConfig):
         return "R9" not in config.off
-    return isinstance(config, JudgeConfig) and config.mode == "with_reference"
+    return isinstance(config, (JudgeConfig, ScorerConfig)) and config.mode == "with_reference"
 
 
 @transaction.atomic

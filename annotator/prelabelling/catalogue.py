@@ -7,6 +7,7 @@ from django.conf import settings
 
 from annotator.errors import InvalidInput
 from annotator.prelabelling.configs import ConfigError, ModelConfig, read_file
+from annotator.prelabelling.scorer_config import ScorerConfig
 
 SHIPPED = settings.BASE_DIR / "workers/prelabel/models"
 
@@ -26,8 +27,22 @@ class Catalogue:
         return self.models[name]
 
 
-def read() -> Catalogue:
-    """Reads the folders anew: a file that was added or mended counts at once. The operator's own go first."""
+def read(project: str) -> Catalogue:
+    """What a project may start. The operator's own files go before those that ship with the same name.
+
+    The folders are read anew: a file that was added or mended counts at once. A scorer that another project has trained
+    is left out, as all that is another project's.
+    """
+    catalogue = read_all()
+    catalogue.models = {
+        name: config
+        for name, config in catalogue.models.items()
+        if not isinstance(config, ScorerConfig) or config.project in (None, project)
+    }
+    return catalogue
+
+
+def read_all() -> Catalogue:
     catalogue = Catalogue()
     for folder in (settings.MODELS_FOLDER, SHIPPED):
         for path in sorted(Path(folder).glob("*.yaml")):
@@ -40,6 +55,16 @@ def read() -> Catalogue:
     return catalogue
 
 
+def model_file(name: str) -> Path:
+    """Where a trained scorer's model file is written."""
+    return Path(settings.MODELS_FOLDER) / f"{name}.yaml"
+
+
 def checkpoint_folder(name: str) -> Path:
     """Where a worker looks for the weights of a model on its own disk."""
     return Path(settings.MODELS_FOLDER) / "checkpoints" / name
+
+
+def encoders_folder() -> Path:
+    """Where a worker looks for the sentence encoders of scorers, one folder each."""
+    return Path(settings.MODELS_FOLDER) / "encoders"

@@ -14,12 +14,14 @@ from annotator.importing.schema import first_error
 from annotator.prelabelling.discriminative import DiscriminativeConfig
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.rules_config import RulesConfig
+from annotator.prelabelling.scorer_config import ScorerConfig
 
-ModelConfig = DiscriminativeConfig | JudgeConfig | RulesConfig
+ModelConfig = DiscriminativeConfig | JudgeConfig | RulesConfig | ScorerConfig
 _SCHEMAS: dict[str, type[ModelConfig]] = {
     "discriminative": DiscriminativeConfig,
     "judge": JudgeConfig,
     "rules": RulesConfig,
+    "scorer": ScorerConfig,
 }
 
 

@@ -32,6 +32,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("POST", "projects/demo/prelabel-runs/", {"model": ""}, 404, 403, 403, 400),
     ("GET", "projects/demo/raters/", None, 404, 403, 200, 200),
     ("GET", "projects/demo/hints/", None, 404, 403, 403, 200),
+    ("POST", "projects/demo/scorers/", {"release": 9, "name": "own"}, 404, 403, 403, 400),
     ("GET", "jobs/{job}/", None, 404, 403, 403, 200),
     ("POST", "jobs/{job}/cancel/", None, 404, 403, 403, 200),
     ("GET", "assignments/{assignment}/", None, 404, 200, 404, 404),

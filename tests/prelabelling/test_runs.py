@@ -265,7 +265,7 @@ def test_the_catalogue_has_what_ships_and_what_the_operator_adds(settings: Setti
     settings.MODELS_FOLDER = tmp_path
     (tmp_path / "mine.yaml").write_text("kind: rules\nname: mine\ntitle: Ours\n")
     (tmp_path / "broken.yaml").write_text("kind: rules\nnaem: x\n")
-    found = catalogue.read()
+    found = catalogue.read("demo")
     assert found.models["mine"].title == "Ours"
     assert {"rules", "judge-blind", "qwen2.5-math-prm-7b"} <= set(found.models)
     assert found.wrong == ["broken.yaml: naem: Extra inputs are not permitted"]

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workers.prm import toy
+
 ROOT = Path(__file__).parents[2]
 # It shall make its own database and use no services of the tests.
 ENVIRONMENT = {
@@ -15,6 +17,33 @@ ENVIRONMENT = {
     for key, value in os.environ.items()
     if key not in ("DATABASE_URL", "REDIS_URL", "SECRET_KEY", "STEPMARK_HOME")
 }
+
+
+def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: Path) -> None:
+    (tmp_path / "judges/strict").mkdir(parents=True)
+    with (
+        (tmp_path / "hotpotqa.jsonl").open("w") as data,
+        (tmp_path / "judges/strict/hotpotqa.jsonl").open("w") as judge,
+    ):
+        for number in range(15):
+            messages = toy.messages_of(toy.values_of(number), number)
+            steps = [str(i) for i, message in enumerate(messages) if message["role"] == "assistant"]
+            record = {"data_source": "toys", "query_index": number, "sample_index": 0}
+            labels = dict(zip(steps, toy.values_of(number), strict=True))
+            data.write(json.dumps({**record, "question": f"{number}?", "messages": messages, "step_labels": labels}))
+            data.write("\n")
+            judge.write(json.dumps({**record, "step_labels": dict.fromkeys(steps, -1)}) + "\n")
+    out = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.scorer", "--quick", "--json", str(out), "--data", str(tmp_path)]
+
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    values = [value for number in range(15) for value in toy.values_of(number)]
+    figures = {row["name"]: row["value"] for row in json.loads(out.read_text())["figures"]}
+    assert figures["always +1: steps right"] == pytest.approx(100 * values.count(1) / len(values))
+    assert figures["best judge of 1: strict: steps right"] == pytest.approx(100 * values.count(-1) / len(values))
+    assert "scorer prefix blind hashed seed 0: steps right" in figures
 
 
 @pytest.mark.parametrize(

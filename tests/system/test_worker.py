@@ -13,11 +13,17 @@ from urllib.parse import quote
 import pytest
 from django.db import connection
 from django.utils.timezone import now
+from pytest_django.fixtures import Settings
 
 from annotator import flow, jobs
 from annotator.importing import uploads
 from annotator.models import Assignment, Job, Step, Trajectory
-from tests.factories import World, make_messages, make_world
+from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling import catalogue, training
+from annotator.prelabelling.actions import Selection
+from annotator.releases.policy import ReleasePolicy
+from tests.factories import World, judge, make_messages, make_trajectory, make_world
+from tests.workers.prm import toy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +47,12 @@ def start_worker(world: World, redis_url: str, tmp_path: Path) -> Iterator[Start
     login = f"{quote(settings['USER'], safe='')}:{quote(settings['PASSWORD'], safe='')}"
     database = f"postgresql://{login}@:{settings['PORT']}/{settings['NAME']}?host={quote(host, safe='')}"
     command = [sys.executable, "-m", "celery", "-A", "annotator.celery", "worker", "-P", "solo", "-c", "1"]
-    environment = {**os.environ, "DATABASE_URL": database, "REDIS_URL": redis_url}
+    environment = {
+        **os.environ,
+        "DATABASE_URL": database,
+        "REDIS_URL": redis_url,
+        "MODELS_FOLDER": str(tmp_path / "models"),
+    }
     running: list[subprocess.Popen[bytes]] = []
 
     def start() -> "subprocess.Popen[bytes]":
@@ -67,8 +78,8 @@ def request_import(world: World, n_trajectories: int, *, unique: str = "") -> Jo
     return flow.request_import(upload, format=None, on_error="skip", is_dry_run=False, user=world.admin)
 
 
-def wait_for(job: Job, is_reached: Callable[[Job], bool]) -> None:
-    deadline = time.monotonic() + 30
+def wait_for(job: Job, is_reached: Callable[[Job], bool], *, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
     while not is_reached(job):
         assert time.monotonic() < deadline, f"{job.get_status_display()}: {job.n_done} of {job.n_total}. {job.error}"
         time.sleep(0.01)
@@ -100,3 +111,26 @@ def test_a_job_runs_by_itself_and_survives_the_death_of_its_worker(world: World,
     assert counts == {"n_trajectories": 3000, "n_steps": 3000 * N_STEPS, "n_duplicates": 0, "n_bad": 0}
     assert (Trajectory.objects.count(), Step.objects.count()) == (3003, 3003 * N_STEPS)
     assert Assignment.objects.open().count() == 3003 * world.project.overlap
+
+
+def test_a_scorer_is_trained_by_a_worker_and_scores(
+    world: World, start_worker: StartWorker, settings: Settings, tmp_path: Path
+) -> None:
+    settings.MODELS_FOLDER = tmp_path / "models"
+    for number in range(12):
+        messages = toy.messages_of(toy.values_of(number), number)
+        trajectory = make_trajectory(world.project, messages=messages, group_key=f"task {number % 6}")
+        for person in (world.annotator, world.second):
+            judge(trajectory, person, toy.values_of(number))
+    flow.publish(world.project, ReleasePolicy.parse({"splits": {"train": 1}}), user=None)
+    start_worker()
+
+    options = training.parse({"release": 1, "name": "own", "max_epochs": 2})
+    job = training.start(world.project, options, user=world.admin)
+    wait_for(job, lambda job: job.is_finished, seconds=120)  # the worker has to load torch
+    assert (job.status, job.error, job.result["n_trajectories"]) == (Job.Status.DONE, "", 12)
+
+    config = catalogue.read(world.project.slug).get("own")
+    run = prelabelling.start(world.project, config, Selection(), estimate={}, user=world.admin)
+    wait_for(run.job, lambda job: job.is_finished, seconds=120)
+    assert (run.job.status, run.job.error, run.job.result["n_trajectories"]) == (Job.Status.DONE, "", 12)

@@ -14,6 +14,7 @@ from annotator.prelabelling.discriminative import DiscriminativeConfig
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.rules import find, scores_of
 from annotator.prelabelling.rules_config import RulesConfig
+from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryText
 
 Trajectories: TypeAlias = Iterable[tuple[int, TrajectoryText]]
@@ -39,6 +40,8 @@ def load(run: PrelabelRun, should_stop: Callable[[], bool]) -> Model:
         return _discriminative(config)
     if isinstance(config, JudgeConfig):
         return _judge(config, run, should_stop)
+    if isinstance(config, ScorerConfig):
+        return _scorer(config)
     return _rules(config)
 
 
@@ -77,6 +80,19 @@ def _judge(config: JudgeConfig, run: PrelabelRun, should_stop: Callable[[], bool
 
     identity = Identity(json_sha256(config.identity()), render_sha256=prompt_sha256(config, guideline))
     return Model(config, identity, score, lambda: judge.spent.money or Decimal(0))
+
+
+def _scorer(config: ScorerConfig) -> Model:
+    from workers.prm import scoring  # torch is loaded only where a model needs it
+    from workers.prm.errors import ScorerError
+
+    try:
+        scorer = scoring.load(config, catalogue.checkpoint_folder(config.name), catalogue.encoders_folder())
+    except ScorerError as error:
+        raise JobFailed(str(error)) from None
+    features = json_sha256([config.features_version, config.rules_version, list(config.features)])
+    identity = Identity(json_sha256(config.identity()), config.weights_sha256, features)
+    return Model(config, identity, scorer.score)
 
 
 def _rules(config: RulesConfig) -> Model:

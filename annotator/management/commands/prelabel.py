@@ -1,17 +1,14 @@
 """`manage.py prelabel SLUG --model NAME`"""
 
-import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from annotator.management.commands._arguments import find_project, positive, refusals
+from annotator.management.commands._watching import watch
 from annotator.models import Job
 from annotator.prelabelling import actions, catalogue, reading
 from annotator.prelabelling.actions import Selection
-
-LOOK_EVERY_S = 0.5
-NO_WORKER_AFTER_S = 15
 
 
 class Command(BaseCommand):
@@ -31,7 +28,7 @@ class Command(BaseCommand):
     @refusals()
     def handle(self, *args: Any, **options: Any) -> None:
         project = find_project(options["project"])
-        config = catalogue.read().get(options["model"])
+        config = catalogue.read(project.slug).get(options["model"])
         selection = Selection(gold=options["gold"], ids=options["ids"], limit=options["limit"])
         estimate = reading.estimate(project, config, selection)
         self.stdout.write(_words(estimate))
@@ -40,22 +37,9 @@ class Command(BaseCommand):
         run = actions.start(project, config, selection, estimate=estimate, user=None)
         self.stdout.write(f"Started as run {run.pk}, job {run.job_id}.")
         if not options["no_wait"]:
-            self._watch(run.job_id)
+            self._tell(watch(self, run.job_id))
 
-    def _watch(self, job_id: int) -> None:
-        begun, told = time.monotonic(), False
-        try:
-            while not (job := Job.objects.get(pk=job_id)).is_finished:
-                if job.status == Job.Status.QUEUED and not told and time.monotonic() - begun > NO_WORKER_AFTER_S:
-                    told = True
-                    self.stderr.write(f"No worker has taken it yet. Does one listen to the queue {job.queue}?")
-                if self.stderr.isatty() and job.n_total:
-                    self.stderr.write(f"\r{job.n_done} of {job.n_total} steps ", ending="")
-                time.sleep(LOOK_EVERY_S)
-        except KeyboardInterrupt:
-            raise CommandError(
-                "Not watched any longer; the run goes on. Cancel it on its page.", returncode=130
-            ) from None
+    def _tell(self, job: Job) -> None:
         if job.result:
             result = job.result
             self.stdout.write(

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from pydantic import JsonValue
@@ -55,6 +56,7 @@ class ToolError:
     excerpt: str
 
 
+@lru_cache(maxsize=256)  # R4 and the step scorer ask about the same results again and again
 def error_in(result: Result | None) -> ToolError | None:
     """The error that a result reports, if it does. A text that only speaks of errors further down reports none."""
     if result is None:

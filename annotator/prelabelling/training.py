@@ -1,0 +1,61 @@
+"""Asking for the project's own step scorer to be trained; a worker does it (workers/train_scorer.py)."""
+
+from pydantic import ValidationError
+
+from annotator import jobs
+from annotator.errors import InvalidInput, JobFailed
+from annotator.models import Job, Project, Release, User
+from annotator.prelabelling import catalogue
+from annotator.prelabelling.scorer_config import ScorerConfig, TrainingOptions
+
+
+def parse(data: object) -> TrainingOptions:
+    """Raises InvalidInput that names each wrong field."""
+    try:
+        return TrainingOptions.model_validate(data)
+    except ValidationError as error:
+        fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
+    said = "; ".join(f"{name}: {message}" for name, message in fields.items())
+    raise InvalidInput(f"Nothing was started. {said}.", fields)
+
+
+def start(project: Project, options: TrainingOptions, *, user: User | None) -> Job:
+    """Queues the training. Raises InvalidInput for a release that does not exist or a name that is taken."""
+    release_of(project, options.release)
+    if taken := why_taken(project, options.name):
+        raise InvalidInput(f"Nothing was started: {taken}", {"name": taken})
+    # The same workers score with it: those that have torch and share their models' folder.
+    return jobs.enqueue(
+        project,
+        Job.Kind.TRAIN_SCORER,
+        options.model_dump(mode="json"),
+        unit="epochs",
+        n_total=None,
+        user=user,
+        queue=Job.Queue.GPU,
+    )
+
+
+def release_of(project: Project, number: int) -> Release:
+    """Raises InvalidInput where the project has not published it."""
+    release = project.releases.published().filter(number=number).first()
+    if release is None:
+        there = ", ".join(str(n) for n in project.releases.published().values_list("number", flat=True))
+        message = f"There is no release {number}. " + (f"There are: {there}." if there else "Publish one first.")
+        raise InvalidInput(f"Nothing was started. {message}", {"release": message})
+    return release
+
+
+def why_taken(project: Project, name: str) -> str:
+    """Why a scorer may not have this name; "" if it may. Training under the name of an own scorer makes a version."""
+    there = catalogue.read_all().models.get(name)
+    is_own = isinstance(there, ScorerConfig) and there.project == project.slug
+    if is_own or (there is None and not catalogue.model_file(name).exists()):
+        return ""
+    return f"The name {name} belongs to another model. Choose another one."
+
+
+def check_name_is_free(project: Project, name: str) -> None:
+    """For the worker, right before it writes. Raises JobFailed."""
+    if taken := why_taken(project, name):
+        raise JobFailed(taken)
