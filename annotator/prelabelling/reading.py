@@ -153,7 +153,7 @@ def versions_of(project: Project) -> list[VersionRow]:
             n_trajectories=counts.get(version.pk, {}).get("n", 0),
             n_truncated=counts.get(version.pk, {}).get("truncated", 0),
             n_noted=noted.get(version.pk, 0),
-            is_calibrated=version.n_calibrations > 0,
+            is_calibrated=version.n_calibrations > 0 or version.config.get("is_calibrated", False),
         )
         for version in versions
     ]
