@@ -114,7 +114,7 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
             "version": version.number,
             "kind": version.kind,
             "sees_reference": version.sees_reference,
-            "is_calibrated": version.calibrations.exists(),
+            "is_calibrated": version.calibrations.exists() or version.config.get("is_calibrated", False),
             "config_sha256": version.config_sha256,
             "weights_sha256": version.weights_sha256,
             "render_sha256": version.render_sha256,

@@ -147,7 +147,7 @@ def versions_of(project: Project) -> list[VersionRow]:
             n_trajectories=said.get(version.pk, (0, 0))[0],
             n_truncated=said.get(version.pk, (0, 0))[1],
             n_noted=noted.get(version.pk, 0),
-            is_calibrated=version.n_calibrations > 0,
+            is_calibrated=version.n_calibrations > 0 or version.config.get("is_calibrated", False),
         )
         for version in versions
     ]

@@ -64,6 +64,7 @@ class ScorerConfig(_Part):
     features: Annotated[tuple[Feature, ...], Field(min_length=1)]
     features_version: int
     rules_version: int
+    is_calibrated: bool  # its temperature was fitted on scores of tasks that it had not seen
     data_sha256: str  # of the rows that it learnt from
     weights_sha256: str
 

@@ -31,6 +31,7 @@ encoder: {{kind: hashed, width: 256}}
 features: [step_text, place, rules]
 features_version: 1
 rules_version: 1
+is_calibrated: true
 data_sha256: {hash}
 weights_sha256: {hash}
 """

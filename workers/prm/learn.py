@@ -57,6 +57,7 @@ class Learnt:
                 "mode": options.mode,
                 "encoder": self.encoder and self.encoder.config,
                 "features": self.features,
+                "is_calibrated": self.story["calibration"] is not None,
                 **{key: self.story[key] for key in of_story},
                 "weights_sha256": sha256_of(self.checkpoint.weights()),
             }

@@ -219,6 +219,8 @@ def test_texts_that_do_not_help_are_no_feature_and_need_no_encoder(tmp_path: Pat
     losses: Any = learnt.story["held_out_losses"]
     assert min(losses["without_texts"]) < min(losses["with_texts"])
     config = learnt.model_file(None)
+    assert config.is_calibrated
+    assert not train(EXAMPLES[:14], OPTIONS.model_copy(update={"max_epochs": 1})).model_file(None).is_calibrated
     assert (learnt.encoder, config.encoder, config.features) == (None, None, FEATURES[2:])
     checkpoint.write(tmp_path / "toy", learnt.checkpoint, learnt.story)
     texts = [one.text for one in examples[:5]]

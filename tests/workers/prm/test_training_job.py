@@ -7,7 +7,7 @@ from pytest_django.fixtures import Settings
 
 from annotator import flow, jobs
 from annotator.models import Job, ModelVersion, Prediction, Project, Trajectory, User
-from annotator.prelabelling import actions, catalogue, training
+from annotator.prelabelling import actions, catalogue, reading, training
 from annotator.prelabelling.actions import Selection
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.releases.policy import ReleasePolicy
@@ -88,6 +88,8 @@ def test_a_release_becomes_a_model_that_scores_what_it_has_never_seen(models: Pa
     version = ModelVersion.objects.get()
     assert (version.kind, version.sees_reference, version.config["mask"]) == ("scorer", False, "full")
     assert version.weights_sha256 == config.weights_sha256
+    assert version.config["is_calibrated"]
+    assert [(row.version, row.is_calibrated) for row in reading.versions_of(toys.project)] == [(version, True)]
     assert version.render_sha256
     said = {p.trajectory_id: p for p in Prediction.objects.all()}
     assert set(said) == {trajectory.pk for trajectory in new}
