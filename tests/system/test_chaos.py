@@ -236,7 +236,7 @@ def wreak_havoc(chaos: Chaos, admin: Client, jobs: list[int]) -> None:
     wait_for(lambda: status_of(admin, jobs[0]) in ENDED, 10)
     jobs.append(admin.upload("one.jsonl", make_file("one", N_IMPORTED)))
     wait_for(lambda: admin.call("GET", f"jobs/{jobs[1]}/")["n_done"] > 0, 5)
-    chaos.kill("worker")
+    chaos.kill("default")
     chaos.kill("gunicorn's child")
     time.sleep(1)
     chaos.kill("postgres")
@@ -245,7 +245,7 @@ def wreak_havoc(chaos: Chaos, admin: Client, jobs: list[int]) -> None:
     chaos.empty_redis()
     chaos.kill("gunicorn")
     time.sleep(2)
-    chaos.kill("worker's child")
+    chaos.kill("default's child")
     chaos.kill("gunicorn's child")
     time.sleep(1)
     chaos.kill("postgres", signal.SIGQUIT)  # what PostgreSQL calls an immediate shutdown

@@ -51,7 +51,7 @@ class Stack:
         assert processes_of(self.home) == []
 
     def child(self, word: str) -> psutil.Process:
-        """The direct child whose command line has `word`: gunicorn, worker, beat."""
+        """The direct child whose command line has `word`: gunicorn, beat, or the queue of a worker: default, gpu."""
         children = psutil.Process(self.process.pid).children()
         (child,) = (child for child in children if word in child.cmdline())
         return child
