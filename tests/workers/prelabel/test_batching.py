@@ -15,6 +15,11 @@ def test_a_row_beyond_the_budget_is_a_batch_of_its_own():
     assert plan([500, 10, 400], 100) == [[0], [2], [1]]
 
 
+def test_a_batch_that_keeps_the_device_busy_takes_only_rows_of_like_length():
+    assert plan([5000, 4999, 4250, 4249], 100_000) == [[0, 1, 2], [3]]
+    assert plan([2000, 100, 100, 100, 100], 100_000) == [[0, 1, 2, 3], [4]]  # 8,000 tokens, padding included, are free
+
+
 @given(st.lists(st.integers(1, 1000), max_size=60), st.integers(1, 3000))
 def test_no_batch_exceeds_the_budget_and_every_row_is_there_once(lengths, budget):
     batches = plan(lengths, budget)
