@@ -4,6 +4,7 @@ from annotator.models.accounts import LoginAttempt, User
 from annotator.models.adjudication import Adjudication, Review
 from annotator.models.agreement import Dispute, GoldLabel
 from annotator.models.audit import AuditEvent
+from annotator.models.fusion import Acceptance, Fusion, LearningPoint, Posterior
 from annotator.models.importing import ReferenceLabel, Step, Trajectory, Upload, UploadChunk
 from annotator.models.jobs import Job
 from annotator.models.labelling import Annotation, AnnotationReturn, Label, LabelEvent, StepComment
@@ -11,8 +12,10 @@ from annotator.models.prelabelling import Calibration, ModelVersion, Prediction,
 from annotator.models.projects import Guideline, Invitation, Membership, Project
 from annotator.models.queue import Assignment
 from annotator.models.releases import Release, ReleaseRow
+from annotator.models.selection import SelectionPick, SelectionRound
 
 __all__ = [
+    "Acceptance",
     "Adjudication",
     "Annotation",
     "AnnotationReturn",
@@ -20,15 +23,18 @@ __all__ = [
     "AuditEvent",
     "Calibration",
     "Dispute",
+    "Fusion",
     "GoldLabel",
     "Guideline",
     "Invitation",
     "Job",
     "Label",
     "LabelEvent",
+    "LearningPoint",
     "LoginAttempt",
     "Membership",
     "ModelVersion",
+    "Posterior",
     "Prediction",
     "PrelabelRun",
     "PrelabelTarget",
@@ -37,6 +43,8 @@ __all__ = [
     "Release",
     "ReleaseRow",
     "Review",
+    "SelectionPick",
+    "SelectionRound",
     "Step",
     "StepComment",
     "Trajectory",

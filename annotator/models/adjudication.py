@@ -32,6 +32,7 @@ class Review(models.Model):
     severity = models.PositiveIntegerField(help_text="Sum over the trajectory's undecided disputes.")
     reviewer = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="reviews")
     lease_expires_at = models.DateTimeField(null=True)
+    worth = models.FloatField(default=0.0, help_text="Sum over the trajectory's undecided disputes.")
     needs_second = models.BooleanField(
         default=False,
         help_text="Each of its disputes is decided by two reviewers who do not see each other's decision.",

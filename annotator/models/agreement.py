@@ -17,12 +17,20 @@ class GoldLabel(models.Model):
         MAJORITY = "majority", "majority"
         ADJUDICATED = "adjudicated"
         DISCARDED = "discarded"
+        CERTIFIED = "certified", "accepted model label"
 
     trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="gold_labels")
     step = models.ForeignKey(Step, on_delete=models.PROTECT, null=True, related_name="gold_labels")
     value = models.SmallIntegerField(null=True)
     provenance = models.CharField(max_length=12, choices=Provenance)
     settled_at = models.DateTimeField()
+    acceptance = models.ForeignKey(
+        "annotator.Acceptance",
+        on_delete=models.PROTECT,
+        null=True,
+        related_name="gold_labels",
+        help_text="The promise under which a model's label was accepted.",
+    )
 
     class Meta:
         constraints = [
@@ -33,6 +41,11 @@ class GoldLabel(models.Model):
             models.CheckConstraint(
                 condition=Q(value__isnull=False) | Q(provenance__in=["adjudicated", "discarded"]),
                 name="gold_label_agreed_has_a_value",
+            ),
+            models.CheckConstraint(
+                condition=Q(acceptance__isnull=False, provenance="certified")
+                | (Q(acceptance__isnull=True) & ~Q(provenance="certified")),
+                name="gold_label_certified_names_its_promise",
             ),
         ]
 
@@ -59,6 +72,7 @@ class Dispute(models.Model):
     severity = models.PositiveSmallIntegerField(
         help_text="Distance of the extreme values: 2 for +1 against -1, 1 where a 0 differs from its neighbour."
     )
+    worth = models.FloatField(default=0.0, help_text="How many labels a decision is expected to set right.")
     created_at = models.DateTimeField(auto_now_add=True)
     decided_at = models.DateTimeField(null=True, help_text="When the latest decision was made.")
 

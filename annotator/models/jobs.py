@@ -32,6 +32,9 @@ class Job(models.Model):
         PRELABEL = "prelabel", "pre-labelling"
         IMPORT_PREDICTIONS = "import_predictions", "import of judgements"
         TRAIN_SCORER = "train_scorer", "training of a step scorer"
+        FUSE = "fuse", "fusion of all raters"
+        SELECT = "select", "selection round"
+        LEARN = "learn", "training in the loop"
 
     class Queue(models.TextChoices):
         """Which workers take it: those on a machine with a GPU listen to `gpu`."""

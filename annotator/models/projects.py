@@ -56,6 +56,13 @@ class Project(models.Model):
     hint_policy = models.JSONField(
         default=dict, blank=True, help_text="projects.hints.HintPolicy: who is shown what which model says."
     )
+    selection_policy = models.JSONField(
+        default=dict, blank=True, help_text="How rounds choose what comes next, and when they start by themselves."
+    )
+    learning_policy = models.JSONField(
+        default=dict, blank=True, help_text="When the project's own step scorer is trained again."
+    )
+    shows_why = models.BooleanField(default=False, help_text="Annotators see why a trajectory was chosen for them.")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ProjectQuerySet.as_manager()

@@ -85,6 +85,13 @@ class Assignment(models.Model):
     no_hints = models.CharField(
         max_length=14, choices=NoHints, blank=True, help_text="Why it is blind without having been drawn so."
     )
+    pick = models.ForeignKey(
+        "annotator.SelectionPick",
+        on_delete=models.SET_NULL,
+        null=True,
+        related_name="assignments",
+        help_text="The choice of a selection round that gave it its priority.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = AssignmentQuerySet.as_manager()
