@@ -10,275 +10,500 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('annotator', '0007_train_scorer'),
+        ("annotator", "0007_train_scorer"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Fusion',
+            name="Fusion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(help_text='Counts the fusions of the project, from 1.')),
-                ('method', models.CharField(choices=[('majority', 'majority of the models'), ('best_single', 'the best single model'), ('chain', 'gold-anchored chain'), ('stacker', 'stacker')], max_length=12)),
-                ('reason', models.TextField(help_text='Why this method, in a sentence.')),
-                ('parameters', models.BinaryField(help_text='annotator.fusion.fit.Fusion.to_bytes: plain arrays, nothing pickled.')),
-                ('refresh', models.JSONField(help_text="The few numbers with which one trajectory is refreshed: chain, people's habits.")),
-                ('report', models.JSONField(help_text='Every method on held-out tasks.')),
-                ('n_trajectories', models.PositiveIntegerField(help_text='With gold, that it was fitted on.')),
-                ('n_steps', models.PositiveIntegerField()),
-                ('data_sha256', models.CharField(help_text='Of the gold and the predictions that it was fitted on.', max_length=64)),
-                ('seed', models.PositiveIntegerField(default=0)),
-                ('code_version', models.CharField(max_length=40)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField(help_text="Counts the fusions of the project, from 1.")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[
+                            ("majority", "majority of the models"),
+                            ("best_single", "the best single model"),
+                            ("chain", "gold-anchored chain"),
+                            ("stacker", "stacker"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("reason", models.TextField(help_text="Why this method, in a sentence.")),
+                (
+                    "parameters",
+                    models.BinaryField(
+                        help_text="annotator.fusion.fit.Fusion.to_bytes: plain arrays, nothing pickled."
+                    ),
+                ),
+                (
+                    "refresh",
+                    models.JSONField(
+                        help_text="The few numbers with which one trajectory is refreshed: chain, people's habits."
+                    ),
+                ),
+                ("report", models.JSONField(help_text="Every method on held-out tasks.")),
+                ("n_trajectories", models.PositiveIntegerField(help_text="With gold, that it was fitted on.")),
+                ("n_steps", models.PositiveIntegerField()),
+                (
+                    "data_sha256",
+                    models.CharField(help_text="Of the gold and the predictions that it was fitted on.", max_length=64),
+                ),
+                ("seed", models.PositiveIntegerField(default=0)),
+                ("code_version", models.CharField(max_length=40)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='LearningPoint',
+            name="LearningPoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('is_baseline', models.BooleanField(default=False, help_text='Learnt from the random slice alone.')),
-                ('is_kept', models.BooleanField(default=False, help_text='It replaced the model before it.')),
-                ('n_trajectories', models.PositiveIntegerField(help_text='That it learnt from.')),
-                ('n_steps', models.PositiveIntegerField()),
-                ('effort_seconds', models.PositiveIntegerField(help_text='Active time of people on these steps.')),
-                ('metrics', models.JSONField(help_text='On the held-out tasks, with intervals, and calibration.')),
-                ('facts', models.JSONField(default=dict, help_text='Data hash, seed, code version, split.')),
-                ('reason', models.TextField(blank=True, help_text='Why it was kept or not.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("is_baseline", models.BooleanField(default=False, help_text="Learnt from the random slice alone.")),
+                ("is_kept", models.BooleanField(default=False, help_text="It replaced the model before it.")),
+                ("n_trajectories", models.PositiveIntegerField(help_text="That it learnt from.")),
+                ("n_steps", models.PositiveIntegerField()),
+                ("effort_seconds", models.PositiveIntegerField(help_text="Active time of people on these steps.")),
+                ("metrics", models.JSONField(help_text="On the held-out tasks, with intervals, and calibration.")),
+                ("facts", models.JSONField(default=dict, help_text="Data hash, seed, code version, split.")),
+                ("reason", models.TextField(blank=True, help_text="Why it was kept or not.")),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Posterior',
+            name="Posterior",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('evidence', django.contrib.postgres.fields.ArrayField(base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3), help_text='n_steps rows: what the models alone say, before the chain.', size=None)),
-                ('probs', django.contrib.postgres.fields.ArrayField(base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3), help_text='n_steps rows: P(-1), P(0), P(+1).', size=None)),
-                ('first_error', django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), help_text='n_steps + 1 numbers: P(the first error is step t), P(none).', size=None)),
-                ('expected_errors', models.FloatField(help_text='How many of the likeliest values are expected to be wrong.')),
-                ('mean_entropy', models.FloatField()),
-                ('first_error_entropy', models.FloatField(help_text='From 0 to 1.')),
-                ('disagreement', models.FloatField(help_text="Mean mutual information between the committee's members, in nats.")),
-                ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "evidence",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3),
+                        help_text="n_steps rows: what the models alone say, before the chain.",
+                        size=None,
+                    ),
+                ),
+                (
+                    "probs",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=django.contrib.postgres.fields.ArrayField(base_field=models.FloatField(), size=3),
+                        help_text="n_steps rows: P(-1), P(0), P(+1).",
+                        size=None,
+                    ),
+                ),
+                (
+                    "first_error",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.FloatField(),
+                        help_text="n_steps + 1 numbers: P(the first error is step t), P(none).",
+                        size=None,
+                    ),
+                ),
+                (
+                    "expected_errors",
+                    models.FloatField(help_text="How many of the likeliest values are expected to be wrong."),
+                ),
+                ("mean_entropy", models.FloatField()),
+                ("first_error_entropy", models.FloatField(help_text="From 0 to 1.")),
+                (
+                    "disagreement",
+                    models.FloatField(help_text="Mean mutual information between the committee's members, in nats."),
+                ),
+                ("updated_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
         ),
         migrations.CreateModel(
-            name='SelectionPick',
+            name="SelectionPick",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('rank', models.PositiveIntegerField(help_text='From 0: the order in which people get them.')),
-                ('strategy', models.CharField(max_length=40)),
-                ('score', models.FloatField(help_text='By its strategy; none for the random slice.', null=True)),
-                ('steps', django.contrib.postgres.fields.ArrayField(base_field=models.PositiveIntegerField(), help_text='Wanted step indices; null: every step.', null=True, size=None)),
-                ('probability', models.FloatField(help_text='Of being chosen, for the random slice; estimates weigh by its inverse.', null=True)),
-                ('reason', models.TextField(help_text='Why this one, in a sentence.')),
-                ('before', models.JSONField(default=dict, help_text='What was believed of it when it was chosen.')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("rank", models.PositiveIntegerField(help_text="From 0: the order in which people get them.")),
+                ("strategy", models.CharField(max_length=40)),
+                ("score", models.FloatField(help_text="By its strategy; none for the random slice.", null=True)),
+                (
+                    "steps",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.PositiveIntegerField(),
+                        help_text="Wanted step indices; null: every step.",
+                        null=True,
+                        size=None,
+                    ),
+                ),
+                (
+                    "probability",
+                    models.FloatField(
+                        help_text="Of being chosen, for the random slice; estimates weigh by its inverse.", null=True
+                    ),
+                ),
+                ("reason", models.TextField(help_text="Why this one, in a sentence.")),
+                ("before", models.JSONField(default=dict, help_text="What was believed of it when it was chosen.")),
             ],
             options={
-                'ordering': ['rank'],
+                "ordering": ["rank"],
             },
         ),
         migrations.CreateModel(
-            name='SelectionRound',
+            name="SelectionRound",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField(help_text='Counts the rounds of the project, from 1.')),
-                ('unit', models.CharField(choices=[('trajectories', 'whole trajectories'), ('steps', 'single steps')], max_length=12)),
-                ('settings', models.JSONField(help_text='selection.policy.SelectionPolicy as it was when the round was started.')),
-                ('seed', models.PositiveBigIntegerField()),
-                ('is_cold', models.BooleanField(default=False, help_text='Stratified at random, because too little gold was there.')),
-                ('is_open', models.BooleanField(default=True, help_text='It has not ended yet.')),
-                ('is_scheduled', models.BooleanField(default=False, help_text='Started by the schedule, not by a person.')),
-                ('n_pool', models.PositiveIntegerField(default=0, help_text='Trajectories that could have been chosen.')),
-                ('report', models.JSONField(default=dict, help_text='What was believed when it chose, to tell later what it bought.')),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField(help_text="Counts the rounds of the project, from 1.")),
+                (
+                    "unit",
+                    models.CharField(
+                        choices=[("trajectories", "whole trajectories"), ("steps", "single steps")], max_length=12
+                    ),
+                ),
+                (
+                    "settings",
+                    models.JSONField(
+                        help_text="selection.policy.SelectionPolicy as it was when the round was started."
+                    ),
+                ),
+                ("seed", models.PositiveBigIntegerField()),
+                (
+                    "is_cold",
+                    models.BooleanField(
+                        default=False, help_text="Stratified at random, because too little gold was there."
+                    ),
+                ),
+                ("is_open", models.BooleanField(default=True, help_text="It has not ended yet.")),
+                (
+                    "is_scheduled",
+                    models.BooleanField(default=False, help_text="Started by the schedule, not by a person."),
+                ),
+                (
+                    "n_pool",
+                    models.PositiveIntegerField(default=0, help_text="Trajectories that could have been chosen."),
+                ),
+                (
+                    "report",
+                    models.JSONField(
+                        default=dict, help_text="What was believed when it chose, to tell later what it bought."
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='dispute',
-            name='worth',
-            field=models.FloatField(default=0.0, help_text='How many labels a decision is expected to set right.'),
+            model_name="dispute",
+            name="worth",
+            field=models.FloatField(default=0.0, help_text="How many labels a decision is expected to set right."),
         ),
         migrations.AddField(
-            model_name='project',
-            name='learning_policy',
-            field=models.JSONField(blank=True, default=dict, help_text="When the project's own step scorer is trained again."),
+            model_name="project",
+            name="learning_policy",
+            field=models.JSONField(
+                blank=True, default=dict, help_text="When the project's own step scorer is trained again."
+            ),
         ),
         migrations.AddField(
-            model_name='project',
-            name='selection_policy',
-            field=models.JSONField(blank=True, default=dict, help_text='How rounds choose what comes next, and when they start by themselves.'),
+            model_name="project",
+            name="selection_policy",
+            field=models.JSONField(
+                blank=True,
+                default=dict,
+                help_text="How rounds choose what comes next, and when they start by themselves.",
+            ),
         ),
         migrations.AddField(
-            model_name='project',
-            name='shows_why',
-            field=models.BooleanField(default=False, help_text='Annotators see why a trajectory was chosen for them.'),
+            model_name="project",
+            name="shows_why",
+            field=models.BooleanField(default=False, help_text="Annotators see why a trajectory was chosen for them."),
         ),
         migrations.AddField(
-            model_name='review',
-            name='worth',
+            model_name="review",
+            name="worth",
             field=models.FloatField(default=0.0, help_text="Sum over the trajectory's undecided disputes."),
         ),
         migrations.AlterField(
-            model_name='goldlabel',
-            name='provenance',
-            field=models.CharField(choices=[('unanimous', 'Unanimous'), ('majority', 'majority'), ('adjudicated', 'Adjudicated'), ('discarded', 'Discarded'), ('certified', 'accepted model label')], max_length=12),
+            model_name="goldlabel",
+            name="provenance",
+            field=models.CharField(
+                choices=[
+                    ("unanimous", "Unanimous"),
+                    ("majority", "majority"),
+                    ("adjudicated", "Adjudicated"),
+                    ("discarded", "Discarded"),
+                    ("certified", "accepted model label"),
+                ],
+                max_length=12,
+            ),
         ),
         migrations.AlterField(
-            model_name='job',
-            name='kind',
-            field=models.CharField(choices=[('import_check', 'check of a file'), ('import', 'import'), ('publish', 'release'), ('prelabel', 'pre-labelling'), ('import_predictions', 'import of judgements'), ('train_scorer', 'training of a step scorer'), ('fuse', 'fusion of all raters'), ('select', 'selection round'), ('learn', 'training in the loop')], max_length=20),
+            model_name="job",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("import_check", "check of a file"),
+                    ("import", "import"),
+                    ("publish", "release"),
+                    ("prelabel", "pre-labelling"),
+                    ("import_predictions", "import of judgements"),
+                    ("train_scorer", "training of a step scorer"),
+                    ("fuse", "fusion of all raters"),
+                    ("select", "selection round"),
+                    ("learn", "training in the loop"),
+                ],
+                max_length=20,
+            ),
         ),
         migrations.CreateModel(
-            name='Acceptance',
+            name="Acceptance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('epsilon', models.FloatField()),
-                ('delta', models.FloatField()),
-                ('threshold', models.FloatField(help_text='The probability from which a value is accepted.')),
-                ('audit_share', models.FloatField(help_text='The share of accepted trajectories that people go on judging blind.')),
-                ('report', models.JSONField(help_text='The sample, the thresholds tried, the bound of each.')),
-                ('status', models.CharField(choices=[('active', 'Active'), ('stopped', 'Stopped')], default='active', max_length=8)),
-                ('stop_reason', models.TextField(blank=True)),
-                ('stopped_at', models.DateTimeField(null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='acceptances', to='annotator.project')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("epsilon", models.FloatField()),
+                ("delta", models.FloatField()),
+                ("threshold", models.FloatField(help_text="The probability from which a value is accepted.")),
+                (
+                    "audit_share",
+                    models.FloatField(help_text="The share of accepted trajectories that people go on judging blind."),
+                ),
+                ("report", models.JSONField(help_text="The sample, the thresholds tried, the bound of each.")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("active", "Active"), ("stopped", "Stopped")], default="active", max_length=8
+                    ),
+                ),
+                ("stop_reason", models.TextField(blank=True)),
+                ("stopped_at", models.DateTimeField(null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="acceptances", to="annotator.project"
+                    ),
+                ),
             ],
         ),
         migrations.AddField(
-            model_name='goldlabel',
-            name='acceptance',
-            field=models.ForeignKey(help_text="The promise under which a model's label was accepted.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='gold_labels', to='annotator.acceptance'),
+            model_name="goldlabel",
+            name="acceptance",
+            field=models.ForeignKey(
+                help_text="The promise under which a model's label was accepted.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="gold_labels",
+                to="annotator.acceptance",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='goldlabel',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('acceptance__isnull', False), ('provenance', 'certified')), models.Q(('acceptance__isnull', True), models.Q(('provenance', 'certified'), _negated=True)), _connector='OR'), name='gold_label_certified_names_its_promise'),
+            model_name="goldlabel",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("acceptance__isnull", False), ("provenance", "certified")),
+                    models.Q(("acceptance__isnull", True), models.Q(("provenance", "certified"), _negated=True)),
+                    _connector="OR",
+                ),
+                name="gold_label_certified_names_its_promise",
+            ),
         ),
         migrations.AddField(
-            model_name='fusion',
-            name='job',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='fusion', to='annotator.job'),
+            model_name="fusion",
+            name="job",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="fusion", to="annotator.job"
+            ),
         ),
         migrations.AddField(
-            model_name='fusion',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='fusions', to='annotator.project'),
+            model_name="fusion",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="fusions", to="annotator.project"
+            ),
         ),
         migrations.AddField(
-            model_name='fusion',
-            name='versions',
-            field=models.ManyToManyField(help_text='The models it hears.', related_name='+', to='annotator.modelversion'),
+            model_name="fusion",
+            name="versions",
+            field=models.ManyToManyField(
+                help_text="The models it hears.", related_name="+", to="annotator.modelversion"
+            ),
         ),
         migrations.AddField(
-            model_name='acceptance',
-            name='fusion',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='acceptances', to='annotator.fusion'),
+            model_name="acceptance",
+            name="fusion",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="acceptances", to="annotator.fusion"
+            ),
         ),
         migrations.AddField(
-            model_name='learningpoint',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='learning_points', to='annotator.project'),
+            model_name="learningpoint",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="learning_points", to="annotator.project"
+            ),
         ),
         migrations.AddField(
-            model_name='learningpoint',
-            name='version',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='learning_points', to='annotator.modelversion'),
+            model_name="learningpoint",
+            name="version",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="learning_points",
+                to="annotator.modelversion",
+            ),
         ),
         migrations.AddField(
-            model_name='posterior',
-            name='fusion',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='posteriors', to='annotator.fusion'),
+            model_name="posterior",
+            name="fusion",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="posteriors", to="annotator.fusion"
+            ),
         ),
         migrations.AddField(
-            model_name='posterior',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='posteriors', to='annotator.project'),
+            model_name="posterior",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="posteriors", to="annotator.project"
+            ),
         ),
         migrations.AddField(
-            model_name='posterior',
-            name='trajectory',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='posterior', to='annotator.trajectory'),
+            model_name="posterior",
+            name="trajectory",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="posterior", to="annotator.trajectory"
+            ),
         ),
         migrations.AddField(
-            model_name='selectionpick',
-            name='trajectory',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='picks', to='annotator.trajectory'),
+            model_name="selectionpick",
+            name="trajectory",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="picks", to="annotator.trajectory"
+            ),
         ),
         migrations.AddField(
-            model_name='assignment',
-            name='pick',
-            field=models.ForeignKey(help_text='The choice of a selection round that gave it its priority.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='assignments', to='annotator.selectionpick'),
+            model_name="assignment",
+            name="pick",
+            field=models.ForeignKey(
+                help_text="The choice of a selection round that gave it its priority.",
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="assignments",
+                to="annotator.selectionpick",
+            ),
         ),
         migrations.AddField(
-            model_name='selectionround',
-            name='created_by',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="selectionround",
+            name="created_by",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+            ),
         ),
         migrations.AddField(
-            model_name='selectionround',
-            name='fusion',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='annotator.fusion'),
+            model_name="selectionround",
+            name="fusion",
+            field=models.ForeignKey(
+                null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="annotator.fusion"
+            ),
         ),
         migrations.AddField(
-            model_name='selectionround',
-            name='job',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='selection_round', to='annotator.job'),
+            model_name="selectionround",
+            name="job",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="selection_round", to="annotator.job"
+            ),
         ),
         migrations.AddField(
-            model_name='selectionround',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='selection_rounds', to='annotator.project'),
+            model_name="selectionround",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="selection_rounds", to="annotator.project"
+            ),
         ),
         migrations.AddField(
-            model_name='selectionpick',
-            name='round',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='picks', to='annotator.selectionround'),
+            model_name="selectionpick",
+            name="round",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="picks", to="annotator.selectionround"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='fusion',
-            constraint=models.UniqueConstraint(fields=('project', 'number'), name='fusion_number_once'),
+            model_name="fusion",
+            constraint=models.UniqueConstraint(fields=("project", "number"), name="fusion_number_once"),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='fusion',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='90ba3b6ee89e56701b616ea67d58141745519368', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_31c90', table='annotator_fusion', when='BEFORE')),
+            model_name="fusion",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="90ba3b6ee89e56701b616ea67d58141745519368",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_31c90",
+                    table="annotator_fusion",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddConstraint(
-            model_name='acceptance',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'active')), fields=('project',), name='acceptance_one_active'),
+            model_name="acceptance",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("status", "active")), fields=("project",), name="acceptance_one_active"
+            ),
         ),
         pgtrigger.migrations.AddTrigger(
-            model_name='learningpoint',
-            trigger=pgtrigger.compiler.Trigger(name='append_only', sql=pgtrigger.compiler.UpsertTriggerSql(func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;", hash='d0a7b4adeb6abecb70c7efc7f9cdf2de013fe4c5', operation='UPDATE OR DELETE', pgid='pgtrigger_append_only_d3c11', table='annotator_learningpoint', when='BEFORE')),
+            model_name="learningpoint",
+            trigger=pgtrigger.compiler.Trigger(
+                name="append_only",
+                sql=pgtrigger.compiler.UpsertTriggerSql(
+                    func="RAISE EXCEPTION 'pgtrigger: Cannot update or delete rows from % table', TG_TABLE_NAME;",
+                    hash="d0a7b4adeb6abecb70c7efc7f9cdf2de013fe4c5",
+                    operation="UPDATE OR DELETE",
+                    pgid="pgtrigger_append_only_d3c11",
+                    table="annotator_learningpoint",
+                    when="BEFORE",
+                ),
+            ),
         ),
         migrations.AddIndex(
-            model_name='posterior',
-            index=models.Index(models.F('project'), models.OrderBy(models.F('expected_errors'), descending=True), name='posterior_worst'),
+            model_name="posterior",
+            index=models.Index(
+                models.F("project"),
+                models.OrderBy(models.F("expected_errors"), descending=True),
+                name="posterior_worst",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='selectionround',
-            constraint=models.UniqueConstraint(fields=('project', 'number'), name='selection_round_number_once'),
+            model_name="selectionround",
+            constraint=models.UniqueConstraint(fields=("project", "number"), name="selection_round_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='selectionround',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_open', True)), fields=('project',), name='selection_round_one_open'),
+            model_name="selectionround",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_open", True)), fields=("project",), name="selection_round_one_open"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='selectionpick',
-            constraint=models.UniqueConstraint(fields=('round', 'trajectory'), name='selection_pick_once_per_round'),
+            model_name="selectionpick",
+            constraint=models.UniqueConstraint(fields=("round", "trajectory"), name="selection_pick_once_per_round"),
         ),
         migrations.AddConstraint(
-            model_name='selectionpick',
-            constraint=models.CheckConstraint(condition=models.Q(('probability__isnull', True), models.Q(('probability__gt', 0), ('probability__lte', 1)), _connector='OR'), name='selection_pick_probability_is_one'),
+            model_name="selectionpick",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("probability__isnull", True),
+                    models.Q(("probability__gt", 0), ("probability__lte", 1)),
+                    _connector="OR",
+                ),
+                name="selection_pick_probability_is_one",
+            ),
         ),
     ]
