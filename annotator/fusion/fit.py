@@ -18,7 +18,7 @@ from annotator.fusion.crowd import majority
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
 
-Method = Literal["majority", "best_single", "chain", "stacker"]
+Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
 LEAST_GOLD = 25  # trajectories
 _FOLDS = 5
@@ -93,7 +93,10 @@ class Fusion:
             return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
         if self.method == "chain" or self.stacker is None:
             return _chain_probs(panel, self.chain, self.confusions, self.temper)
-        return np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
+        stacked = np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
+        if self.method == "stacker":
+            return stacked
+        return (stacked + _chain_probs(panel, self.chain, self.confusions, self.temper)) / 2
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""
@@ -160,14 +163,13 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         temperatures[name] = 1.0 if name == "majority" else _fit_temperature(gold, probs)
         tempered[name] = _cooled(probs, temperatures[name])
     scores = {name: score(gold, probs, chain) for name, probs in tempered.items()}
-    method = _choose(scores)
-    stacker = stackers.fit(gold, seed) if "stacker" in scores else None
+    method = _choose(gold, tempered, scores)
     return Fusion(
         method=method,  # type: ignore[arg-type]
         reason=_say(method, scores, n, panel.raters[best]),
         best=best,
         temper=temper,
-        stacker=stacker if method == "stacker" else None,
+        stacker=stackers.fit(gold, seed) if method in ("stacker", "blend") else None,
         temperature=temperatures[method],
         strength=_fit_strength(gold, tempered[method], chain),
         scores=scores,
@@ -233,17 +235,33 @@ def _held_out(panel: Panel, seed: int) -> dict[str, FloatArray]:
             found.pop("stacker", None)
             continue
         found["stacker"][steps] = stackers.fit(rest, seed).members(held).mean(axis=0)
+    if "stacker" in found:
+        found["blend"] = (found["chain"] + found["stacker"]) / 2
     return {"majority": majority(panel), **found}
 
 
-def _choose(scores: Mapping[str, Score]) -> str:
-    """The likeliest of those that are right at least as often as the best single rater."""
+def _choose(panel: Panel, held_out: Mapping[str, FloatArray], scores: Mapping[str, Score]) -> str:
+    """The one under which the held-out gold is likeliest, of those right at least as often as the best single rater.
+
+    The blend errs least where there is little gold, so another has to beat it by more than one standard error over
+    tasks: what held-out gold can tell apart is no more than that.
+    """
     floor = scores["best_single"].step_acc
-    able = [name for name in ("stacker", "chain") if name in scores and scores[name].step_acc >= floor]
+    able = [name for name in ("blend", "stacker", "chain") if name in scores and scores[name].step_acc >= floor]
+    if "blend" in able:
+        known = np.flatnonzero(panel.gold != MISSING)
+        y, task = panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]]
+        costs = {name: -np.log(held_out[name][known, y].clip(1e-6)) for name in able}
+
+        def beats_the_blend(name: str) -> bool:
+            gaps = np.bincount(task, weights=costs["blend"] - costs[name])[np.unique(task)]
+            return float(gaps.sum()) > float(np.sqrt(len(gaps)) * gaps.std(ddof=1))
+
+        able = [name for name in able if name == "blend" or beats_the_blend(name)]
     return min(able, key=lambda name: scores[name].nll, default="best_single")
 
 
-_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "best_single": "the best single rater"}
+_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "blend": "the mean of stacker and chain"}
 
 
 def _say(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
