@@ -243,8 +243,8 @@ def _held_out(panel: Panel, seed: int) -> dict[str, FloatArray]:
 def _choose(panel: Panel, held_out: Mapping[str, FloatArray], scores: Mapping[str, Score]) -> str:
     """The one under which the held-out gold is likeliest, of those right at least as often as the best single rater.
 
-    The blend errs least where there is little gold, so another has to beat it by more than one standard error over
-    tasks: what held-out gold can tell apart is no more than that.
+    The blend errs least where few long trajectories decide, so another has to beat it by more than two standard errors
+    over tasks: held-out gold can tell no less apart.
     """
     floor = scores["best_single"].step_acc
     able = [name for name in ("blend", "stacker", "chain") if name in scores and scores[name].step_acc >= floor]
@@ -255,7 +255,7 @@ def _choose(panel: Panel, held_out: Mapping[str, FloatArray], scores: Mapping[st
 
         def beats_the_blend(name: str) -> bool:
             gaps = np.bincount(task, weights=costs["blend"] - costs[name])[np.unique(task)]
-            return float(gaps.sum()) > float(np.sqrt(len(gaps)) * gaps.std(ddof=1))
+            return float(gaps.sum()) > 2 * float(np.sqrt(len(gaps)) * gaps.std(ddof=1))
 
         able = [name for name in able if name == "blend" or beats_the_blend(name)]
     return min(able, key=lambda name: scores[name].nll, default="best_single")

@@ -1,17 +1,10 @@
 """A real Celery worker on a real Redis: jobs run by themselves, and a killed worker's job is finished by the next."""
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
-from django.db import connection
 from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
@@ -23,50 +16,17 @@ from annotator.prelabelling import catalogue, training
 from annotator.prelabelling.actions import Selection
 from annotator.releases.policy import ReleasePolicy
 from tests.factories import World, judge, make_messages, make_trajectory, make_world
+from tests.system.conftest import StartWorker, wait_for
 from tests.workers.prm import toy
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-ROOT = Path(__file__).parents[2]
 N_STEPS = 3
 
 
 @pytest.fixture
 def world(transactional_db: None) -> World:
     return make_world()
-
-
-StartWorker = Callable[[], "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start_worker(world: World, redis_url: str, tmp_path: Path) -> Iterator[StartWorker]:
-    """Starts a worker on the test's database; returns its process."""
-    settings = connection.settings_dict
-    host = settings["HOST"] or settings["OPTIONS"].get("host", "")
-    login = f"{quote(settings['USER'], safe='')}:{quote(settings['PASSWORD'], safe='')}"
-    database = f"postgresql://{login}@:{settings['PORT']}/{settings['NAME']}?host={quote(host, safe='')}"
-    command = [sys.executable, "-m", "celery", "-A", "annotator.celery", "worker", "-P", "solo", "-c", "1"]
-    environment = {
-        **os.environ,
-        "DATABASE_URL": database,
-        "REDIS_URL": redis_url,
-        "MODELS_FOLDER": str(tmp_path / "models"),
-    }
-    running: list[subprocess.Popen[bytes]] = []
-
-    def start() -> "subprocess.Popen[bytes]":
-        with (tmp_path / f"worker-{len(running)}.log").open("wb") as log:
-            worker = subprocess.Popen(
-                [*command, "-Q", "default,gpu"], cwd=ROOT, env=environment, stdout=log, stderr=log
-            )
-        running.append(worker)
-        return worker
-
-    yield start
-    for worker in running:
-        worker.kill()
-        worker.wait()
 
 
 def request_import(world: World, n_trajectories: int, *, unique: str = "") -> Job:
@@ -76,14 +36,6 @@ def request_import(world: World, n_trajectories: int, *, unique: str = "") -> Jo
     )
     upload = uploads.store(world.project, "runs.jsonl", pieces, user=world.admin)
     return flow.request_import(upload, format=None, on_error="skip", is_dry_run=False, user=world.admin)
-
-
-def wait_for(job: Job, is_reached: Callable[[Job], bool], *, seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_reached(job):
-        assert time.monotonic() < deadline, f"{job.get_status_display()}: {job.n_done} of {job.n_total}. {job.error}"
-        time.sleep(0.01)
-        job.refresh_from_db()
 
 
 def test_a_job_runs_by_itself_and_survives_the_death_of_its_worker(world: World, start_worker: StartWorker) -> None:

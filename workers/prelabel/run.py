@@ -50,12 +50,15 @@ def lead(job: Job) -> dict[str, Any]:
 
 def help_out(job_id: int) -> None:
     """Takes a share of a run that another worker leads; what goes wrong here is left to the leader."""
-    running = PrelabelRun.objects.filter(job=job_id, job__status=Job.Status.RUNNING, version__isnull=False)
-    run = running.select_related("project").first()
-    if run is None or actions.is_complete(run):
+    running = PrelabelRun.objects.filter(job=job_id, job__status=Job.Status.RUNNING).select_related("project")
+    run = running.first()
+    if run is None or (run.targets.exists() and actions.is_complete(run)):
         return
     try:
-        model = load(run, _asks_to_stop(job_id))
+        model = load(run, _asks_to_stop(job_id))  # while the leader loads its own: all are told at the same time
+        while not run.targets.exists():
+            time.sleep(LOOK_EVERY_S)
+            jobs.advance(job_id, 0)
         actions.attach_version(run, model.config, model.identity)
         _score(run, model)
     except jobs.JobCancelled:
