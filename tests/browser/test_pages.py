@@ -10,9 +10,12 @@ from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.models import Dispute, Job, Release, Review, Trajectory, User
+from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling import catalogue, reading
 from annotator.releases.policy import ReleasePolicy
 from tests.browser.conftest import axe_violations
-from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
+from tests.factories import PASSWORD, World, judge, make_trajectory, make_world, predict
+from workers.prelabel import run as run_worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -31,6 +34,10 @@ PAGES = {
         "/projects/demo/agreement/annotators/{annotator}/?value=-1",
         "/projects/demo/releases/",
         "/releases/{release}/",
+        "/projects/demo/raters/",
+        "/projects/demo/raters/steps/?version={version}&gold=-1&said=1&against=gold",
+        "/projects/demo/hints/",
+        "/projects/demo/trajectories/{trajectory}/models/",
     ],
     "admin": [
         "/",
@@ -38,6 +45,10 @@ PAGES = {
         "/projects/demo/import/",
         "/projects/demo/jobs/",
         "/jobs/{job}/",
+        "/projects/demo/models/",
+        "/prelabel-runs/{run}/",
+        "/projects/demo/raters/",
+        "/projects/demo/hints/",
         "/projects/demo/members/",
         "/projects/demo/guideline/",
         "/projects/demo/guideline/changes/",
@@ -63,7 +74,15 @@ def full_world() -> tuple[World, dict[str, int]]:
     decision = DecisionIn(value=0, reason_code="guideline", note="See the second example.")
     adjudication.decide(Dispute.objects.get(trajectory=settled), world.reviewer, decision)
     flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    rules = catalogue.read(world.project.slug).get("rules")
+    every = prelabelling.Selection()
+    estimate = reading.estimate(world.project, rules, every)
+    run = prelabelling.start(world.project, rules, every, estimate=estimate, user=world.admin)
+    run_worker.work(run.job_id)
+    prediction = predict(settled, [1, 0, 1])
     return world, {
+        "run": run.pk,
+        "version": prediction.version_id,
         "trajectory": Trajectory.objects.get(pk=disputed.pk).pk,
         "review": Review.objects.get(trajectory=disputed).pk,
         "release": Release.objects.get().pk,

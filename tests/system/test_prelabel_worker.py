@@ -1,4 +1,4 @@
-"""Real workers score with a real (tiny, random) process reward model: killed, shared and cancelled runs lose nothing."""
+"""Real workers score with a real (tiny, random) reward model: killed, shared and cancelled runs lose nothing."""
 
 from datetime import timedelta
 from pathlib import Path
