@@ -34,6 +34,7 @@ from tests.workers.prm import toy
 from workers import learn as learning_worker
 from workers import tasks
 from workers.prm import scoring
+from workers.prm.learn import learn
 
 pytestmark = pytest.mark.django_db(transaction=True)  # a training takes its own snapshot
 
@@ -284,7 +285,7 @@ def test_what_is_half_settled_or_accepted_without_a_person_teaches_nothing(toys:
 
 def test_held_out_tasks_stay_held_out_as_gold_grows(toys: World, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[set[str], set[str]]] = []
-    real = learning_worker.learn
+    real = learn
 
     def remembering(examples: Any, *args: Any) -> Any:
         tested = {str(one.gold.group) for one in examples if one.is_test}
