@@ -183,7 +183,9 @@ def _made(
 
 
 def _too_small(snapshot: learning.Snapshot, n: int) -> str:
-    return f"skipped: {snapshot.what_baseline} has {n} trajectories to learn from; it takes {MIN_TRAJECTORIES}"
+    return (
+        f"skipped: {n} trajectories to learn from are too few, it takes {MIN_TRAJECTORIES} ({snapshot.what_baseline})"
+    )
 
 
 class _Progress:
@@ -194,6 +196,6 @@ class _Progress:
 
     def phase(self, number: int) -> Callable[[int, int], None]:
         def report(done: int, total: int) -> None:
-            jobs.report(self._job, int((number + done / max(total, 1)) / self._n_phases * 99))
+            jobs.report(self._job, int((number + done / max(total, 1)) / self._n_phases * 100))
 
         return report

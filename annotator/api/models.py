@@ -137,7 +137,7 @@ def learning_detail(request: ApiRequest, slug: str) -> Response:
         "n_missing": due.n_missing,
         "job": page.job,
         "current": current.pk if current else None,
-        "points": [row.point for row in reversed(page.rows)],
+        "points": page.points,
         "concluded": page.conclusions.known,
         "not_concluded": page.conclusions.open,
     }

@@ -158,7 +158,7 @@ class Snapshot:
     @property
     def what_baseline(self) -> str:
         if self.baseline == "random slice":
-            return "the random slice of the selection rounds"
+            return "what selection rounds chose at random"
         return "one half of the trajectories, by a hash: no selection round has run, so nothing was chosen"
 
 

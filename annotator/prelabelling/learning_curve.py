@@ -7,7 +7,7 @@ from typing import Literal
 
 # In the drawing's own units; it is scaled to the page.
 WIDTH, HEIGHT = 640, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 624, 14, 246
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 624, 14, 246
 FEW_TASKS = 20  # fewer held-out tasks than this give intervals that hardly tell anything apart
 
 Effort = Literal["steps", "seconds"]
@@ -45,6 +45,7 @@ class CurvePoint:
     seconds: int
     step_acc: Share
     always_positive: Share
+    over_always: Share  # the difference of the two on the same steps, with its own interval
     n_held_out_tasks: int
 
     def effort(self, kind: Effort) -> int:
@@ -180,13 +181,16 @@ def conclude(points: Sequence[CurvePoint], *, has_rounds: bool) -> Conclusions:
 def _beats_always(used: Sequence[CurvePoint]) -> tuple[bool, str] | None:
     if not used:
         return None
-    acc, always = used[0].step_acc, used[0].always_positive
-    if acc.is_above(always):
-        return True, f"The scorer in use is right on {_said(acc)}; saying +1 always is right on {_said(always)}."
-    return False, (
-        f"Whether the scorer in use is better than saying +1 always: {_said(acc)} against {_said(always)}, and these "
-        "intervals overlap."
-    )
+    now, over = used[0], used[0].over_always
+    question = "Whether the scorer in use is better than saying +1 always"
+    compared = f"{now.step_acc.text} of the held-out steps are right, {now.always_positive.text} saying +1 always"
+    if over.low is None or over.high is None:
+        return False, f"{question}: {compared}, and no interval is known."
+    by = f"{100 * over.value:+.1f} points (95 % interval {100 * over.low:+.1f} to {100 * over.high:+.1f})"
+    by = by.replace("-", "−")
+    if over.low > 0:
+        return True, f"The scorer in use is better than saying +1 always: {compared}, {by}."
+    return False, f"{question}: {compared}, {by}."
 
 
 def _more_helps(main: Sequence[CurvePoint]) -> tuple[bool, str]:

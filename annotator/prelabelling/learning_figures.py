@@ -42,8 +42,9 @@ class Verdict:
 
 
 def measure(gold: Sequence[GoldTrajectory], said: Sequence[FloatArray]) -> dict[str, Any]:
-    """The figures of one scorer as JSON: each with value, low, high, n; beside them StepAcc of always saying +1.
+    """The figures of one scorer as JSON, each with value, low, high and n.
 
+    Beside them StepAcc of always saying +1 (`always_positive`), and how far the scorer is above it (`over_always`).
     `said`: for each trajectory (n_steps, 3) probabilities.
     """
     always = [np.tile([0.0, 0.0, 1.0], (len(one.values), 1)) for one in gold]
@@ -56,6 +57,7 @@ def measure(gold: Sequence[GoldTrajectory], said: Sequence[FloatArray]) -> dict[
         **figures,
         "nll": {**asdict(nll), "n": report.n_steps, "unit": "steps with gold", "reason": ""},
         "always_positive": asdict(found["always_positive"].overall.step_acc),
+        "over_always": asdict(difference(gold, said, always).step_acc),
         "held_out": {"n_trajectories": report.n_trajectories, "n_steps": report.n_steps, "n_tasks": report.n_groups},
     }
 

@@ -15,7 +15,6 @@ class Row:
     """One training as the table shows it."""
 
     point: LearningPoint
-    curve: CurvePoint
     figures: list[tuple[str, str]]  # value and interval, in the order of FIGURES
 
 
@@ -26,9 +25,11 @@ class Page:
     job: Job | None  # the latest training
     current: LearningPoint | None  # whose version is in use
     is_there: bool  # a model file of the name
-    rows: list[Row]  # newest first
+    points: list[LearningPoint]  # oldest first
+    rows: list[Row]  # newest first, each followed by its baseline
     curves: list[Curve]
     conclusions: Conclusions
+    slice_name: str  # what the baseline is called in short
     what_baseline: str
     no_baseline: str  # why the latest training has no baseline
 
@@ -65,9 +66,11 @@ def read(project: Project) -> Page:
         job=learning.latest_job(project),
         current=current_of(project, points),
         is_there=name in catalogue.read(project.slug).models,
-        rows=[Row(p, c, _figures(p.metrics)) for p, c in zip(points, curve, strict=True)][::-1],
+        points=points,
+        rows=[Row(p, _figures(p.metrics)) for p in sorted(points, key=lambda p: (-p.facts["job"], p.is_baseline))],
         curves=[one for one in drawn if one],
         conclusions=conclude(curve, has_rounds=has_rounds),
+        slice_name="random slice" if has_rounds else "random half",
         what_baseline="" if is_skipped else baseline,
         no_baseline=baseline.removeprefix("skipped: ") if is_skipped else "",
     )
@@ -83,6 +86,7 @@ def curve_point(point: LearningPoint) -> CurvePoint:
         seconds=point.effort_seconds,
         step_acc=_share(metrics["step_acc"]),
         always_positive=_share(metrics["always_positive"]),
+        over_always=_share(metrics["over_always"]),
         n_held_out_tasks=metrics["held_out"]["n_tasks"],
     )
 

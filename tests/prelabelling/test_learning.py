@@ -1,5 +1,6 @@
 """Training in the loop as people meet it: when it is due, the rule that keeps a version, the page, API and command."""
 
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -103,6 +104,7 @@ def test_steps_without_gold_count_nowhere() -> None:
     assert figures["nll"]["value"] == pytest.approx(-(np.log(0.8) + np.log(0.1)) / 2)
     assert figures["held_out"] == {"n_trajectories": 2, "n_steps": 2, "n_tasks": 2}
     assert figures["always_positive"]["value"] == 0.5
+    assert figures["over_always"]["value"] == 0.0
 
 
 @pytest.mark.parametrize(
@@ -129,7 +131,8 @@ def test_a_version_is_kept_only_if_it_is_better(acc: Any, nll: Any, is_kept: boo
 
 def point(n: int, acc: float, *, wide: float = 0.05, is_baseline: bool = False, is_kept: bool = True) -> CurvePoint:
     share = Share(acc, acc - wide, acc + wide)
-    return CurvePoint(is_baseline, is_kept, n // 5, n, 60 * n, share, Share(0.5, 0.45, 0.55), 30)
+    over = Share(acc - 0.5, acc - 0.5 - wide, acc - 0.5 + wide)
+    return CurvePoint(is_baseline, is_kept, n // 5, n, 60 * n, share, Share(0.5, 0.45, 0.55), over, 30)
 
 
 def test_the_curve_places_its_marks() -> None:
@@ -149,7 +152,7 @@ def test_the_curve_places_its_marks() -> None:
         "hours of people's time",
         ["0", "1", "2", "3", "4", "5", "6"],
     )
-    assert draw([CurvePoint(False, True, 1, 1, 0, Share(1, None, None), Share(1, None, None), 1)], "seconds") is None
+    assert draw([replace(point(100, 0.6), seconds=0)], "seconds") is None
 
 
 def test_what_cannot_be_concluded_is_said() -> None:
@@ -158,8 +161,8 @@ def test_what_cannot_be_concluded_is_said() -> None:
     one = conclude([point(100, 0.52)], has_rounds=False)
     assert one.known == []
     assert one.open == [
-        "Whether the scorer in use is better than saying +1 always: 52.0 % of the held-out steps (47.0 to 57.0 %) "
-        "against 50.0 % of the held-out steps (45.0 to 55.0 %), and these intervals overlap.",
+        "Whether the scorer in use is better than saying +1 always: 52.0 % of the held-out steps are right, 50.0 % "
+        "saying +1 always, +2.0 points (95 % interval −3.0 to +7.0).",
         "Whether more gold makes it better: it takes a second training, with more gold.",
         "Whether choosing what people label beats chance: no selection round has run, so nothing was chosen yet.",
     ]
@@ -172,8 +175,7 @@ def test_what_cannot_be_concluded_is_said() -> None:
     apart = [point(100, 0.7), point(400, 0.85), point(150, 0.55, is_baseline=True)]
     assert conclude(apart, has_rounds=True).open == []
     assert [sentence.split(":")[0] for sentence in conclude(apart, has_rounds=True).known] == [
-        "The scorer in use is right on 85.0 % of the held-out steps (80.0 to 90.0 %); saying +1 always is right on "
-        "50.0 % of the held-out steps (45.0 to 55.0 %).",
+        "The scorer in use is better than saying +1 always",
         "More gold has helped",
         "Choosing what people label beats chance",
     ]
@@ -264,12 +266,19 @@ def add_point(project: Project, acc: float, **fields: Any) -> LearningPoint:
     held_out = {"n_trajectories": 12, "n_steps": 40, "n_tasks": 6}
     return LearningPoint.objects.create(
         project=project,
-        metrics={**metrics, "always_positive": always, "held_out": held_out, "before": None, "difference": None},
+        metrics={
+            **metrics,
+            "over_always": {"value": acc - 0.5, "low": acc - 0.6, "high": acc - 0.4},
+            "always_positive": always,
+            "held_out": held_out,
+            "before": None,
+            "difference": None,
+        },
         **{
             "n_trajectories": 40,
             "n_steps": 130,
             "effort_seconds": 900,
-            "facts": {"baseline": "skipped: the slice is too small"},
+            "facts": {"baseline": "skipped: the slice is too small", "job": 1},
             "reason": "It is better.",
             **fields,
         },
@@ -339,6 +348,7 @@ def test_the_api_reads_changes_and_starts(solo: World) -> None:
     assert [(p["id"], p["is_kept"], p["version"]) for p in found["points"]] == [(kept.pk, True, None)]
     assert found["points"][0]["metrics"]["step_acc"]["value"] == 0.8
     assert len(found["not_concluded"]) == 3
+    assert found["concluded"][0].startswith("The scorer in use is better than saying +1 always: 80.0 %")
     changed = client.patch(address, {"every": 5}, "json")
     assert (changed.status_code, changed.json()["policy"]["every"], changed.json()["policy"]["is_on"]) == (200, 5, True)
     refused = client.patch(address, {"every": 0, "days": 1}, "json")

@@ -10,6 +10,7 @@ from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
 from annotator import flow, jobs
+from annotator.errors import JobConflict
 from annotator.models import (
     Acceptance,
     Assignment,
@@ -342,12 +343,36 @@ def test_the_baseline_is_the_random_slice_once_rounds_have_run(toys: World, n_ra
     if n_random == 16:
         assert baseline is not None
         assert (baseline.n_trajectories, baseline.n_steps) == (16, sum(t.n_steps for t in learnable[:16]))
-        assert baseline.facts["baseline"] == "the random slice of the selection rounds"
+        assert baseline.facts["baseline"] == "what selection rounds chose at random"
     else:
         assert baseline is None
         assert point.facts["baseline"] == (
-            "skipped: the random slice of the selection rounds has 4 trajectories to learn from; it takes 10"
+            "skipped: 4 trajectories to learn from are too few, it takes 10 (what selection rounds chose at random)"
         )
+
+
+def test_two_that_start_it_at_once_start_one(toys: World) -> None:
+    add(toys, range(20))
+    answers: list[str] = []
+    both = threading.Barrier(2)
+
+    def start() -> None:
+        try:
+            both.wait()
+            learning.start(toys.project, user=None)
+            answers.append("started")
+        except JobConflict:
+            answers.append("refused")
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(answers) == ["refused", "started"]
+    assert Job.objects.filter(kind="learn").count() == 1
 
 
 def test_a_cancelled_training_changes_nothing(toys: World, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
