@@ -1,4 +1,4 @@
-"""The demo project that `make run` shows: sample trajectories with labels, disputes, a decision and a release."""
+"""The demo that `make run` shows: sample trajectories with labels, disputes, a decision, what models say, a release."""
 
 import json
 from pathlib import Path
@@ -14,6 +14,8 @@ from annotator.errors import JobFailed
 from annotator.labelling import actions as labelling
 from annotator.labelling.intake import Changes
 from annotator.models import Adjudication, Annotation, Assignment, Dispute, Job, Membership, Project, User
+from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling import catalogue, reading
 from annotator.projects import actions as projects
 from annotator.projects.actions import ProjectSettings
 from annotator.releases.policy import ReleasePolicy
@@ -45,6 +47,7 @@ def seed() -> None:
     _import(project, samples / "trajectories.jsonl")
     _label(project, json.loads((samples / "labels.json").read_text(encoding="utf-8")))
     _decide(project, reviewer)
+    _hear_models(project, admin, samples / "judgements")
     if not project.releases.published().exists():
         _expect_done(flow.publish(project, ReleasePolicy(), user=admin))
 
@@ -112,6 +115,18 @@ def _decide(project: Project, reviewer: User) -> None:
     dispute = disputes.filter(trajectory__external_id=external_id, step__index=index).first()
     if dispute is not None:
         adjudication.decide(dispute, reviewer, DECISION)
+
+
+def _hear_models(project: Project, admin: User, judgements: Path) -> None:
+    """What two invented judges said, and a run of the rules, which a worker takes up."""
+    for path in sorted(judgements.glob("*.jsonl")):
+        if not project.model_versions.filter(name=path.stem).exists():
+            with path.open("rb") as file:
+                _expect_done(flow.import_predictions_now(project, file, path.name, model=path.stem))
+    if not project.prelabel_runs.exists():
+        rules, selection = catalogue.read(project.slug).get("rules"), prelabelling.Selection()
+        estimate = reading.estimate(project, rules, selection)
+        prelabelling.start(project, rules, selection, estimate=estimate, user=admin)
 
 
 def _expect_done(job: Job) -> None:

@@ -21,6 +21,7 @@ class Fusion(models.Model):
         BEST_SINGLE = "best_single", "the best single model"
         CHAIN = "chain", "gold-anchored chain"
         STACKER = "stacker", "stacker"
+        BLEND = "blend", "stacker and chain"
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="fusions")
     job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="fusion")

@@ -3,6 +3,7 @@ from django.apps import apps
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
 from django.db import transaction
+from django.db.models import Count
 
 from annotator import demo, flow
 from annotator.models import (
@@ -13,6 +14,7 @@ from annotator.models import (
     GoldLabel,
     Job,
     Membership,
+    Prediction,
     Project,
     Release,
     Review,
@@ -40,7 +42,15 @@ def test_the_demo_has_something_on_every_page(capsys: pytest.CaptureFixture[str]
     assert sorted(Review.objects.values_list("status", flat=True)) == ["done", "open", "open", "open", "open"]
     assert set(GoldLabel.objects.values_list("provenance", flat=True)) == {"unanimous", "adjudicated"}
     assert Release.objects.get().manifest["counts"]["n_trajectories"] == 3
-    assert sorted(Job.objects.values_list("kind", "status")) == [("import", "done"), ("publish", "done")]
+    assert sorted(Job.objects.values_list("kind", "status")) == [
+        ("import", "done"),
+        ("import_predictions", "done"),
+        ("import_predictions", "done"),
+        ("prelabel", "queued"),  # for a worker
+        ("publish", "done"),
+    ]
+    said = Prediction.objects.values_list("version__name").annotate(n=Count("pk")).order_by("version__name")
+    assert list(said) == [("careful-judge", 16), ("hasty-judge", 16)]
 
 
 def test_the_three_accounts_can_sign_in_and_the_invented_annotators_cannot() -> None:

@@ -1,0 +1,1 @@
+"""What all raters together say of every step. Statistics are pure; `actions.py` and `views.py` meet the database."""

@@ -1,0 +1,160 @@
+"""The labels of a trajectory as a chain: errors carry on and get corrected. Pure, vectorised over trajectories.
+
+A hidden value per step with start and transition probabilities, and for every step the evidence of the raters. The
+forward-backward algorithm gives the posterior of each step and of the first error; a step whose label is known is
+clamped. docs/fusion.md has the formulas.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.fusion.panel import MISSING, N_VALUES, Panel
+
+# What people's labels of AgentProcessBench look like: the prior for projects with little gold.
+PRIOR_START = np.array([0.134, 0.012, 0.854])
+PRIOR_TRANSITION = np.array([[0.838, 0.027, 0.135], [0.352, 0.090, 0.558], [0.109, 0.045, 0.846]])
+PRIOR_WEIGHT = 20.0  # pseudo-transitions out of each value
+
+_CELLS = 600_000  # steps, padding included, that are computed together
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Chain:
+    """start (3,) and transition (3, 3; rows: from) probabilities over -1, 0, +1."""
+
+    start: FloatArray
+    transition: FloatArray
+
+    @property
+    def marginal(self) -> FloatArray:
+        """(3,) how frequent each value is in the long run."""
+        power = np.linalg.matrix_power(self.transition, 64)
+        return np.asarray((self.start + power.mean(axis=0)) / 2, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """probs: (m, 3) per step. first_error: (m + n,): for each trajectory in turn its n_steps numbers and P(none)."""
+
+    probs: FloatArray
+    first_error: FloatArray
+
+
+def fit_chain(panel: Panel) -> Chain:
+    """From the gold of neighbouring steps, shrunk towards PRIOR_TRANSITION."""
+    start = PRIOR_START * PRIOR_WEIGHT
+    transition = PRIOR_TRANSITION * PRIOR_WEIGHT
+    known = panel.gold != MISSING
+    first = panel.starts[:-1]
+    first = first[known[first]]
+    start = start + np.bincount(panel.gold[first] + 1, minlength=N_VALUES)
+    inside = panel.place[1:] > 0
+    pairs = np.flatnonzero(inside & known[1:] & known[:-1])
+    counts = np.zeros((N_VALUES, N_VALUES))
+    np.add.at(counts, (panel.gold[pairs] + 1, panel.gold[pairs + 1] + 1), 1.0)
+    transition = transition + counts
+    return Chain(start / start.sum(), transition / transition.sum(axis=1, keepdims=True))
+
+
+def believe(starts: IntArray, evidence: FloatArray, chain: Chain, known: IntArray | None = None) -> Beliefs:
+    """Forward-backward over every trajectory.
+
+    starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. known: (m,) values
+    that are given (-1, 0, +1) or MISSING.
+    """
+    weights = np.maximum(evidence, _TINY)
+    weights = weights / weights.max(axis=1, keepdims=True)
+    if known is not None:
+        given = np.flatnonzero(known != MISSING)
+        weights = weights.copy()
+        weights[given] = 0.0
+        weights[given, known[given].astype(np.int64) + 1] = 1.0
+    lengths = np.diff(starts)
+    probs = np.empty_like(weights)
+    first_error = np.empty(len(weights) + len(lengths))
+    order = np.argsort(lengths, kind="stable")
+    at = 0
+    while at < len(order):
+        longest_first = lengths[order[at:]]
+        # As many of like length as fit; sorted, so that padding is small.
+        n = max(1, int(np.searchsorted(longest_first * np.arange(1, len(longest_first) + 1), _CELLS, side="right")))
+        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, first_error)
+        at += n
+    return Beliefs(probs, first_error)
+
+
+def _believe_some(
+    starts: IntArray,
+    weights: FloatArray,
+    chain: Chain,
+    some: IntArray,
+    lengths: IntArray,
+    probs: FloatArray,
+    first_error: FloatArray,
+) -> None:
+    """The same for trajectories `some`, side by side: padding has even weights and is thrown away."""
+    n, longest = len(some), int(lengths[some].max(initial=0))
+    if longest == 0:
+        first_error[starts[some] + some] = 1.0
+        return
+    steps = starts[some][:, None] + np.arange(longest)  # (n, longest)
+    is_real = np.arange(longest) < lengths[some][:, None]
+    e = np.ones((longest, n, N_VALUES))
+    e.transpose(1, 0, 2)[is_real] = weights[steps[is_real]]
+    forward = np.empty_like(e)
+    scale = np.empty((longest, n, 1))
+    clean = np.empty((longest, n, N_VALUES - 1))  # no error so far
+    arrives = np.empty((longest, n))  # at the first error, before what the raters say of later steps
+    ahead, ahead_clean = np.broadcast_to(chain.start, (n, N_VALUES)), np.broadcast_to(chain.start, (n, N_VALUES))
+    for t in range(longest):
+        here = ahead * e[t]
+        scale[t] = here.sum(axis=1, keepdims=True)
+        forward[t] = here / scale[t]
+        without = ahead_clean * e[t] / scale[t]
+        arrives[t], clean[t] = without[:, 0], without[:, 1:]
+        ahead, ahead_clean = forward[t] @ chain.transition, clean[t] @ chain.transition[1:]
+    backward = np.ones((n, N_VALUES))
+    last = lengths[some] - 1
+    for t in range(longest - 1, -1, -1):
+        # Steps behind the end of a trajectory tell nothing.
+        backward[last <= t] = 1.0
+        both = forward[t] * backward
+        now_real = is_real[:, t]
+        probs[steps[now_real, t]] = (both / both.sum(axis=1, keepdims=True))[now_real]
+        places = steps[now_real, t] + some[now_real]
+        first_error[places] = (arrives[t] * backward[:, 0])[now_real]
+        backward = (e[t] * backward / scale[t]) @ chain.transition.T
+    first_error[starts[some + 1] + some] = clean[last, np.arange(n)].sum(axis=1)
+
+
+def log_evidence(panel: Panel, confusions: FloatArray) -> FloatArray:
+    """(m, 3) sum over raters of log P(what the rater said | value). confusions: (r, 3 true, 3 said).
+
+    Of a rater that gives probabilities it is the expectation over what it would say.
+    """
+    total = np.zeros((panel.n_steps, N_VALUES))
+    logs = np.log(confusions)
+    for rater in range(len(panel.raters)):
+        said = np.nan_to_num(panel.probs[:, rater])
+        total += said @ logs[rater].T
+    return total
+
+
+def fit_confusions(panel: Panel) -> FloatArray:
+    """(r, 3 true, 3 said) on gold, with one pseudo-count per cell and one more on the diagonal."""
+    known = panel.gold != MISSING
+    truth = np.eye(N_VALUES)[panel.gold[known].astype(np.int64) + 1]
+    said = np.nan_to_num(panel.probs[known]).astype(np.float64)
+    counts = np.einsum("mk,mrl->rkl", truth, said) + 1.0 + np.eye(N_VALUES)
+    return np.asarray(counts / counts.sum(axis=2, keepdims=True), dtype=np.float64)
+
+
+def first_errors(starts: IntArray, first_error: FloatArray) -> IntArray:
+    """(n,) the likeliest first error of each trajectory by P(F), not by the first -1; its n_steps stands for none."""
+    begin = starts[:-1] + np.arange(len(starts) - 1)
+    return np.array(
+        [int(first_error[a : a + n + 1].argmax()) for a, n in zip(begin, np.diff(starts), strict=True)], dtype=np.int64
+    )

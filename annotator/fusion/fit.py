@@ -1,0 +1,345 @@
+"""Fitting the fusion: several methods, each judged on tasks that it has not seen; the best one speaks. Pure."""
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.fusion import chain as chains
+from annotator.fusion import stacker as stackers
+from annotator.fusion.chain import Beliefs, Chain
+from annotator.fusion.crowd import majority
+from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
+from annotator.fusion.people import pair_potentials, refresh
+
+Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
+
+LEAST_GOLD = 25  # trajectories
+_FOLDS = 5
+_TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as independent
+_TEMPERATURES = np.geomspace(0.5, 3.0, 25)
+_STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+_CHUNK_STEPS = 50_000
+_BINS = 15
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of one method on held-out tasks, in shares from 0 to 1; nll in nats per step."""
+
+    step_acc: float
+    macro_f1: float
+    first_err_acc: float
+    ece: float
+    nll: float
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """What is needed to turn the judgements of the same raters into beliefs.
+
+    confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; scores: by method, held out.
+    """
+
+    raters: tuple[str, ...]
+    method: Method
+    reason: str
+    chain: Chain
+    confusions: FloatArray
+    temper: float
+    best: int
+    stacker: stackers.Stacker | None
+    temperature: float
+    strength: float
+    n_trajectories: int
+    n_steps: int
+    scores: Mapping[str, Score] = field(default_factory=dict)
+
+    @property
+    def links(self) -> Chain:
+        """What carries a known label to its neighbours: all that a refresh needs beside the evidence."""
+        return pair_potentials(self.chain, self.strength)
+
+    def evidence(self, panel: Panel) -> FloatArray:
+        """(m, 3) P(-1), P(0), P(+1) of each step by the models alone, calibrated."""
+        return _in_chunks(panel, lambda part: _cooled(self._probs(part), self.temperature))
+
+    def members(self, panel: Panel) -> FloatArray:
+        """(members, m, 3) what each learner alone believes: how far they differ is what more gold could settle."""
+        if self.stacker is None:
+            return self.evidence(panel)[None]
+        stacker = self.stacker
+
+        def each(part: Panel) -> FloatArray:
+            one = _chain_probs(part, self.chain, self.confusions, self.temper)
+            return np.concatenate([stacker.members(part), one[None]]).transpose(1, 0, 2)
+
+        return _in_chunks(panel, each).transpose(1, 0, 2)
+
+    def posterior(self, panel: Panel) -> Beliefs:
+        """The evidence, and the first error by the chain; gold of the panel counts as known."""
+        return refresh(panel.starts, self.evidence(panel), self.links, gold=panel.gold.astype(np.int64))
+
+    def _probs(self, panel: Panel) -> FloatArray:
+        if self.method == "majority":
+            return majority(panel)
+        if self.method == "best_single":
+            return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
+        if self.method == "chain" or self.stacker is None:
+            return _chain_probs(panel, self.chain, self.confusions, self.temper)
+        stacked = np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
+        if self.method == "stacker":
+            return stacked
+        return (stacked + _chain_probs(panel, self.chain, self.confusions, self.temper)) / 2
+
+    def to_bytes(self) -> bytes:
+        """A zip of plain arrays; nothing in it is code."""
+        head = {
+            name: getattr(self, name)
+            for name in ("raters", "method", "reason", "temper", "best", "temperature", "strength")
+        }
+        head |= {"n_trajectories": self.n_trajectories, "n_steps": self.n_steps}
+        head["scores"] = {name: asdict(score) for name, score in self.scores.items()}
+        arrays: dict[str, npt.NDArray[np.generic]] = {
+            "head": np.frombuffer(json.dumps(head).encode(), dtype=np.uint8),
+            "start": self.chain.start,
+            "transition": self.chain.transition,
+            "confusions": self.confusions,
+        }
+        if self.stacker is not None:
+            arrays |= {f"stacker_{name}": array for name, array in self.stacker.arrays().items()}
+        out = io.BytesIO()
+        np.savez_compressed(out, **arrays)  # type: ignore[arg-type]  # its stubs take a keyword for `allow_pickle`
+        return out.getvalue()
+
+    @staticmethod
+    def from_bytes(data: bytes) -> "Fusion":
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            a = {name: arrays[name] for name in arrays.files}
+        head = json.loads(a.pop("head").tobytes())
+        learnt = {name.removeprefix("stacker_"): x for name, x in a.items() if name.startswith("stacker_")}
+        return Fusion(
+            raters=tuple(head.pop("raters")),
+            scores={name: Score(**score) for name, score in head.pop("scores").items()},
+            chain=Chain(a["start"], a["transition"]),
+            confusions=a["confusions"],
+            stacker=stackers.Stacker.from_arrays(learnt) if learnt else None,
+            **head,
+        )
+
+
+def fit(panel: Panel, seed: int = 0) -> Fusion:
+    """The fusion of the panel's raters, learnt from its gold.
+
+    With gold of at least LEAST_GOLD trajectories the method that is best on held-out tasks, and never one that is right
+    less often there than the best single rater. With less, that rater; without any, the majority. Its `reason` says so.
+    """
+    gold = panel.of(np.flatnonzero(panel.has_gold))
+    n, n_steps = gold.n_trajectories, int((gold.gold != MISSING).sum())
+    chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
+    base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
+    plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "strength": 0.5}
+    if n == 0:
+        reason = "There is no gold yet, so the majority of the models is shown. It is not calibrated: do not trust it."
+        return Fusion(method="majority", reason=reason, best=-1, **base, **plain)  # type: ignore[arg-type]
+    best = best_single(gold)
+    if n < LEAST_GOLD or len(np.unique(gold.groups)) < _FOLDS:
+        reason = (
+            f"Gold of {n} trajectories is too little for a fusion, which needs {LEAST_GOLD} of at least {_FOLDS} "
+            f"tasks; until then {panel.raters[best]} speaks alone, the best single rater on what there is."
+        )
+        return Fusion(method="best_single", reason=reason, best=best, **base, **plain)  # type: ignore[arg-type]
+    temper = _fit_temper(gold, chain, confusions)
+    held_out = _held_out(gold, seed)
+    tempered: dict[str, FloatArray] = {}
+    temperatures = {}
+    for name, probs in held_out.items():
+        temperatures[name] = 1.0 if name == "majority" else _fit_temperature(gold, probs)
+        tempered[name] = _cooled(probs, temperatures[name])
+    scores = {name: score(gold, probs, chain) for name, probs in tempered.items()}
+    method = _choose(gold, tempered, scores)
+    return Fusion(
+        method=method,  # type: ignore[arg-type]
+        reason=_say(method, scores, n, panel.raters[best]),
+        best=best,
+        temper=temper,
+        stacker=stackers.fit(gold, seed) if method in ("stacker", "blend") else None,
+        temperature=temperatures[method],
+        strength=_fit_strength(gold, tempered[method], chain),
+        scores=scores,
+        **base,  # type: ignore[arg-type]
+    )
+
+
+def best_single(panel: Panel) -> int:
+    """The rater that is right on most of the steps with gold; an abstention is wrong."""
+    known = panel.gold != MISSING
+    return int((panel.votes[known] == panel.gold[known][:, None]).sum(axis=0).argmax())
+
+
+def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float = 0.5) -> Score:
+    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F) under the chain."""
+    known = panel.gold != MISSING
+    y, p = panel.gold[known].astype(np.int64) + 1, probs[known]
+    said = p.argmax(axis=1)
+    counts = np.zeros((N_VALUES, N_VALUES))
+    np.add.at(counts, (y, said), 1.0)
+    both = counts.sum(axis=0) + counts.sum(axis=1)
+    f1 = (2 * np.diag(counts))[both > 0] / both[both > 0]
+    beliefs = chains.believe(panel.starts, probs, pair_potentials(chain, strength))
+    whole = np.bincount(panel.owner[~known], minlength=panel.n_trajectories) == 0
+    first = chains.first_errors(panel.starts, beliefs.first_error)
+    return Score(
+        step_acc=float((said == y).mean()),
+        macro_f1=float(f1.mean()),
+        first_err_acc=float((first == gold_first_errors(panel))[whole].mean()) if whole.any() else float("nan"),
+        ece=ece(y, p),
+        nll=float(-np.log(p[np.arange(len(y)), y].clip(1e-6)).mean()),
+    )
+
+
+def gold_first_errors(panel: Panel) -> IntArray:
+    """(n,) the index of the first gold -1 of each trajectory, or its number of steps."""
+    found = panel.lengths.copy()
+    wrong = np.flatnonzero(panel.gold == -1)[::-1]
+    found[panel.owner[wrong]] = panel.place[wrong]
+    return found
+
+
+def ece(y: IntArray, probs: FloatArray) -> float:
+    """Expected calibration error of the likeliest value over 15 bins of equal width."""
+    sure, right = probs.max(axis=1), probs.argmax(axis=1) == y
+    bins = np.minimum((sure * _BINS).astype(np.int64), _BINS - 1)
+    gaps = np.bincount(bins, weights=sure - right, minlength=_BINS)
+    return float(np.abs(gaps).sum() / max(len(y), 1))
+
+
+def _held_out(panel: Panel, seed: int) -> dict[str, FloatArray]:
+    """By method (m, 3): every step by a fit that has not seen its task."""
+    which = folds(panel.groups, _FOLDS, seed)
+    found = {name: np.full((panel.n_steps, N_VALUES), 1.0 / N_VALUES) for name in ("best_single", "chain", "stacker")}
+    for fold in range(_FOLDS):
+        rest, held = panel.of(np.flatnonzero(which != fold)), panel.of(np.flatnonzero(which == fold))
+        steps = which[panel.owner] == fold
+        chain, confusions = chains.fit_chain(rest), chains.fit_confusions(rest)
+        best = best_single(rest)
+        found["best_single"][steps] = _single_probs(held, best, confusions[best], chain.marginal)
+        found["chain"][steps] = _chain_probs(held, chain, confusions, _fit_temper(rest, chain, confusions))
+        if "stacker" not in found or len(np.unique(rest.gold[rest.gold != MISSING])) < 2:
+            found.pop("stacker", None)
+            continue
+        found["stacker"][steps] = stackers.fit(rest, seed).members(held).mean(axis=0)
+    if "stacker" in found:
+        found["blend"] = (found["chain"] + found["stacker"]) / 2
+    return {"majority": majority(panel), **found}
+
+
+def _choose(panel: Panel, held_out: Mapping[str, FloatArray], scores: Mapping[str, Score]) -> str:
+    """The one under which the held-out gold is likeliest, of those right at least as often as the best single rater.
+
+    The blend errs least where there is little gold, so another has to beat it by more than one standard error over
+    tasks: what held-out gold can tell apart is no more than that.
+    """
+    floor = scores["best_single"].step_acc
+    able = [name for name in ("blend", "stacker", "chain") if name in scores and scores[name].step_acc >= floor]
+    if "blend" in able:
+        known = np.flatnonzero(panel.gold != MISSING)
+        y, task = panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]]
+        costs = {name: -np.log(held_out[name][known, y].clip(1e-6)) for name in able}
+
+        def beats_the_blend(name: str) -> bool:
+            gaps = np.bincount(task, weights=costs["blend"] - costs[name])[np.unique(task)]
+            return float(gaps.sum()) > float(np.sqrt(len(gaps)) * gaps.std(ddof=1))
+
+        able = [name for name in able if name == "blend" or beats_the_blend(name)]
+    return min(able, key=lambda name: scores[name].nll, default="best_single")
+
+
+_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "blend": "the mean of stacker and chain"}
+
+
+def _say(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
+    mine, single = scores[method], scores["best_single"]
+    if method == "best_single":
+        return (
+            f"On held-out tasks among {n} trajectories with gold no fusion was right as often as {best}, the best "
+            f"single rater ({100 * single.step_acc:.1f} % of steps), so that one speaks alone."
+        )
+    return (
+        f"On held-out tasks among {n} trajectories with gold {_NAMES[method]} was right on {100 * mine.step_acc:.1f} % "
+        f"of steps; the best single rater, {best}, on {100 * single.step_acc:.1f} %."
+    )
+
+
+def _single_probs(panel: Panel, rater: int, confusion: FloatArray, marginal: FloatArray) -> FloatArray:
+    """P(value | what the rater said), by its habits; the marginal where it said nothing."""
+    said = np.nan_to_num(panel.probs[:, rater]).astype(np.float64)
+    # P(value | verdict), mixed by how likely it gives each verdict: a verdict stays the likeliest value.
+    given = confusion * marginal[:, None]
+    given = (given / given.sum(axis=0)).T  # rows: said
+    given = np.maximum(given, 1e-3)
+    for verdict in range(N_VALUES):  # a rater speaks for itself: its verdict is what it is, only how sure is learnt
+        given[verdict, verdict] = max(given[verdict, verdict], given[verdict].max() + 1e-3)
+    given = given / given.sum(axis=1, keepdims=True)
+    silent = np.isnan(panel.probs[:, rater, 0])
+    probs = said @ given
+    probs[silent] = marginal
+    return np.asarray(probs / probs.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _chain_probs(panel: Panel, chain: Chain, confusions: FloatArray, temper: float) -> FloatArray:
+    logs = chains.log_evidence(panel, confusions) * temper
+    evidence = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return chains.believe(panel.starts, evidence, chain).probs.clip(1e-6)
+
+
+def _fit_temper(panel: Panel, chain: Chain, confusions: FloatArray) -> float:
+    return min(_TEMPERS, key=lambda temper: _nll(panel, _chain_probs(panel, chain, confusions, temper)))
+
+
+def _fit_temperature(panel: Panel, probs: FloatArray) -> float:
+    return float(min(_TEMPERATURES, key=lambda t: _nll(panel, _cooled(probs, float(t)))))
+
+
+def _fit_strength(panel: Panel, probs: FloatArray, chain: Chain) -> float:
+    """How far a known label reaches: the strength under which steps are likeliest, given the gold before them."""
+
+    def cost(strength: float) -> float:
+        links = pair_potentials(chain, strength)
+        given = np.ones((panel.n_steps, N_VALUES))
+        after = np.flatnonzero((panel.place > 0) & (np.roll(panel.gold, 1) != MISSING))
+        given[after] = links.transition[panel.gold[after - 1].astype(np.int64) + 1]
+        both = probs * given
+        return _nll(panel, both / both.sum(axis=1, keepdims=True))
+
+    return min(_STRENGTHS, key=cost)
+
+
+def _nll(panel: Panel, probs: FloatArray) -> float:
+    known = np.flatnonzero(panel.gold != MISSING)
+    return float(-np.log(probs[known, panel.gold[known].astype(np.int64) + 1].clip(1e-6)).mean())
+
+
+def _cooled(probs: FloatArray, temperature: float) -> FloatArray:
+    raised = probs.clip(1e-6) ** (1.0 / temperature)
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _in_chunks(panel: Panel, probs_of: Callable[[Panel], FloatArray]) -> FloatArray:
+    """Whole trajectories at a time: the features of a million steps at once would not fit into memory."""
+    if panel.n_steps <= _CHUNK_STEPS:
+        return probs_of(panel)
+    cuts = [
+        0,
+        *np.searchsorted(panel.starts, np.arange(_CHUNK_STEPS, panel.n_steps, _CHUNK_STEPS)),
+        panel.n_trajectories,
+    ]
+    bounds = sorted(set(map(int, cuts)))
+    parts = [probs_of(panel.of(np.arange(a, b))) for a, b in pairwise(bounds)]
+    return np.concatenate(parts)

@@ -1,0 +1,113 @@
+"""The judgements of many raters about the steps of many trajectories, as arrays. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+
+MISSING = -9  # among values -1, 0, +1
+N_VALUES = 3  # -1, 0, +1, in this order everywhere
+
+
+@dataclass(frozen=True)
+class Panel:
+    """n trajectories with m steps in all, and r raters. The steps of trajectory i are starts[i]:starts[i + 1].
+
+    probs: (m, r, 3) P(-1), P(0), P(+1) by each rater; a row of NaN abstains; a verdict is one-hot.
+    gold: (m,) -1, 0, +1 or MISSING.
+    groups: (n,) the task of each trajectory, as a number; folds never tear one apart.
+    texts: what the raters said of each step, joined; empty where nobody did.
+    outcome: (n,) how the trajectory ended, e.g. its reward from 0 to 1; NaN where unknown.
+    context: (m, k) further numbers about each step, such as findings of rules; k may be 0.
+    """
+
+    raters: tuple[str, ...]
+    starts: IntArray
+    probs: npt.NDArray[np.float32]
+    gold: npt.NDArray[np.int8]
+    groups: IntArray
+    texts: Sequence[str]
+    outcome: FloatArray
+    context: npt.NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        m, n = self.n_steps, self.n_trajectories
+        shapes = {
+            "probs": (self.probs.shape, (m, len(self.raters), N_VALUES)),
+            "gold": (self.gold.shape, (m,)),
+            "groups": (self.groups.shape, (n,)),
+            "texts": ((len(self.texts),), (m,)),
+            "outcome": (self.outcome.shape, (n,)),
+            "context": (self.context.shape[:1], (m,)),
+        }
+        for name, (is_, should) in shapes.items():
+            if is_ != should:
+                raise ValueError(f"Panel.{name} has the shape {is_}; {should} fits {n} trajectories with {m} steps.")
+
+    @property
+    def n_trajectories(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def n_steps(self) -> int:
+        return int(self.starts[-1])
+
+    @property
+    def lengths(self) -> IntArray:
+        return np.diff(self.starts)
+
+    @property
+    def owner(self) -> IntArray:
+        """(m,) the trajectory of each step."""
+        return np.repeat(np.arange(self.n_trajectories), self.lengths)
+
+    @property
+    def place(self) -> IntArray:
+        """(m,) the index of each step in its trajectory."""
+        return np.arange(self.n_steps) - np.repeat(self.starts[:-1], self.lengths)
+
+    @property
+    def votes(self) -> npt.NDArray[np.int8]:
+        """(m, r) the likeliest value by each rater, or MISSING."""
+        silent = np.isnan(self.probs[:, :, 0])
+        likeliest = np.nan_to_num(self.probs).argmax(axis=2) - 1
+        return np.where(silent, MISSING, likeliest).astype(np.int8)
+
+    @property
+    def has_gold(self) -> npt.NDArray[np.bool_]:
+        """(n,) trajectories with a gold step."""
+        return np.bincount(self.owner[self.gold != MISSING], minlength=self.n_trajectories) > 0
+
+    def of(self, trajectories: npt.ArrayLike) -> "Panel":
+        """Only these trajectories (numbers or a mask), in this order."""
+        chosen = np.arange(self.n_trajectories)[np.asarray(trajectories)]
+        lengths = self.lengths[chosen]
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        steps = np.repeat(self.starts[chosen] - starts[:-1], lengths) + np.arange(starts[-1])
+        return Panel(
+            raters=self.raters,
+            starts=starts,
+            probs=self.probs[steps],
+            gold=self.gold[steps],
+            groups=self.groups[chosen],
+            texts=[self.texts[i] for i in steps],
+            outcome=self.outcome[chosen],
+            context=self.context[steps],
+        )
+
+    def by(self, raters: Sequence[str]) -> "Panel":
+        """Only these raters, in this order; the texts stay."""
+        places = [self.raters.index(name) for name in raters]
+        return replace(self, raters=tuple(raters), probs=self.probs[:, places])
+
+    def with_gold(self, gold: npt.NDArray[np.int8]) -> "Panel":
+        return replace(self, gold=gold)
+
+
+def folds(groups: IntArray, n: int, seed: int) -> IntArray:
+    """(n_trajectories,) a fold from 0 to n - 1 for each trajectory, the same for all of a task."""
+    tasks, which = np.unique(groups, return_inverse=True)
+    return (np.random.default_rng(seed).permutation(len(tasks)) % n)[which]

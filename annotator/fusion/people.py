@@ -1,0 +1,78 @@
+"""What people's labels and settled values change about what the models say. Pure: numpy alone, milliseconds.
+
+For every trajectory the database keeps `evidence`, what the models alone say of its steps. Where nothing else is known
+that is what is believed. A person's label weighs by that person's habits, gold is certain, and both reach the
+neighbouring steps through the chain.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.fusion.chain import Beliefs, Chain, believe
+from annotator.fusion.panel import MISSING, N_VALUES
+
+# What a person says where the truth is -1, 0, +1. Two such people agree on about 89 % of steps.
+PRIOR_PERSON = np.array([[0.93, 0.03, 0.04], [0.14, 0.72, 0.14], [0.03, 0.02, 0.95]])
+_POOL_WEIGHT, _PERSON_WEIGHT = 30.0, 20.0  # pseudo-labels per true value
+
+
+@dataclass(frozen=True)
+class People:
+    """pooled (3 true, 3 said), and the same of everybody who is known well enough to differ from it."""
+
+    pooled: FloatArray
+    own: Mapping[int, FloatArray]
+
+    def of(self, person: int) -> FloatArray:
+        return self.own.get(person, self.pooled)
+
+
+def fit_people(counts: Mapping[int, FloatArray]) -> People:
+    """counts: by person (3 true, 3 said) how often. Everybody shrinks towards all, and all towards PRIOR_PERSON."""
+    total = np.sum([*counts.values(), np.zeros((N_VALUES, N_VALUES))], axis=0)
+    pooled = _rows(PRIOR_PERSON * _POOL_WEIGHT + total)
+    return People(pooled, {who: _rows(pooled * _PERSON_WEIGHT + n) for who, n in counts.items()})
+
+
+def pair_potentials(chain: Chain, strength: float) -> Chain:
+    """The chain as a correction of beliefs that know their neighbours already: (T / marginal) ** strength."""
+    return Chain(np.ones(N_VALUES), (chain.transition / chain.marginal) ** strength)
+
+
+def refresh(
+    starts: IntArray,
+    evidence: FloatArray,
+    links: Chain,
+    labels: Sequence[tuple[int, int, int]] = (),
+    people: People | None = None,
+    gold: IntArray | None = None,
+) -> Beliefs:
+    """What is believed now. starts (n + 1,); evidence (m, 3); labels: (step, person, value); gold (m,) or MISSING.
+
+    p(y) ∝ evidence(y) · chain(y | everything) / chain(y | the models alone): what the models say stays what it is where
+    nothing is known, and is certain where there is gold.
+    """
+    heard = evidence
+    if labels:
+        if people is None:
+            raise ValueError("Labels of people need the people's habits.")
+        logs = np.log(evidence.clip(1e-12))
+        for step, person, value in labels:
+            logs[step] += np.log(people.of(person)[:, value + 1])
+        heard = np.exp(logs - logs.max(axis=1, keepdims=True))
+    known = np.full(len(evidence), MISSING) if gold is None else gold
+    after = believe(starts, heard, links, known)
+    if not labels and (known == MISSING).all():
+        return Beliefs(evidence / evidence.sum(axis=1, keepdims=True), after.first_error)
+    before = believe(starts, evidence, links)
+    probs = _rows(evidence * after.probs / before.probs.clip(1e-12))
+    given = np.flatnonzero(known != MISSING)
+    probs[given] = np.eye(N_VALUES)[known[given].astype(np.int64) + 1]
+    return Beliefs(probs, after.first_error)
+
+
+def _rows(x: FloatArray) -> FloatArray:
+    return np.asarray(x / x.sum(axis=1, keepdims=True), dtype=np.float64)
