@@ -25,6 +25,7 @@ from annotator.models import (
     Job,
     Label,
     LabelEvent,
+    LearningPoint,
     Membership,
     ModelVersion,
     Prediction,
@@ -215,6 +216,13 @@ TABLES: dict[str, Table] = {
         "How a version's numbers become probabilities; the latest counts.",
         lambda project: Calibration.objects.filter(version__project=project).order_by("id"),
         "id model=version__name version=version__number method parameters n_trajectories n_steps fitted_at report",
+    ),
+    "learning-points": _table(
+        "Learning points",
+        "Every training in the loop: what it learnt from, people's time for it, how good it became, why it was kept.",
+        lambda project: LearningPoint.objects.filter(project=project).order_by("id"),
+        "id model=version__name version=version__number is_baseline is_kept n_trajectories n_steps effort_seconds "
+        "reason created_at metrics facts",
     ),
     "members": _table(
         "Members",

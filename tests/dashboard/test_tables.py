@@ -18,6 +18,7 @@ from annotator.labelling.revisions import comment, return_annotation
 from annotator.models import (
     Calibration,
     Dispute,
+    LearningPoint,
     LoginAttempt,
     Membership,
     ModelVersion,
@@ -56,6 +57,9 @@ def fill(world: World) -> None:
     PrelabelTarget.objects.create(run=run, trajectory=settled)
     Calibration.objects.create(
         version=version, method="temperature", parameters={"temperature": 2.0}, n_trajectories=25, n_steps=50, report={}
+    )
+    LearningPoint.objects.create(
+        project=world.project, version=version, n_trajectories=40, n_steps=130, effort_seconds=900, metrics={}, facts={}
     )
     return_annotation(late.pk, world.reviewer, "Look at step 2 again.")
 
