@@ -12,7 +12,7 @@ from annotator.adjudication.actions import DecisionIn
 from annotator.models import Dispute, Job, Release, Review, Trajectory, User
 from annotator.releases.policy import ReleasePolicy
 from tests.browser.conftest import axe_violations
-from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
+from tests.factories import PASSWORD, World, judge, make_learning_point, make_trajectory, make_world
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -43,6 +43,7 @@ PAGES = {
         "/projects/demo/guideline/changes/",
         "/projects/demo/guideline/older/",
         "/projects/demo/settings/",
+        "/projects/demo/learning/",
         "/projects/demo/data/",
         "/projects/demo/audit/",
         "/projects/demo/releases/",
@@ -63,6 +64,8 @@ def full_world() -> tuple[World, dict[str, int]]:
     decision = DecisionIn(value=0, reason_code="guideline", note="See the second example.")
     adjudication.decide(Dispute.objects.get(trajectory=settled), world.reviewer, decision)
     flow.publish(world.project, ReleasePolicy(), user=world.admin)
+    make_learning_point(world.project, 0.8, is_kept=True)
+    make_learning_point(world.project, 0.6, is_baseline=True, n_steps=60)
     return world, {
         "trajectory": Trajectory.objects.get(pk=disputed.pk).pk,
         "review": Review.objects.get(trajectory=disputed).pk,

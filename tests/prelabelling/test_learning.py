@@ -13,14 +13,14 @@ from pytest_django.fixtures import Settings
 
 from annotator import jobs
 from annotator.errors import InvalidSettings, JobConflict
-from annotator.models import AuditEvent, Job, LearningPoint, Project
+from annotator.models import AuditEvent, Job, Project
 from annotator.prelabelling import learning
 from annotator.prelabelling.learning_curve import CurvePoint, Share, conclude, draw
 from annotator.prelabelling.learning_figures import Difference, Interval, difference, judge, measure
 from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, LearningPolicy, is_held_out
 from annotator.raters.metrics import GoldTrajectory
 from tests.api.client import client_of
-from tests.factories import World, make_trajectory, make_world
+from tests.factories import World, make_learning_point, make_trajectory, make_world
 from tests.factories import judge as settle
 from workers import tasks
 
@@ -259,32 +259,6 @@ def test_the_policy_is_changed_and_logged(solo: World, tmp_path: Any) -> None:
 # Page, API, command
 
 
-def add_point(project: Project, acc: float, **fields: Any) -> LearningPoint:
-    figure = {"value": acc, "low": acc - 0.1, "high": acc + 0.1, "n": 40, "unit": "steps with gold", "reason": ""}
-    metrics = dict.fromkeys(("step_acc", "macro_f1", "first_err_acc", "ece", "brier", "nll"), figure)
-    always = {**figure, "value": 0.5, "low": 0.4, "high": 0.6}
-    held_out = {"n_trajectories": 12, "n_steps": 40, "n_tasks": 6}
-    return LearningPoint.objects.create(
-        project=project,
-        metrics={
-            **metrics,
-            "over_always": {"value": acc - 0.5, "low": acc - 0.6, "high": acc - 0.4},
-            "always_positive": always,
-            "held_out": held_out,
-            "before": None,
-            "difference": None,
-        },
-        **{
-            "n_trajectories": 40,
-            "n_steps": 130,
-            "effort_seconds": 900,
-            "facts": {"baseline": "skipped: the slice is too small", "job": 1},
-            "reason": "It is better.",
-            **fields,
-        },
-    )
-
-
 @pytest.mark.django_db
 def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> None:
     client.force_login(solo.admin)
@@ -292,9 +266,9 @@ def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> 
     assert "none yet" in page
     assert "in 10 gold trajectories" in page
     assert "20 % of all tasks, chosen by a hash, are held out for good" in page
-    add_point(solo.project, 0.8, is_kept=True)
-    add_point(solo.project, 0.7, reason="It is right on fewer steps.", n_steps=200, effort_seconds=0)
-    add_point(solo.project, 0.6, is_baseline=True, n_steps=60)
+    make_learning_point(solo.project, 0.8, is_kept=True)
+    make_learning_point(solo.project, 0.7, reason="It is right on fewer steps.", n_steps=200, effort_seconds=0)
+    make_learning_point(solo.project, 0.6, is_baseline=True, n_steps=60)
     page = " ".join(client.get("/projects/solo/learning/").content.decode().split())
     assert "What cannot be concluded yet" in page
     assert "only 6 tasks are held out, so the intervals are wide" in page
@@ -340,7 +314,7 @@ def test_only_admins_see_and_start_it(client: Client, solo: World, who: str, sta
 @pytest.mark.django_db
 def test_the_api_reads_changes_and_starts(solo: World) -> None:
     client, address = client_of(solo.admin), "/api/v1/projects/solo/learning/"
-    kept = add_point(solo.project, 0.8, is_kept=True)
+    kept = make_learning_point(solo.project, 0.8, is_kept=True)
     add_gold(solo, 3)
     found = client.get(address).json()
     assert (found["n_gold"], found["n_before"], found["n_missing"], found["job"]) == (3, None, 7, None)
