@@ -12,7 +12,6 @@ import fcntl
 import hashlib
 import json
 import os
-import tomllib
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import psycopg
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.migrations.recorder import MigrationRecorder
 from django.utils.timezone import now
@@ -28,6 +26,7 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from annotator.errors import DomainError
+from annotator.version import app_version
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -154,19 +153,12 @@ def _write_tables(archive: zipfile.ZipFile) -> Manifest:
             sequences[column.table] = value
     return Manifest(
         format=FORMAT,
-        app_version=_app_version(),
+        app_version=app_version(),
         made_at=now().isoformat(timespec="seconds"),
         migrations=_migrations(),
         tables=tables,
         sequences=sequences,
     )
-
-
-def _app_version() -> str:
-    """As the checkout says; the package need not be installed."""
-    with (settings.BASE_DIR / "pyproject.toml").open("rb") as file:
-        version: str = tomllib.load(file)["project"]["version"]
-    return version
 
 
 # Reading

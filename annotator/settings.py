@@ -166,6 +166,7 @@ JOB_RESEND_SECONDS = env.int("JOB_RESEND_SECONDS", default=30)
 CELERY_BEAT_SCHEDULE = {
     "expire-claims": {"task": "workers.tasks.expire_claims", "schedule": timedelta(minutes=1)},
     "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=JOB_RESEND_SECONDS)},
+    "train-due-scorers": {"task": "workers.tasks.train_due_scorers", "schedule": timedelta(minutes=1)},
     "delete-old-uploads": {"task": "workers.tasks.delete_old_uploads", "schedule": timedelta(days=1)},
     "forget-expired": {"task": "workers.tasks.forget_expired", "schedule": timedelta(days=1)},
 }

@@ -11,6 +11,7 @@ from annotator.dashboard import audit_views, import_views, job_views, model_view
 from annotator.dashboard import views as dashboard
 from annotator.labelling import history_views
 from annotator.labelling import views as labelling
+from annotator.prelabelling import learning_views as learning
 from annotator.prelabelling import views as prelabelling
 from annotator.projects import views as projects
 from annotator.raters import views as raters
@@ -25,6 +26,8 @@ project_urls = [  # /projects/<slug>/
     path("jobs/", job_views.job_list, name="job-list"),
     path("models/", prelabelling.model_list, name="model-list"),
     path("models/train/", prelabelling.scorer_train, name="scorer-train"),
+    path("learning/", learning.learning_detail, name="learning"),
+    path("learning/train/", learning.learning_start, name="learning-start"),
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),

@@ -12,6 +12,7 @@ from annotator.labelling.intake import Changes
 from annotator.models import (
     Annotation,
     Assignment,
+    LearningPoint,
     Membership,
     ModelVersion,
     Prediction,
@@ -152,4 +153,31 @@ def predict(
     whys = [None if v is None else f"why {v}" for v in values]
     return Prediction.objects.create(
         version=version, trajectory=trajectory, **{"probs": probs, "rationales": whys, **fields}
+    )
+
+
+def make_learning_point(project: Project, acc: float, **fields: Any) -> LearningPoint:
+    """One training in the loop as it is recorded, right on `acc` of the held-out steps."""
+    figure = {"value": acc, "low": acc - 0.1, "high": acc + 0.1, "n": 40, "unit": "steps with gold", "reason": ""}
+    metrics = dict.fromkeys(("step_acc", "macro_f1", "first_err_acc", "ece", "brier", "nll"), figure)
+    always = {**figure, "value": 0.5, "low": 0.4, "high": 0.6}
+    held_out = {"n_trajectories": 12, "n_steps": 40, "n_tasks": 6}
+    return LearningPoint.objects.create(
+        project=project,
+        metrics={
+            **metrics,
+            "over_always": {"value": acc - 0.5, "low": acc - 0.6, "high": acc - 0.4},
+            "always_positive": always,
+            "held_out": held_out,
+            "before": None,
+            "difference": None,
+        },
+        **{
+            "n_trajectories": 40,
+            "n_steps": 130,
+            "effort_seconds": 900,
+            "facts": {"baseline": "skipped: the slice is too small", "job": 1},
+            "reason": "It is better.",
+            **fields,
+        },
     )

@@ -4,6 +4,7 @@ from celery import shared_task
 
 from annotator import accounts, flow, jobs
 from annotator.importing import uploads
+from annotator.prelabelling import learning
 from annotator.queue import actions as queue
 
 
@@ -24,6 +25,18 @@ def train_scorer(job_id: int) -> None:
     from workers import train_scorer as training  # loads torch
 
     training.work(job_id)
+
+
+@shared_task
+def learn(job_id: int) -> None:
+    from workers import learn as training  # loads torch
+
+    training.work(job_id)
+
+
+@shared_task
+def train_due_scorers() -> None:
+    learning.start_due()
 
 
 @shared_task

@@ -9,6 +9,7 @@ from annotator import flow, jobs
 from annotator.errors import JobFailed
 from annotator.models import Job
 from annotator.prelabelling import catalogue, training
+from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.releases import files
 from annotator.releases.policy import ReleasePolicy
 from workers.prm import checkpoint
@@ -39,8 +40,13 @@ def _train(job: Job) -> dict[str, Any]:
         catalogue.checkpoint_folder(config.name), learnt.checkpoint, {"release": config.release, **learnt.story}
     )
     # The model file names the weights, so it goes last: until then the scorer is the one before, or none.
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-    checkpoint.replace_file(catalogue.model_file(config.name), text.encode())
+    write_model_file(config)
     counts = ("n_trajectories", "n_steps", "n_tasks", "n_left_out", "n_epochs")
     shown = (*counts, "encoder", "calibration", "held_out", "test")
     return {"model": config.name, "weights_sha256": config.weights_sha256, **{key: learnt.story[key] for key in shown}}
+
+
+def write_model_file(config: ScorerConfig) -> None:
+    """From now on the name of the scorer means this version."""
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    checkpoint.replace_file(catalogue.model_file(config.name), text.encode())

@@ -9,13 +9,15 @@ from rest_framework.response import Response
 from annotator import access
 from annotator.access import SETTLERS, Role
 from annotator.agreement.sums import VALUES
-from annotator.api.bodies import Body, parse, read_choice, read_json
+from annotator.api.bodies import Body, parse, read_choice, read_json, refuse_body
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
 from annotator.api.serializers import (
     HintReportSerializer,
     JobSerializer,
+    LearningPolicySerializer,
+    LearningSerializer,
     ModelSerializer,
     PrelabelRequestSerializer,
     PrelabelRunSerializer,
@@ -23,7 +25,8 @@ from annotator.api.serializers import (
     TrainingSerializer,
 )
 from annotator.models import PrelabelRun
-from annotator.prelabelling import actions, catalogue, reading, training
+from annotator.prelabelling import actions, catalogue, learning, learning_reading, reading, training
+from annotator.prelabelling.learning_policy import LearningPolicy
 from annotator.raters import actions as raters
 from annotator.raters import hint_figures, hint_reading, hint_words
 
@@ -91,6 +94,54 @@ def scorer_list(request: ApiRequest, slug: str) -> Response:
     project = access.get_membership(request.user, slug, Role.ADMIN).project
     job = training.start(project, training.parse(read_json(request)), user=request.user)
     return Response(JobSerializer(job).data, status=202)
+
+
+@describe(
+    "read_learning",
+    method="GET",
+    description="Training in the loop: the policy, the learning curve, what is in use. For admins.",
+    answers={200: LearningSerializer},
+)
+@describe(
+    "start_learning",
+    method="POST",
+    description="Starts a training from the gold of now, whether one is due or not; watch its job. For admins.",
+    answers={202: JobSerializer},
+    refusals=(400, 403, 404, 409),
+)
+@describe(
+    "change_learning",
+    method="PATCH",
+    description="Changes the named fields of the learning policy. For admins.",
+    request=LearningPolicySerializer,
+    answers={200: LearningSerializer},
+    refusals=(400, 403, 404),
+)
+@endpoint("GET", "POST", "PATCH")
+def learning_detail(request: ApiRequest, slug: str) -> Response:
+    """GET reads it, POST starts a training, PATCH changes the policy. For admins."""
+    project = access.get_membership(request.user, slug, Role.ADMIN).project
+    if request.method == "POST":
+        refuse_body(request)
+        return Response(JobSerializer(learning.start(project, user=request.user)).data, status=202)
+    if request.method == "PATCH":
+        wanted = parse(LearningPolicy, read_json(request))
+        learning.change_policy(project, wanted.model_dump(mode="json", exclude_unset=True), user=request.user)
+    page = learning_reading.read(project)
+    due, current = page.due, page.current
+    found = {
+        "policy": due.policy.model_dump(),
+        "name": page.name,
+        "n_gold": due.n_gold,
+        "n_before": due.n_before,
+        "n_missing": due.n_missing,
+        "job": page.job,
+        "current": current.pk if current else None,
+        "points": page.points,
+        "concluded": page.conclusions.known,
+        "not_concluded": page.conclusions.open,
+    }
+    return Response(LearningSerializer(found).data)
 
 
 AGAINST = ("gold", "reference")

@@ -11,6 +11,7 @@ from annotator.models import (
     Adjudication,
     Assignment,
     Job,
+    LearningPoint,
     Membership,
     ModelVersion,
     Project,
@@ -386,6 +387,55 @@ class TrainingSerializer(S.Serializer[Any]):
     class_weights = S.ChoiceField(["none", "sqrt"], default="none", help_text="sqrt: rare values count more.")
     max_epochs = S.IntegerField(default=200, min_value=1, max_value=2000)
     seed = S.IntegerField(default=0, min_value=0)
+
+
+class LearningPolicySerializer(S.Serializer[Any]):
+    """When the project's scorer is trained again. A PATCH may name any of them; what it does not name stays."""
+
+    is_on = S.BooleanField(required=False, help_text="Trainings start by themselves.")
+    every = S.IntegerField(required=False, min_value=1, help_text="Newly gold trajectories that start a training.")
+    at_least = S.IntegerField(required=False, min_value=10, help_text="Gold trajectories before the first one.")
+    name = S.CharField(required=False, allow_null=True, help_text="Of the scorer; null: the slug with `-scorer`.")
+    encoder = S.CharField(required=False, help_text="`hashed`, `minilm`, or a folder of the workers' encoders.")
+    prelabels_rest = S.BooleanField(required=False, help_text="A version that is kept scores what has no gold.")
+    max_epochs = S.IntegerField(required=False, min_value=1, max_value=2000)
+    seed = S.IntegerField(required=False, min_value=0)
+
+
+class LearningPointSerializer(S.ModelSerializer[LearningPoint]):
+    """One training: how much people did for what it learnt from, and how good it became."""
+
+    version = S.CharField(allow_null=True, help_text="The model version, if it was kept.")
+    is_baseline = S.BooleanField(help_text="Learnt from the random slice alone, to compare with.")
+    is_kept = S.BooleanField(help_text="It replaced the version before it.")
+    n_trajectories = S.IntegerField(help_text="That it learnt from; what is held out is not among them.")
+    n_steps = S.IntegerField()
+    effort_seconds = S.IntegerField(help_text="Active time of people on these steps.")
+    metrics = S.DictField(help_text="On the held-out tasks; docs/scorer.md lists what is in it.")
+    facts = S.DictField(help_text="Data hash, seed, version of the code, what the baseline is or why there is none.")
+    reason = S.CharField(help_text="Why it was kept or not, in a sentence.")
+
+    class Meta:
+        model = LearningPoint
+        fields = [
+            "id", "version", "is_baseline", "is_kept", "n_trajectories", "n_steps", "effort_seconds", "metrics",
+            "facts", "reason", "created_at",
+        ]  # fmt: skip
+
+
+class LearningSerializer(S.Serializer[Any]):
+    """Training in the loop: policy, how far the next training is, every one so far."""
+
+    policy = LearningPolicySerializer()
+    name = S.CharField(help_text="What the scorer is called.")
+    n_gold = S.IntegerField(help_text="Trajectories settled by people.")
+    n_before = S.IntegerField(allow_null=True, help_text="Their number when the last training began.")
+    n_missing = S.IntegerField(help_text="So many more, and the next training is due.")
+    job = JobSerializer(allow_null=True, help_text="The training that was started last.")
+    current = S.IntegerField(allow_null=True, help_text="The point whose version is in use.")
+    points = LearningPointSerializer(many=True, help_text="Oldest first.")
+    concluded = S.ListField(child=S.CharField(), help_text="What the points show, in sentences.")
+    not_concluded = S.ListField(child=S.CharField(), help_text="What they do not show yet.")
 
 
 class BinSerializer(S.Serializer[Any]):

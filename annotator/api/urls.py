@@ -26,6 +26,7 @@ urlpatterns = [
     path("projects/<slug:slug>/models/", models.model_list),
     path("projects/<slug:slug>/prelabel-runs/", models.run_list),
     path("projects/<slug:slug>/scorers/", models.scorer_list),
+    path("projects/<slug:slug>/learning/", models.learning_detail),
     path("projects/<slug:slug>/raters/", models.rater_list),
     path("projects/<slug:slug>/hints/", models.hint_report),
     path("jobs/<int:pk>/", projects.job_detail),

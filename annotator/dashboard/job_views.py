@@ -52,6 +52,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "waits_long": job.status == Job.Status.QUEUED and now() - job.queued_at > LONG_WAIT,
         "report": report,
         "learnt": job.result if job.kind == Job.Kind.TRAIN_SCORER and job.status == Job.Status.DONE else None,
+        "in_loop": job.result if job.kind == Job.Kind.LEARN and job.status == Job.Status.DONE else None,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "can_import": _can_import(job),
         "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from annotator.models import (
+    Acceptance,
     Adjudication,
     Annotation,
     AnnotationReturn,
@@ -19,14 +20,17 @@ from annotator.models import (
     AuditEvent,
     Calibration,
     Dispute,
+    Fusion,
     GoldLabel,
     Guideline,
     Invitation,
     Job,
     Label,
     LabelEvent,
+    LearningPoint,
     Membership,
     ModelVersion,
+    Posterior,
     Prediction,
     PrelabelRun,
     PrelabelTarget,
@@ -34,6 +38,8 @@ from annotator.models import (
     ReferenceLabel,
     Release,
     Review,
+    SelectionPick,
+    SelectionRound,
     Step,
     StepComment,
     Trajectory,
@@ -215,6 +221,48 @@ TABLES: dict[str, Table] = {
         "How a version's numbers become probabilities; the latest counts.",
         lambda project: Calibration.objects.filter(version__project=project).order_by("id"),
         "id model=version__name version=version__number method parameters n_trajectories n_steps fitted_at report",
+    ),
+    "fusions": _table(
+        "Fusions",
+        "How all raters together were heard: the method, why, and every method on held-out tasks; the latest counts.",
+        lambda project: Fusion.objects.filter(project=project).order_by("id"),
+        "id job=job_id number method reason n_trajectories n_steps data_sha256 seed code_version created_at report "
+        "refresh",
+    ),
+    "posteriors": _table(
+        "Posteriors",
+        "What is believed about the steps of each trajectory now: P(-1), P(0), P(+1), and where the first error is.",
+        lambda project: Posterior.objects.filter(project=project).order_by("id"),
+        "id trajectory=trajectory__external_id fusion=fusion__number probs first_error expected_errors mean_entropy "
+        "first_error_entropy disagreement updated_at",
+        only_json="evidence",
+    ),
+    "acceptances": _table(
+        "Acceptances",
+        "Promises under which a model's label became gold without a person.",
+        lambda project: Acceptance.objects.filter(project=project).order_by("id"),
+        "id fusion=fusion__number epsilon delta threshold audit_share status stop_reason stopped_at "
+        "created_by=created_by__username created_at report",
+    ),
+    "selection-rounds": _table(
+        "Selection rounds",
+        "What chose the trajectories that people look at next.",
+        lambda project: SelectionRound.objects.filter(project=project).order_by("id"),
+        "id job=job_id number unit seed fusion=fusion__number is_cold is_open is_scheduled n_pool "
+        "created_by=created_by__username created_at settings report",
+    ),
+    "selection-picks": _table(
+        "Selection picks",
+        "Each chosen trajectory: by which strategy, with which score; how likely the random slice was to choose it.",
+        lambda project: SelectionPick.objects.filter(round__project=project).order_by("id"),
+        "id round=round__number trajectory=trajectory__external_id rank strategy score steps probability reason before",
+    ),
+    "learning-points": _table(
+        "Learning points",
+        "Every training in the loop: what it learnt from, people's time for it, how good it became, why it was kept.",
+        lambda project: LearningPoint.objects.filter(project=project).order_by("id"),
+        "id model=version__name version=version__number is_baseline is_kept n_trajectories n_steps effort_seconds "
+        "reason created_at metrics facts",
     ),
     "members": _table(
         "Members",

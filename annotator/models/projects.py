@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from django.utils.timezone import now
 
 from annotator.models.accounts import User
+from annotator.prelabelling.learning_policy import LearningPolicy
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 
@@ -109,6 +110,11 @@ class Project(models.Model):
     def hints(self) -> HintPolicy:
         """The hint policy; a project that says nothing shows nothing."""
         return HintPolicy.model_validate(self.hint_policy)
+
+    @property
+    def learning(self) -> LearningPolicy:
+        """The learning policy; a project that says nothing trains nothing by itself."""
+        return LearningPolicy.model_validate(self.learning_policy)
 
 
 class Membership(models.Model):

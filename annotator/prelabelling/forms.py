@@ -6,6 +6,7 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
+from annotator.errors import InvalidSettings
 from annotator.models import ModelVersion, Project
 from annotator.prelabelling.actions import Selection
 from annotator.prelabelling.configs import ModelConfig
@@ -59,3 +60,59 @@ class TrainForm(forms.Form):
         super().__init__(*args, **{"label_suffix": "", "auto_id": "id_train_%s", **kwargs})
         numbers = project.releases.published().values_list("number", flat=True)
         self.fields["release"].choices = [(n, f"release {n}") for n in numbers]  # type: ignore[attr-defined]
+
+
+class LearningForm(forms.Form):
+    """When the project's scorer is trained again; commands and the API can choose more."""
+
+    is_on = forms.BooleanField(
+        label="Train by itself",
+        required=False,
+        help_text="A worker looks every minute whether enough new gold is there. Off: only when somebody starts it.",
+    )
+    every = forms.IntegerField(
+        label="New gold trajectories that start a training",
+        min_value=1,
+        max_value=100_000,
+        help_text="A trajectory is gold once all of its steps that people were asked about are settled.",
+    )
+    at_least = forms.IntegerField(
+        label="Gold trajectories before the first training",
+        min_value=10,
+        max_value=1_000_000,
+        help_text="With fewer than about 50 a scorer learns little, and the held-out part is too small to judge it.",
+    )
+    name = forms.RegexField(
+        NAME_PATTERN,
+        label="Name of the scorer",
+        help_text="Under this name it stands among the models. Another name begins another scorer.",
+        error_messages={"invalid": "Use lower-case letters, digits, dots, underscores and hyphens, 100 at most."},
+    )
+    encoder = forms.ChoiceField(
+        label="How it reads texts", help_text="Texts are used only if they help on tasks that it has not seen."
+    )
+    prelabels_rest = forms.BooleanField(
+        label="Score the rest afterwards",
+        required=False,
+        help_text="Every version that is kept scores the trajectories without gold, so that the others can use it.",
+    )
+
+    def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
+        policy = project.learning
+        initial = {**policy.model_dump(), "name": policy.name_for(project.slug)}
+        super().__init__(*args, **{"label_suffix": "", "initial": initial, **kwargs})
+        choices = {"hashed": "by groups of characters; needs no files", "minilm": "MiniLM, where workers have it"}
+        choices.setdefault(policy.encoder, policy.encoder)
+        self.fields["encoder"].choices = list(choices.items())  # type: ignore[attr-defined]
+        self._own_name = policy.name_for(project.slug) if policy.name is None else None
+
+    def changes(self) -> dict[str, Any]:
+        """Of a valid form, as `learning.change_policy` takes it. A name that was never chosen goes on by itself."""
+        data = dict(self.cleaned_data)
+        if data["name"] == self._own_name:
+            data["name"] = None
+        return data
+
+    def refuse(self, error: InvalidSettings) -> None:
+        for name, message in error.fields.items():
+            self.add_error(name if name in self.fields else None, message)

@@ -57,7 +57,7 @@ class ScorerConfig(_Part):
     name: Name
     title: str = ""
     project: str | None  # only its admins see the model; null: everybody's
-    release: int  # that it learnt from
+    release: int | None  # that it learnt from; null: it learns in the loop, from the project's gold as it was then
     mask: Mask
     mode: Mode
     encoder: Encoder | None  # null: the texts did not help, and are no feature
@@ -73,14 +73,20 @@ class ScorerConfig(_Part):
         return self.model_dump(mode="json", exclude={"title", "weights_sha256"})
 
 
-class TrainingOptions(_Part):
-    """What a person chooses when a scorer is trained."""
+class ScorerOptions(_Part):
+    """What decides how a scorer is trained."""
 
     name: Name
-    release: Annotated[int, Field(ge=1)]  # its number
+    release: int | None = None  # its number
     mask: Mask = "full"
     mode: Mode = "blind"
     encoder: Name = "hashed"  # or "minilm", or a folder of MODELS_FOLDER/encoders
     class_weights: Literal["none", "sqrt"] = "none"  # sqrt: a value counts 1 / √(its share), so rare ones count more
     max_epochs: Annotated[int, Field(ge=1, le=2000)] = 200
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+
+class TrainingOptions(ScorerOptions):
+    """What a person chooses when a scorer is trained from a release."""
+
+    release: Annotated[int, Field(ge=1)]

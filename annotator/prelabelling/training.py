@@ -46,16 +46,24 @@ def release_of(project: Project, number: int) -> Release:
     return release
 
 
-def why_taken(project: Project, name: str) -> str:
-    """Why a scorer may not have this name; "" if it may. Training under the name of an own scorer makes a version."""
+def why_taken(project: Project, name: str, *, in_loop: bool = False) -> str:
+    """Why a scorer may not have this name; "" if it may. Training under the name of an own scorer makes a version.
+
+    One that learns in the loop and one from a release cannot be versions of each other: they hold out other tasks, so
+    they could not be compared.
+    """
     there = catalogue.read_all().models.get(name)
-    is_own = isinstance(there, ScorerConfig) and there.project == project.slug
-    if is_own or (there is None and not catalogue.model_file(name).exists()):
+    if isinstance(there, ScorerConfig) and there.project == project.slug:
+        if (there.release is None) == in_loop:
+            return ""
+        how = "learns in the loop" if there.release is None else f"learnt from release {there.release}"
+        return f"The name {name} belongs to the project's scorer that {how}. Choose another one."
+    if there is None and not catalogue.model_file(name).exists():
         return ""
     return f"The name {name} belongs to another model. Choose another one."
 
 
-def check_name_is_free(project: Project, name: str) -> None:
+def check_name_is_free(project: Project, name: str, *, in_loop: bool = False) -> None:
     """For the worker, right before it writes. Raises JobFailed."""
-    if taken := why_taken(project, name):
+    if taken := why_taken(project, name, in_loop=in_loop):
         raise JobFailed(taken)

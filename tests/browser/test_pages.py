@@ -14,7 +14,7 @@ from annotator.prelabelling import actions as prelabelling
 from annotator.prelabelling import catalogue, reading
 from annotator.releases.policy import ReleasePolicy
 from tests.browser.conftest import axe_violations
-from tests.factories import PASSWORD, World, judge, make_trajectory, make_world, predict
+from tests.factories import PASSWORD, World, judge, make_learning_point, make_trajectory, make_world, predict
 from workers.prelabel import run as run_worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -34,10 +34,6 @@ PAGES = {
         "/projects/demo/agreement/annotators/{annotator}/?value=-1",
         "/projects/demo/releases/",
         "/releases/{release}/",
-        "/projects/demo/raters/",
-        "/projects/demo/raters/steps/?version={version}&gold=-1&said=1&against=gold",
-        "/projects/demo/hints/",
-        "/projects/demo/trajectories/{trajectory}/models/",
     ],
     "admin": [
         "/",
@@ -48,12 +44,15 @@ PAGES = {
         "/projects/demo/models/",
         "/prelabel-runs/{run}/",
         "/projects/demo/raters/",
+        "/projects/demo/raters/steps/?version={version}&gold=-1&said=1&against=gold",
+        "/projects/demo/trajectories/{trajectory}/models/",
         "/projects/demo/hints/",
         "/projects/demo/members/",
         "/projects/demo/guideline/",
         "/projects/demo/guideline/changes/",
         "/projects/demo/guideline/older/",
         "/projects/demo/settings/",
+        "/projects/demo/learning/",
         "/projects/demo/data/",
         "/projects/demo/audit/",
         "/projects/demo/releases/",
@@ -80,6 +79,8 @@ def full_world() -> tuple[World, dict[str, int]]:
     run = prelabelling.start(world.project, rules, every, estimate=estimate, user=world.admin)
     run_worker.work(run.job_id)
     prediction = predict(settled, [1, 0, 1])
+    make_learning_point(world.project, 0.8, is_kept=True)
+    make_learning_point(world.project, 0.6, is_baseline=True, n_steps=60)
     return world, {
         "run": run.pk,
         "version": prediction.version_id,

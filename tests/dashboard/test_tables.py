@@ -16,14 +16,22 @@ from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
 from annotator.importing import uploads
 from annotator.labelling.revisions import comment, return_annotation
 from annotator.models import (
+    Acceptance,
     Calibration,
     Dispute,
+    Fusion,
+    Job,
+    LearningPoint,
     LoginAttempt,
     Membership,
     ModelVersion,
+    Posterior,
     PrelabelTarget,
     ReferenceLabel,
     ReleaseRow,
+    SelectionPick,
+    SelectionRound,
+    Trajectory,
     UploadChunk,
     User,
 )
@@ -57,7 +65,33 @@ def fill(world: World) -> None:
     Calibration.objects.create(
         version=version, method="temperature", parameters={"temperature": 2.0}, n_trajectories=25, n_steps=50, report={}
     )
+    LearningPoint.objects.create(
+        project=world.project, version=version, n_trajectories=40, n_steps=130, effort_seconds=900, metrics={}, facts={}
+    )
+    believed(world, settled)
     return_annotation(late.pk, world.reviewer, "Look at step 2 again.")
+
+
+def believed(world: World, trajectory: Trajectory) -> None:
+    """A fusion, what it believes, a promise on it, and a round that chose by it."""
+    project = world.project
+    fuse, select = (Job.objects.create(project=project, kind=kind, unit="trajectories") for kind in ("fuse", "select"))
+    fusion = Fusion.objects.create(
+        project=project, job=fuse, number=1, method="chain", reason="Because.", parameters=b"", refresh={}, report={},
+        n_trajectories=1, n_steps=2, data_sha256="a" * 64, code_version="1",
+    )  # fmt: skip
+    Posterior.objects.create(
+        trajectory=trajectory, project=project, fusion=fusion, evidence=[[0.1, 0.2, 0.7]] * 2,
+        probs=[[0.1, 0.2, 0.7]] * 2, first_error=[0.1, 0.1, 0.8], expected_errors=0.6, mean_entropy=0.8,
+        first_error_entropy=0.5, disagreement=0.0,
+    )  # fmt: skip
+    Acceptance.objects.create(
+        project=project, fusion=fusion, epsilon=0.05, delta=0.1, threshold=0.9, audit_share=0.1, report={}
+    )
+    chosen = SelectionRound.objects.create(
+        project=project, job=select, number=1, unit="trajectories", settings={}, seed=1, is_open=False
+    )
+    SelectionPick.objects.create(round=chosen, trajectory=trajectory, rank=0, strategy="random", reason="By chance.")
 
 
 def download(client: Client, name: str, format: str) -> str:

@@ -90,9 +90,13 @@ def _scorer(config: ScorerConfig) -> Model:
         scorer = scoring.load(config, catalogue.checkpoint_folder(config.name), catalogue.encoders_folder())
     except ScorerError as error:
         raise JobFailed(str(error)) from None
+    return Model(config, scorer_identity(config), scorer.score)
+
+
+def scorer_identity(config: ScorerConfig) -> Identity:
+    """What the version of a trained scorer is known by."""
     features = json_sha256([config.features_version, config.rules_version, list(config.features)])
-    identity = Identity(json_sha256(config.identity()), config.weights_sha256, features)
-    return Model(config, identity, scorer.score)
+    return Identity(json_sha256(config.identity()), config.weights_sha256, features)
 
 
 def _rules(config: RulesConfig) -> Model:

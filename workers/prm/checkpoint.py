@@ -55,23 +55,31 @@ def replace_file(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
+def version_folder(folder: Path, weights_sha256: str) -> Path:
+    """Where one version of a scorer lies that has others beside it: only the model file says which is in use."""
+    return folder / weights_sha256[:16]
+
+
 def read(folder: Path, weights_sha256: str) -> Checkpoint:
     """The scorer whose weights have this hash. Raises ScorerError where the folder holds another one or none."""
+    name = folder.name
+    if version_folder(folder, weights_sha256).is_dir():
+        folder = version_folder(folder, weights_sha256)
     if not (folder / WEIGHTS).is_file() or not (folder / STORY).is_file():
         raise ScorerError(
-            f"This worker has no weights of the scorer {folder.name}: it was trained on another machine. Copy the "
-            f"folder checkpoints/{folder.name} of that machine's models to this one's, or train it again here."
+            f"This worker has no weights of the scorer {name}: it was trained on another machine. Copy the "
+            f"folder checkpoints/{name} of that machine's models to this one's, or train it again here."
         )
     weights = (folder / WEIGHTS).read_bytes()
     story = json.loads((folder / STORY).read_text(encoding="utf-8"))
     if sha256_of(weights) != weights_sha256 or story.get("weights_sha256") != weights_sha256:
         raise ScorerError(
-            f"The weights in checkpoints/{folder.name} are not those that the model file names: another training has "
+            f"The weights in checkpoints/{name} are not those that the model file names: another training has "
             "replaced them, or only a part was copied. Copy model file and folder together, or train it again."
         )
     if story.get("format_version") != FORMAT_VERSION:
         raise ScorerError(
-            f"checkpoints/{folder.name} has the format version {story.get('format_version')}; this worker reads "
+            f"checkpoints/{name} has the format version {story.get('format_version')}; this worker reads "
             f"{FORMAT_VERSION}. Train the scorer again."
         )
     model = StepScorer(Shape(**story["shape"]))
@@ -81,4 +89,4 @@ def read(folder: Path, weights_sha256: str) -> Checkpoint:
         model.load_state_dict(state)
         return Checkpoint(model.eval(), tensors["encoder.rarity"].numpy(), float(tensors["temperature"]))
     except (SafetensorError, RuntimeError, KeyError) as error:
-        raise ScorerError(f"The weights in checkpoints/{folder.name} cannot be used: {error}") from None
+        raise ScorerError(f"The weights in checkpoints/{name} cannot be used: {error}") from None

@@ -16,7 +16,7 @@ from annotator.releases.policy import ErrorView
 
 @dataclass(frozen=True)
 class Example:
-    """One trajectory with its gold. `is_test`: it is in the release's split `test`, from which nothing is learnt."""
+    """One trajectory with its gold. `is_test`: its task is only measured on, and nothing is learnt from it."""
 
     text: TrajectoryText
     gold: GoldTrajectory

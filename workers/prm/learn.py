@@ -19,7 +19,7 @@ from annotator.prelabelling.scorer_config import (
     TEXTS,
     Feature,
     ScorerConfig,
-    TrainingOptions,
+    ScorerOptions,
 )
 from annotator.raters.calibration import TooLittleGoldError, calibrate
 from annotator.raters.metrics import GoldTrajectory, compare
@@ -41,16 +41,17 @@ class Learnt:
     checkpoint: Checkpoint
     encoder: Encoder | None  # None: the texts did not help
     features: tuple[Feature, ...]
-    options: TrainingOptions
+    options: ScorerOptions
     story: dict[str, JsonValue]
 
     def model_file(self, project: str | None) -> ScorerConfig:
         options, of_story = self.options, ("features_version", "rules_version", "data_sha256")
+        source = f"from release {options.release}" if options.release else "that learns in the loop"
         return ScorerConfig.model_validate(
             {
                 "kind": "scorer",
                 "name": options.name,
-                "title": f"{options.name}: step scorer from release {options.release}",
+                "title": f"{options.name}: step scorer {source}",
                 "project": project,
                 "release": options.release,
                 "mask": options.mask,
@@ -66,7 +67,7 @@ class Learnt:
 
 def learn(
     examples: Sequence[Example],
-    options: TrainingOptions,
+    options: ScorerOptions,
     encoder: Encoder,
     progress: Progress = lambda done, total: None,
 ) -> Learnt:
@@ -122,7 +123,7 @@ def learn(
 
 
 def _how(
-    options: TrainingOptions,
+    options: ScorerOptions,
     tried: dict[tuple[Feature, ...], Trained],
     features: tuple[Feature, ...],
     encoder: Encoder | None,
@@ -162,7 +163,7 @@ def _plain(figure: Figure) -> dict[str, JsonValue]:
     return {"value": figure.value, "low": figure.low, "high": figure.high, "n": figure.n}
 
 
-def _describe(examples: Sequence[Example], options: TrainingOptions, alive: Callable[[], None]) -> dict[int, Described]:
+def _describe(examples: Sequence[Example], options: ScorerOptions, alive: Callable[[], None]) -> dict[int, Described]:
     """By position, what can be learnt from: trajectories with gold that are neither too long nor nested too deep."""
     found = {}
     for i, example in enumerate(examples):

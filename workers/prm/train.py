@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from annotator.agreement.coefficients import FloatArray
-from annotator.prelabelling.scorer_config import MAX_STEPS, TrainingOptions
+from annotator.prelabelling.scorer_config import MAX_STEPS, ScorerOptions
 from annotator.raters.metrics import GoldTrajectory
 from workers.prm.data import targets_of
 from workers.prm.encoder import Vectors
@@ -63,7 +63,7 @@ def one_thread() -> Iterator[None]:
 
 
 @one_thread()
-def train(data: Data, *, causal: bool, options: TrainingOptions, progress: Progress) -> Trained:
+def train(data: Data, *, causal: bool, options: ScorerOptions, progress: Progress) -> Trained:
     """Raises ScorerError where there is too little to learn from."""
     groups = _checked(data)
     shape = Shape(data.inputs[0].shape[1], MAX_STEPS, causal)
@@ -118,7 +118,7 @@ def predict(model: StepScorer, inputs: Sequence[Vectors]) -> tuple[list[FloatArr
 class _Learner:
     """One network in training, epoch by epoch."""
 
-    def __init__(self, data: Data, shape: Shape, options: TrainingOptions) -> None:
+    def __init__(self, data: Data, shape: Shape, options: ScorerOptions) -> None:
         self.model = StepScorer(shape)
         self.model.normalise_by(torch.from_numpy(np.concatenate(data.inputs)), data.vectors)
         self._optimiser = torch.optim.AdamW(self.model.parameters(), lr=_RATE, weight_decay=_DECAY)
@@ -167,7 +167,7 @@ def _checked(data: Data) -> list[object]:
     if len(with_gold) < MIN_TRAJECTORIES:
         raise ScorerError(
             f"{len(with_gold)} trajectories with gold are too few to train on; it takes {MIN_TRAJECTORIES}, outside of "
-            "the split test. Settle more trajectories and publish a new release."
+            "the tasks that are only measured on. Settle more trajectories first."
         )
     if len(groups) < 2:
         raise ScorerError(
@@ -175,7 +175,7 @@ def _checked(data: Data) -> list[object]:
             "trained on, so it takes trajectories of a second one."
         )
     if not any((one.values[one.has_gold] != with_gold[0].values[with_gold[0].has_gold][0]).any() for one in with_gold):
-        raise ScorerError("All steps of the release have the same value, so there is nothing to tell apart.")
+        raise ScorerError("All steps with gold have the same value, so there is nothing to tell apart.")
     return list(groups)
 
 

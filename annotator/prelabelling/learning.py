@@ -1,0 +1,291 @@
+"""Training in the loop: when it is due, the gold that it learns from, and what became of it.
+
+The worker's part is workers/learn.py; the rule that decides which version is used is learning_figures.judge.
+"""
+
+import logging
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from django.db import connection, transaction
+from django.db.models import Count, Exists, OuterRef, Sum
+from pydantic import JsonValue
+
+from annotator import audit, jobs
+from annotator.errors import DomainError, InvalidInput, InvalidSettings, JobConflict
+from annotator.models import (
+    Assignment,
+    Dispute,
+    GoldLabel,
+    Job,
+    Label,
+    LearningPoint,
+    ModelVersion,
+    PrelabelRun,
+    Project,
+    SelectionPick,
+    SelectionRound,
+    Step,
+    Trajectory,
+    User,
+)
+from annotator.models.importing import TrajectoryQuerySet
+from annotator.prelabelling import actions, reading, training
+from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_in_half
+from annotator.prelabelling.scorer_config import ScorerConfig
+from annotator.prelabelling.scores import TrajectoryText
+from annotator.raters.metrics import GoldTrajectory
+
+logger = logging.getLogger(__name__)
+
+# Whose gold is learnt from. What a model gave and nobody checked would teach it nothing but itself.
+PEOPLES = ("unanimous", "majority", "adjudicated")
+Slice = Literal["random slice", "half by hash"]
+
+
+@transaction.atomic
+def change_policy(project: Project, changes: dict[str, Any], *, user: User) -> list[str]:
+    """Changes the named fields of the learning policy; returns the names of those that differ now.
+
+    Raises InvalidSettings, naming each field that is wrong; then nothing has changed.
+    """
+    current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    old = current.learning.model_dump(mode="json")
+    policy = LearningPolicy.parse({**old, **changes})
+    if taken := training.why_taken(current, policy.name_for(current.slug), in_loop=True):
+        raise InvalidSettings(f"Nothing was changed: {taken}", {"name": taken})
+    new = policy.model_dump(mode="json")
+    names = [name for name in new if new[name] != old[name]]
+    if names:
+        current.learning_policy = project.learning_policy = new
+        current.save(update_fields=["learning_policy"])
+        difference = {side: {"learning_policy": {n: of[n] for n in names}} for side, of in (("old", old), ("new", new))}
+        audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
+    return names
+
+
+def gold_trajectories(project: Project) -> TrajectoryQuerySet:
+    """Trajectories with people's gold of which nothing is under way: no judgement is out, no dispute undecided.
+
+    Where people were asked about single steps only, these count and the others have no gold. One that is half settled
+    would show the easy half of its steps alone.
+    """
+    gold = GoldLabel.objects.filter(
+        trajectory=OuterRef("pk"), step__isnull=False, value__isnull=False, provenance__in=PEOPLES
+    )
+    step_gold = GoldLabel.objects.filter(step=OuterRef("pk"))
+    unsettled = Step.objects.filter(~Exists(step_gold), trajectory=OuterRef("pk"))
+    undecided = Dispute.objects.undecided().of_steps().filter(trajectory=OuterRef("pk"))
+    status = Assignment.Status
+    out = Assignment.objects.filter(
+        trajectory=OuterRef("pk"), status__in=[status.OPEN, status.CLAIMED, status.RETURNED]
+    )
+    found = project.trajectories.filter(Exists(gold))
+    return found.filter(~Exists(unsettled) | (~Exists(undecided) & ~Exists(out))).order_by("id")
+
+
+def latest_job(project: Project) -> Job | None:
+    """The training in the loop that was started last."""
+    return project.jobs.filter(kind=Job.Kind.LEARN).order_by("-id").first()
+
+
+def due(project: Project) -> Due:
+    """How far the project is from its next training; one that failed or was cancelled counts as the last one, too."""
+    policy = project.learning
+    name = policy.name_for(project.slug)
+    last = project.jobs.filter(kind=Job.Kind.LEARN, params__name=name).order_by("-id").first()
+    return Due(policy, gold_trajectories(project).count(), last.params["n_gold"] if last else None)
+
+
+@transaction.atomic
+def start(project: Project, *, user: User | None, is_scheduled: bool = False) -> Job:
+    """Queues a training. Raises JobConflict while one is under way, and InvalidInput where the name is taken."""
+    Project.objects.select_for_update(no_key=True).only("pk").get(pk=project.pk)  # one at a time
+    busy = project.jobs.filter(kind=Job.Kind.LEARN, finished_at__isnull=True).first()
+    if busy:
+        raise JobConflict(f"Nothing was started: job {busy.pk} is a training that has not ended yet.")
+    found = due(project)
+    name = found.policy.name_for(project.slug)
+    if taken := training.why_taken(project, name, in_loop=True):
+        raise InvalidInput(f"Nothing was started: {taken}", {"name": taken})
+    if is_scheduled and not found.is_due:
+        raise JobConflict("Nothing was started: no training is due.")
+    params = {
+        "name": name,
+        "policy": found.policy.model_dump(mode="json"),
+        "n_gold": found.n_gold,
+        "is_scheduled": is_scheduled,
+    }
+    queue = Job.Queue.GPU  # the workers that have torch
+    return jobs.enqueue(project, Job.Kind.LEARN, params, unit="percent", n_total=100, user=user, queue=queue)
+
+
+def start_due() -> int:
+    """Starts every training that is due; returns how many. Asking again starts nothing twice."""
+    n_started = 0
+    for project in Project.objects.filter(learning_policy__is_on=True).order_by("id"):
+        busy = project.jobs.filter(kind=Job.Kind.LEARN, finished_at__isnull=True).exists()
+        if busy or not due(project).is_due:
+            continue
+        try:
+            start(project, user=None, is_scheduled=True)
+        except DomainError as error:
+            logger.warning("No training of %s: %s", project.slug, error.message)
+        else:
+            n_started += 1
+    return n_started
+
+
+@dataclass(frozen=True)
+class GoldRow:
+    """One trajectory as it was when the training began. `active_ms`: of people, on the steps that have gold."""
+
+    text: TrajectoryText
+    gold: GoldTrajectory
+    content_sha256: str
+    active_ms: int
+    n_labels: int
+    is_baseline: bool
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    rows: list[GoldRow]
+    baseline: Slice
+
+    @property
+    def what_baseline(self) -> str:
+        if self.baseline == "random slice":
+            return "what selection rounds chose at random"
+        return "one half of the trajectories, by a hash: no selection round has run, so nothing was chosen"
+
+
+def read_snapshot(job: Job) -> Snapshot:
+    """The project's gold at this moment, from one snapshot; call it outside a transaction.
+
+    What people settle while it is read, or later, belongs to the next training.
+    """
+    project = job.project
+    with transaction.atomic(durable=True), connection.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        chosen = gold_trajectories(project)
+        values = _values(chosen)
+        efforts = _efforts(chosen)
+        has_rounds = SelectionRound.objects.filter(project=project, picks__isnull=False).exists()
+        picks = SelectionPick.objects.filter(round__project=project, probability__isnull=False)
+        at_random = set(picks.values_list("trajectory_id", flat=True))
+        fields = ("instruction", "messages", "tools", "group_key", "content_sha256", "external_id", "metadata")
+        rows = [
+            GoldRow(
+                text=TrajectoryText(row.instruction, row.messages, row.tools),
+                gold=_gold_of(row, values[row.pk]),
+                content_sha256=row.content_sha256,
+                active_ms=efforts.get(row.pk, (0, 0))[0],
+                n_labels=efforts.get(row.pk, (0, 0))[1],
+                is_baseline=row.pk in at_random if has_rounds else is_in_half(row.external_id),
+            )
+            for row in chosen.only("n_steps", *fields).iterator(chunk_size=200)
+        ]
+    jobs.remember(job, n_gold=len(rows))
+    return Snapshot(rows, "random slice" if has_rounds else "half by hash")
+
+
+def _values(chosen: TrajectoryQuerySet) -> dict[int, list[tuple[int, int]]]:
+    """By trajectory: step index and value of people's gold."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    gold = GoldLabel.objects.filter(
+        trajectory__in=chosen.values("pk"), step__isnull=False, value__isnull=False, provenance__in=PEOPLES
+    )
+    for trajectory, index, value in gold.values_list("trajectory_id", "step__index", "value"):
+        assert value is not None  # filtered above
+        found[trajectory].append((index, value))
+    return found
+
+
+def _efforts(chosen: TrajectoryQuerySet) -> dict[int, tuple[int, int]]:
+    """By trajectory: active milliseconds and number of people's submitted labels on steps that have their gold."""
+    labels = Label.objects.submitted().filter(
+        annotation__trajectory__in=chosen.values("pk"),
+        step__gold_labels__value__isnull=False,
+        step__gold_labels__provenance__in=PEOPLES,
+    )
+    rows = labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms"), Count("pk"))
+    return {pk: (ms, n) for pk, ms, n in rows}
+
+
+def _gold_of(row: Trajectory, given: list[tuple[int, int]]) -> GoldTrajectory:
+    values, has_gold = np.zeros(row.n_steps, np.int64), np.zeros(row.n_steps, np.bool_)
+    for index, value in given:
+        values[index], has_gold[index] = value, True
+    return GoldTrajectory(values, has_gold, row.group_key, str(row.metadata.get("data_source", "")))
+
+
+@dataclass(frozen=True)
+class Made:
+    """One training as it is recorded; `identity` only where the version is kept."""
+
+    n_trajectories: int
+    n_steps: int
+    effort_seconds: int
+    metrics: dict[str, Any]
+    facts: dict[str, JsonValue] = field(default_factory=dict)
+    reason: str = ""
+    is_kept: bool = False
+
+
+def recorded(job: Job) -> LearningPoint | None:
+    """What a worker that took this job before, and died, had recorded already."""
+    points = job.project.learning_points.filter(facts__job=job.pk, is_baseline=False)
+    return points.select_related("version").first()
+
+
+@transaction.atomic
+def record(
+    job: Job, made: Made, baseline: Made | None, config: ScorerConfig, identity: actions.Identity
+) -> LearningPoint:
+    """Stores the points of a training, both or none, and the version if it is kept; the same job records once.
+
+    Raises jobs.JobCancelled when somebody has cancelled the job: then nothing of this is stored.
+    """
+    jobs.advance(job.pk, 0)  # locks the job's row: another worker that was taken for dead comes second
+    if before := recorded(job):
+        return before
+    version: ModelVersion | None = None
+    if made.is_kept:
+        data, sees = config.model_dump(mode="json"), actions.sees_reference(config)
+        version = actions.version_of(job.project_id, config.kind, config.name, data, identity, sees_reference=sees)
+    point = _store(job, made, version=version)
+    if baseline is not None:
+        _store(job, baseline, is_baseline=True)
+    return point
+
+
+def _store(job: Job, made: Made, *, version: ModelVersion | None = None, is_baseline: bool = False) -> LearningPoint:
+    return LearningPoint.objects.create(
+        project=job.project,
+        version=version,
+        is_baseline=is_baseline,
+        is_kept=made.is_kept,
+        n_trajectories=made.n_trajectories,
+        n_steps=made.n_steps,
+        effort_seconds=made.effort_seconds,
+        metrics=made.metrics,
+        facts={**made.facts, "job": job.pk},
+        reason=made.reason,
+    )
+
+
+@transaction.atomic
+def prelabel_rest(job: Job, config: ScorerConfig) -> PrelabelRun | None:
+    """Has the new version score the trajectories without gold; None where there are none. The same job does it once."""
+    if run := PrelabelRun.objects.filter(pk=job.params.get("prelabel_run")).first():
+        return run
+    selection = actions.Selection(gold="without")
+    estimate = reading.estimate(job.project, config, selection)
+    if not estimate["n_steps"]:
+        return None
+    run = actions.start(job.project, config, selection, estimate=estimate, user=job.created_by)
+    jobs.remember(job, prelabel_run=run.pk)
+    return run

@@ -1,0 +1,81 @@
+"""The learning policy: when the project's own scorer is trained again, and which tasks it never learns from. Pure."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from annotator.errors import InvalidSettings
+from annotator.prelabelling.scorer_config import Name
+
+# The share of the tasks that are only measured on. No setting: another share would move tasks into training.
+HELD_OUT_SHARE = 0.2
+
+
+class LearningPolicy(BaseModel):
+    """When a training starts by itself, and what it makes. docs/scorer.md explains each field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    is_on: bool = False
+    every: Annotated[int, Field(ge=1, le=100_000)] = 25  # so many newly gold trajectories start a training
+    at_least: Annotated[int, Field(ge=10, le=1_000_000)] = 50  # gold trajectories in all, before the first one
+    name: Name | None = None  # of the scorer; none: the project's slug with "-scorer"
+    encoder: Name = "hashed"  # or "minilm", or a folder of MODELS_FOLDER/encoders
+    prelabels_rest: bool = True  # a version that is kept scores the trajectories without gold
+    max_epochs: Annotated[int, Field(ge=1, le=2000)] = 200
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    @classmethod
+    def parse(cls, data: object) -> "LearningPolicy":
+        """Raises InvalidSettings, naming each field that is wrong."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            fields = {".".join(map(str, e["loc"])) or "learning_policy": e["msg"] for e in error.errors()}
+            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
+            raise InvalidSettings(f"The learning policy does not fit. {said}.", fields) from None
+
+    def name_for(self, slug: str) -> str:
+        """What the scorer of the project with this slug is called."""
+        return self.name or re.sub(r"^[^a-z0-9]+", "", slug.lower()) + "-scorer"
+
+
+@dataclass(frozen=True)
+class Due:
+    """How far a project is from its next training. `n_before`: its gold trajectories when the last one began."""
+
+    policy: LearningPolicy
+    n_gold: int
+    n_before: int | None
+
+    @property
+    def n_missing(self) -> int:
+        """So many gold trajectories more, and a training is due."""
+        wanted = self.policy.at_least
+        if self.n_before is not None:
+            wanted = max(wanted, self.n_before + self.policy.every)
+        return max(0, wanted - self.n_gold)
+
+    @property
+    def is_due(self) -> bool:
+        return self.policy.is_on and self.n_missing == 0
+
+
+def is_held_out(group_key: str) -> bool:
+    """Whether a task is only measured on. It depends on the task alone, so no task ever moves as gold grows."""
+    return _place("held-out task", group_key) < HELD_OUT_SHARE
+
+
+def is_in_half(external_id: str) -> bool:
+    """One half of all trajectories, by a hash: the baseline where no selection round has made a random slice."""
+    return _place("baseline half", external_id) < 0.5
+
+
+def _place(*names: str) -> float:
+    """Names as a number from 0 to 1."""
+    digest = hashlib.sha256(json.dumps(names).encode()).digest()
+    return int.from_bytes(digest[:8]) / 2**64
