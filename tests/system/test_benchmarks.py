@@ -55,6 +55,7 @@ def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: P
         ("agreement", "Agreement", "agreement page at 60"),
         ("saving", "Saving labels", "API, 4 annotators: rate"),
         ("prelabel", "Pre-labelling with discriminative models", "tiniest, real lengths: (c) over (a)"),
+        ("runs", "Pre-label runs", "gone on with"),
     ],
 )
 def test_a_benchmark_runs_and_prints_its_table(name: str, title: str, figure: str, tmp_path: Path) -> None:
