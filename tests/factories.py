@@ -139,10 +139,16 @@ def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcom
 
 
 def predict(
-    trajectory: Trajectory, values: Sequence[int | None], *, model: str = "judge", sure: float = 0.8, **fields: Any
+    trajectory: Trajectory,
+    values: Sequence[int | None],
+    *,
+    model: str = "judge",
+    kind: str = ModelVersion.Kind.JUDGE,
+    sure: float = 0.8,
+    **fields: Any,
 ) -> Prediction:
     """What the first version of a model says: each value with the probability `sure`, None for an abstention."""
-    about = {"kind": ModelVersion.Kind.JUDGE, "config_sha256": model}
+    about = {"kind": kind, "config_sha256": model}
     version, _ = ModelVersion.objects.get_or_create(
         project_id=trajectory.project_id, name=model, number=1, defaults=about
     )

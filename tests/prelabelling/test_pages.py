@@ -88,7 +88,7 @@ def test_the_command_estimates_starts_and_says_what_came_of_it(world: World, mon
     make_trajectory(world.project, n_steps=2)
     out = io.StringIO()
     call_command("prelabel", "demo", model="rules", estimate=True, stdout=out)
-    assert out.getvalue() == "1 trajectories with 2 steps, about 0 tokens\n"
+    assert out.getvalue() == "1 trajectories with 2 steps\n"
     assert Job.objects.count() == 0
     call_command("prelabel", "demo", model="rules", no_wait=True, stdout=out)
     worker.work(Job.objects.get().pk)

@@ -14,7 +14,7 @@ from annotator import flow
 from annotator.errors import InvalidInput
 from annotator.models import Calibration, ModelVersion, Prediction, ReferenceLabel, Trajectory
 from annotator.raters import actions
-from tests.factories import World, judge, make_trajectory
+from tests.factories import World, judge, make_trajectory, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -158,3 +158,12 @@ def test_calibration_needs_gold_and_is_kept_with_its_quality(world: World, clien
     refused: Any = client.post(f"/projects/demo/raters/{version.pk}/calibrate/", {"against": "gold"})
     assert refused.status_code == 403
     assert Calibration.objects.count() == 1
+
+
+def test_beside_a_scorer_stands_that_it_may_know_the_gold(world: World, client: Client) -> None:
+    rated(world, {"judge": [[1, 0, -1]]})
+    client.force_login(world.admin)
+    sentence = "On trajectories that it learnt from it looks better than it is"
+    assert sentence not in client.get("/projects/demo/raters/").content.decode()
+    predict(Trajectory.objects.get(), [1, 0, -1], model="own", kind=ModelVersion.Kind.SCORER)
+    assert client.get("/projects/demo/raters/").content.decode().count(sentence) == 1

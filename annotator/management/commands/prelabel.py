@@ -54,7 +54,5 @@ def _words(estimate: dict[str, Any]) -> str:
     money = f", about {estimate['money']} {estimate['currency']}" if estimate["money"] else ""
     seconds = estimate["seconds"]
     time_ = f", about {seconds} s at the pace of the last run" if seconds is not None else ""
-    return (
-        f"{estimate['n_trajectories']} trajectories with {estimate['n_steps']} steps, "
-        f"about {estimate['n_tokens']} tokens{money}{time_}"
-    )
+    tokens = f", about {estimate['n_tokens']} tokens" if estimate["n_tokens"] else ""
+    return f"{estimate['n_trajectories']} trajectories with {estimate['n_steps']} steps{tokens}{money}{time_}"
