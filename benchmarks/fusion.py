@@ -1,0 +1,256 @@
+"""Fusing raters: how often what is believed is right, with 0 to all trajectories of gold, for several panels of judges.
+
+.venv/bin/python -m benchmarks.fusion [--quick] [--json OUT] [--data DIR] [--no-scale]
+
+DIR holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets. Every figure is of tasks whose gold
+the fit has not seen: five folds by task; with less gold, so many trajectories drawn from the other folds. Intervals (95 %)
+resample tasks. Beside ours: the majority, Dawid-Skene in three forms (all of them without gold), and the best single
+rater, chosen on the very gold that ours learnt from.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from annotator.fusion import crowd
+from annotator.fusion.chain import Chain, believe, first_errors, fit_chain
+from annotator.fusion.fit import best_single, ece, fit, gold_first_errors
+from annotator.fusion.panel import MISSING, Panel, folds
+from annotator.fusion.people import pair_potentials
+from benchmarks import panels
+from benchmarks.bench import REAL_DATA, Figure, peak_memory_mb, report, say, stopwatch
+
+FOLDS = 5
+AMOUNTS = (0, 25, 50, 100, None)  # trajectories with gold; None: all of the other folds
+N_RESAMPLES = 1000
+SEED = 0
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one panel, two amounts of gold, a small scale")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
+    parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR")
+    parser.add_argument("--no-scale", action="store_true", help="leave out the million steps")
+    chosen = parser.parse_args(arguments)
+    names = panels.sets_of(chosen.data)
+    figures: list[Figure] = []
+    facts = [f"Sets: {', '.join(names) or 'none found'}; {FOLDS} folds by task, seed {SEED}."]
+    if names:
+        whole = panels.read(chosen.data, names)
+        set_of = np.concatenate(
+            [np.full(panels.read(chosen.data, [name]).n_trajectories, i) for i, name in enumerate(names)]
+        )
+        facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps, {len(whole.raters)} judges.")
+        for title, raters in panels.panels(whole.raters).items():
+            if chosen.quick and title != "cheap, 3":
+                continue
+            say(f"{title} …")
+            figures += _measure(title, panels.chosen(whole, raters), set_of, names, quick=chosen.quick)
+    if not chosen.no_scale:
+        figures += _scale(20_000 if chosen.quick else 1_000_000)
+    report("Fusion of raters", facts, figures, chosen.json)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Beliefs about every step (m, 3) and the first error of every trajectory (n,)."""
+
+    probs: np.ndarray
+    first: np.ndarray
+
+
+def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str], *, quick: bool) -> list[Figure]:
+    chain = fit_chain(panel.with_gold(np.full_like(panel.gold, MISSING)))
+    told = {
+        "majority": _tell(panel, crowd.majority(panel), chain),
+        "Dawid-Skene": _tell(panel, crowd.dawid_skene(panel), chain),
+        "Dawid-Skene, one coin": _tell(panel, crowd.one_coin(panel), chain),
+        "Dawid-Skene, chain": _tell(panel, crowd.chain_dawid_skene(panel), chain),
+    }
+    singles = {}
+    for amount in (25, None) if quick else AMOUNTS:
+        ours, single = _folded(panel, amount)
+        words = "all gold of the other folds" if amount is None else f"{amount} gold"
+        told[f"ours, {words}"] = ours
+        singles[f"ours, {words}"] = single
+        told[f"best single, {words}"] = single
+    best = "best single, all gold of the other folds"
+    figures = []
+    for name, one in told.items():
+        against = singles.get(name)
+        gain = "" if against is None else f"; {_gain(panel, one, against)} over the best single on the same gold"
+        aim = None
+        if against is not None and name.endswith("folds"):
+            base = _step_acc(panel, told[best])
+            aim = base + (4.0 if title.startswith("strong") else 10.0 if title.startswith("open") else 0.0)
+        elif against is not None and name == "ours, 25 gold":
+            aim = _step_acc(panel, against)
+        figures.append(
+            Figure(f"{title}: {name}", _step_acc(panel, one), "%", at_least=aim, bound=_words(panel, one) + gain)
+        )
+    ours = told["ours, all gold of the other folds"]
+    for i, name in enumerate(names if len(names) > 1 else []):
+        part = np.flatnonzero(set_of == i)
+        steps = np.isin(panel.owner, part)
+        mine = Told(ours.probs[steps], ours.first[part])
+        single = Told(told[best].probs[steps], told[best].first[part])
+        some = panel.of(part)
+        figures.append(
+            Figure(
+                f"{title}: ours, all gold, {name}",
+                _step_acc(some, mine),
+                "%",
+                bound=f"{_words(some, mine)}; best single {_step_acc(some, single):.1f}",
+            )
+        )
+        others = panel.of(np.flatnonzero(set_of != i))
+        fusion = fit(others, SEED)
+        there = _tell(some, fusion.evidence(some), fusion.chain, fusion.strength)
+        figures.append(
+            Figure(
+                f"{title}: {name}, learnt on the other sets, ECE",
+                100 * _ece(some, there),
+                "%",
+                at_most=5.0,
+                bound=f"{_words(some, there)}; steps right {_step_acc(some, there):.1f} %",
+            )
+        )
+    figures.append(
+        Figure(f"{title}: ours, all gold, ECE", 100 * _ece(panel, ours), "%", at_most=2.0, bound="in folds by task")
+    )
+    return figures
+
+
+def _tell(panel: Panel, probs: np.ndarray, chain: Chain, strength: float = 0.5) -> Told:
+    beliefs = believe(panel.starts, probs, pair_potentials(chain, strength))
+    return Told(probs, first_errors(panel.starts, beliefs.first_error))
+
+
+def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
+    """Ours, and the best single rater on the same gold."""
+    which = folds(panel.groups, FOLDS, SEED)
+    probs, first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
+    single, single_first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
+    for fold in range(FOLDS):
+        rest = np.flatnonzero(which != fold)
+        if amount is not None:
+            rest = np.sort(np.random.default_rng(SEED + fold).permutation(rest)[:amount])
+        held = np.flatnonzero(which == fold)
+        learnt, asked = panel.of(rest), panel.of(held)
+        steps = np.isin(panel.owner, held)
+        fusion = fit(learnt if amount != 0 else asked.with_gold(np.full_like(asked.gold, MISSING)), SEED)
+        told = _tell(asked, fusion.evidence(asked), fusion.chain, fusion.strength)
+        probs[steps], first[held] = told.probs, told.first
+        best = best_single(learnt) if amount != 0 else 0
+        verdicts = np.nan_to_num(asked.probs[:, best]).astype(np.float64) * 0.97 + 0.01
+        alone = _tell(asked, verdicts, fusion.chain)
+        single[steps] = alone.probs
+        single_first[held] = _first_verdicts(asked, best)
+    return Told(probs, first), Told(single, single_first)
+
+
+def _first_verdicts(panel: Panel, rater: int) -> np.ndarray:
+    """(n,) the first -1 that the rater itself names, or the number of steps."""
+    return gold_first_errors(panel.with_gold(panel.votes[:, rater]))
+
+
+def _right(panel: Panel, told: Told) -> np.ndarray:
+    return told.probs.argmax(axis=1) - 1 == panel.gold
+
+
+def _step_acc(panel: Panel, told: Told) -> float:
+    return 100 * float(_right(panel, told).mean())
+
+
+def _ece(panel: Panel, told: Told) -> float:
+    return ece(panel.gold.astype(np.int64) + 1, told.probs)
+
+
+def _macro_f1(gold: np.ndarray, said: np.ndarray) -> float:
+    f1 = []
+    for value in (-1, 0, 1):
+        both = (gold == value).sum() + (said == value).sum()
+        if both:
+            f1.append(2 * ((gold == value) & (said == value)).sum() / both)
+    return 100 * float(np.mean(f1))
+
+
+def _resampled(panel: Panel, sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """95 % interval of sums / sizes, both per trajectory, over resampled tasks; in %."""
+    tasks, which = np.unique(panel.groups, return_inverse=True)
+    total, size = np.bincount(which, weights=sums), np.bincount(which, weights=sizes)
+    draws = np.random.default_rng(SEED).integers(0, len(tasks), (N_RESAMPLES, len(tasks)))
+    low, high = np.percentile(total[draws].sum(axis=1) / size[draws].sum(axis=1), [2.5, 97.5])
+    return 100 * float(low), 100 * float(high)
+
+
+def _words(panel: Panel, told: Told) -> str:
+    right = np.bincount(panel.owner, weights=_right(panel, told), minlength=panel.n_trajectories)
+    low, high = _resampled(panel, right, panel.lengths)
+    first = (told.first == gold_first_errors(panel)).astype(float)
+    first_low, first_high = _resampled(panel, first, np.ones(panel.n_trajectories))
+    return (
+        f"[{low:.1f}, {high:.1f}]; first error {100 * first.mean():.1f} [{first_low:.1f}, {first_high:.1f}]; macro-F1 "
+        f"{_macro_f1(panel.gold, told.probs.argmax(axis=1) - 1):.1f}; ECE {100 * _ece(panel, told):.1f}"
+    )
+
+
+def _gain(panel: Panel, told: Told, single: Told) -> str:
+    gain = _right(panel, told).astype(float) - _right(panel, single)
+    low, high = _resampled(panel, np.bincount(panel.owner, weights=gain, minlength=panel.n_trajectories), panel.lengths)
+    return f"{100 * gain.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+
+
+def _scale(n_steps: int) -> list[Figure]:
+    """20 raters over so many steps of made-up trajectories, gold on 1,000 of them: memory and time on this machine."""
+    rng = np.random.default_rng(SEED)
+    n = n_steps // 10
+    starts = np.arange(n + 1) * 10
+    truth = rng.choice([-1, 0, 1], size=n_steps, p=[0.3, 0.05, 0.65]).astype(np.int8)
+    probs = np.zeros((n_steps, 20, 3), dtype=np.float32)
+    for rater in range(20):
+        said = np.where(rng.random(n_steps) < 0.6 + rater / 100, truth, rng.choice([-1, 1, 1], size=n_steps))
+        probs[np.arange(n_steps), rater, said.astype(np.int64) + 1] = 1.0
+    words = np.array(["wrong call", "nothing new", "fits the task"])
+    panel = Panel(
+        raters=tuple(f"r{i}" for i in range(20)),
+        starts=starts,
+        probs=probs,
+        gold=np.where(np.arange(n_steps) < 10 * min(1000, n // 2), truth, MISSING).astype(np.int8),
+        groups=np.arange(n) // 5,
+        texts=words[truth.astype(np.int64) + 1].tolist(),
+        outcome=np.full(n, np.nan),
+        context=np.zeros((n_steps, 0), dtype=np.float32),
+    )
+    with stopwatch() as fitting:
+        fusion = fit(panel, SEED)
+    with stopwatch() as telling:
+        fusion.posterior(panel)
+    with stopwatch() as one:
+        for _ in range(100):
+            few = panel.of(np.arange(1))
+            fusion.posterior(few)
+    return [
+        Figure(
+            f"scale: fit, 20 raters, {n_steps:,} steps",
+            fitting(),
+            "s",
+            bound=f"{fusion.method}; gold of {fusion.n_trajectories:,} trajectories",
+        ),
+        Figure(
+            "scale: beliefs about all of them", telling(), "s", at_most=600, bound=f"{n_steps / telling():,.0f} steps/s"
+        ),
+        Figure("scale: beliefs about one trajectory, models heard anew", 10 * one(), "ms"),
+        Figure("scale: peak memory", peak_memory_mb() / 1024, "GiB", at_most=4.0, bound="the made-up panel included"),
+    ]
+
+
+if __name__ == "__main__":
+    begun = time.perf_counter()
+    main()
+    say(f"{time.perf_counter() - begun:.0f} s in all.")

@@ -1,0 +1,113 @@
+"""Which method speaks, what it says of itself, and that it is not worse than its best rater."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from annotator.fusion.fit import Fusion, best_single, ece, fit, gold_first_errors, score
+from annotator.fusion.panel import MISSING, Panel
+from tests.fusion.panels import made_up, panel_of, without_gold
+
+ACCURACIES = [0.75, 0.6, 0.6, 0.55]
+
+
+def accuracy(fusion: Fusion, panel: Panel) -> float:
+    return float((fusion.evidence(panel).argmax(axis=1) - 1 == panel.gold).mean())
+
+
+def test_without_gold_the_majority_is_shown_and_not_trusted() -> None:
+    panel = without_gold(made_up(10, accuracies=ACCURACIES), 0)
+    fusion = fit(panel)
+    assert (fusion.method, fusion.best, fusion.n_trajectories) == ("majority", -1, 0)
+    assert "There is no gold yet" in fusion.reason
+    assert fusion.evidence(panel).sum(axis=1) == pytest.approx(np.ones(panel.n_steps))
+
+
+def test_with_too_little_gold_the_best_single_rater_speaks() -> None:
+    panel = without_gold(made_up(60, accuracies=ACCURACIES), 24)
+    fusion = fit(panel)
+    assert (fusion.method, fusion.raters[fusion.best]) == ("best_single", "r0")
+    assert fusion.reason == (
+        "Gold of 24 trajectories is too little for a fusion, which needs 25 of at least 5 tasks; until then r0 speaks "
+        "alone, the best single rater on what there is."
+    )
+    # Its verdict stays what it is; only how sure it is has been learnt.
+    said = fusion.evidence(panel).argmax(axis=1) - 1
+    assert np.array_equal(said, panel.votes[:, 0])
+
+
+def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -> None:
+    panel = made_up(240, accuracies=ACCURACIES, text_tells=True)
+    learnt, held = panel.of(np.arange(160)), panel.of(np.arange(160, 240))
+    fusion = fit(learnt)
+    singles = (held.votes == held.gold[:, None]).mean(axis=0)
+    assert fusion.method in ("stacker", "blend")
+    assert accuracy(fusion, held) > singles.max() + 0.08
+    assert f"{100 * fusion.scores[fusion.method].step_acc:.1f} %" in fusion.reason
+    y = held.gold.astype(np.int64) + 1
+    assert ece(y, fusion.evidence(held)) < 0.06
+    assert fusion.members(held).shape == (3, held.n_steps, 3)
+
+
+def test_where_words_tell_nothing_it_works_without() -> None:
+    panel = made_up(60, accuracies=ACCURACIES)
+    fusion = fit(panel)
+    assert accuracy(fusion, panel) > 0.7
+
+
+def test_it_is_the_same_after_it_was_stored() -> None:
+    panel = made_up(60, accuracies=ACCURACIES, text_tells=True)
+    fusion = fit(panel)
+    again = Fusion.from_bytes(fusion.to_bytes())
+    assert np.array_equal(again.evidence(panel), fusion.evidence(panel))
+    assert np.array_equal(again.links.transition, fusion.links.transition)
+    assert (again.method, again.reason, again.scores) == (fusion.method, fusion.reason, fusion.scores)
+    assert again.to_bytes() == fusion.to_bytes()
+
+
+def test_the_same_gold_and_seed_give_the_same_fusion() -> None:
+    panel = made_up(40, accuracies=ACCURACIES, text_tells=True)
+    assert fit(panel, seed=1).to_bytes() == fit(panel, seed=1).to_bytes()
+
+
+def test_gold_of_a_single_value_is_no_reason_to_fail() -> None:
+    panel = made_up(40, accuracies=ACCURACIES)
+    panel = panel.with_gold(np.ones_like(panel.gold))
+    assert fit(panel).method in ("chain", "best_single")
+
+
+def test_large_panels_are_read_in_pieces() -> None:
+    panel = made_up(60, accuracies=ACCURACIES, text_tells=True)
+    fusion = fit(panel)
+    from annotator.fusion import fit as module
+
+    whole = fusion.evidence(panel)
+    before, module._CHUNK_STEPS = module._CHUNK_STEPS, 40
+    try:
+        assert fusion.evidence(panel) == pytest.approx(whole, abs=1e-12)
+    finally:
+        module._CHUNK_STEPS = before
+
+
+def test_scores_by_hand() -> None:
+    panel = panel_of([[1, -1], [1, 1]], [[[1, 1], [1, -1]]])
+    sure = np.eye(3)[panel.votes[:, 0] + 1] * 0.97 + 0.01
+    found = score(panel, sure, fit(without_gold(panel, 0)).chain)
+    assert found.step_acc == 0.5
+    assert found.macro_f1 == pytest.approx((4 / 6 + 0) / 2)
+    assert found.first_err_acc == 0.0
+    assert found.ece == pytest.approx(0.98 - 0.5)
+    assert found.nll == pytest.approx(-(2 * np.log(0.98) + 2 * np.log(0.01)) / 4)
+    assert gold_first_errors(panel).tolist() == [1, 2]
+
+
+def test_an_abstention_is_no_right_answer() -> None:
+    panel = panel_of([[1, 1, MISSING]], [[[1, None, 1]], [[1, 1, -1]]])
+    assert best_single(panel) == 1
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    panel = panel_of([[1]], [[[1]]])
+    with pytest.raises(ValueError, match=r"Panel.gold has the shape \(2,\)"):
+        replace(panel, gold=np.zeros(2, dtype=np.int8))

@@ -1,0 +1,53 @@
+"""What a label or a settled value changes, and what it leaves alone."""
+
+import numpy as np
+import pytest
+
+from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain, believe
+from annotator.fusion.panel import MISSING
+from annotator.fusion.people import PRIOR_PERSON, fit_people, pair_potentials, refresh
+
+CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
+LINKS = pair_potentials(CHAIN, 0.5)
+STARTS = np.array([0, 3, 5])
+EVIDENCE = np.array([[0.1, 0.1, 0.8], [0.5, 0.1, 0.4], [0.4, 0.1, 0.5], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]])
+
+
+def test_where_nothing_is_known_the_models_word_stands() -> None:
+    found = refresh(STARTS, EVIDENCE, LINKS)
+    assert found.probs == pytest.approx(EVIDENCE)
+    assert found.first_error == pytest.approx(believe(STARTS, EVIDENCE, LINKS).first_error)
+
+
+def test_gold_is_certain_moves_its_neighbours_and_no_other_trajectory() -> None:
+    gold = np.array([MISSING, -1, MISSING, MISSING, MISSING])
+    found = refresh(STARTS, EVIDENCE, LINKS, gold=gold)
+    assert found.probs[1].tolist() == [1, 0, 0]
+    assert found.probs[2, 0] > EVIDENCE[2, 0]  # an error carries on
+    assert found.probs[0, 0] > EVIDENCE[0, 0]  # and has come from somewhere
+    assert found.probs[3:] == pytest.approx(EVIDENCE[3:])
+    assert found.first_error[2:4].sum() == pytest.approx(0)  # it is at the second step or before
+
+
+def test_a_label_weighs_by_the_persons_habits() -> None:
+    habits = fit_people({1: np.diag([400.0, 40, 400]), 2: np.full((3, 3), 100.0)})
+    careful = refresh(STARTS, EVIDENCE, LINKS, [(1, 1, 1)], habits).probs[1]
+    guesses = refresh(STARTS, EVIDENCE, LINKS, [(1, 2, 1)], habits).probs[1]
+    assert careful[2] > 0.95
+    assert guesses[2] < 0.6
+    both = refresh(STARTS, EVIDENCE, LINKS, [(1, 1, 1), (1, 2, 1)], habits).probs[1]
+    assert both[2] > careful[2]
+
+
+def test_nobody_known_is_taken_for_an_average_person() -> None:
+    nobody = fit_people({})
+    assert nobody.pooled == pytest.approx(PRIOR_PERSON)
+    assert nobody.of(7) == pytest.approx(PRIOR_PERSON)
+    new = fit_people({1: np.diag([1000.0, 100, 1000]), 2: np.zeros((3, 3))})
+    assert new.of(2) == pytest.approx(new.pooled)
+    assert new.of(1)[0, 0] > new.pooled[0, 0]
+
+
+def test_labels_without_habits_are_refused() -> None:
+    with pytest.raises(ValueError, match="habits"):
+        refresh(STARTS, EVIDENCE, LINKS, [(0, 1, 1)])
