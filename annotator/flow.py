@@ -5,7 +5,7 @@ here, so that the queue is filled, steps are settled and reviews are opened in t
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, BinaryIO
 
@@ -14,13 +14,26 @@ from django.db.models import Exists, OuterRef
 
 from annotator import jobs
 from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
 from annotator.errors import DomainError, JobFailed
+from annotator.fusion import actions as fusion
 from annotator.importing import actions as importing
 from annotator.importing import uploads
 from annotator.labelling import actions as labelling
 from annotator.labelling import revisions
-from annotator.models import Annotation, Assignment, Job, Membership, Project, Release, Upload, User
+from annotator.models import (
+    Adjudication,
+    Annotation,
+    Assignment,
+    Dispute,
+    Job,
+    Membership,
+    Project,
+    Release,
+    Upload,
+    User,
+)
 from annotator.prelabelling import actions as prelabelling
 from annotator.prelabelling.imports import import_predictions
 from annotator.queue import actions as queue
@@ -42,6 +55,7 @@ def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False)
     if agreement.settle(annotation.trajectory_id):
         project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
         adjudication.refresh_review(annotation.trajectory_id, project_id)
+    fusion.refresh(annotation.trajectory_id)
     return annotation
 
 
@@ -51,7 +65,24 @@ def take_back(annotation_id: int, reviewer: User) -> Assignment:
     assignment = revisions.take_back(annotation_id, reviewer)
     if agreement.settle(assignment.trajectory_id):
         adjudication.refresh_review(assignment.trajectory_id, assignment.project_id)
+    fusion.refresh(assignment.trajectory_id)
     return assignment
+
+
+@transaction.atomic
+def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
+    """Stores a reviewer's decision, and takes it into what is believed about the trajectory."""
+    decided = adjudication.decide(dispute, reviewer, decision)
+    fusion.refresh(dispute.trajectory_id)
+    return decided
+
+
+@transaction.atomic
+def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
+    """The same for several disputes of one trajectory, all or none."""
+    decided = adjudication.decide_run(dispute_ids, reviewer, decision)
+    fusion.refresh(decided[0].dispute.trajectory_id)
+    return decided
 
 
 @transaction.atomic
@@ -148,6 +179,7 @@ HANDLERS: dict[str, Handler] = {
     Job.Kind.IMPORT_CHECK: _import_upload,
     Job.Kind.IMPORT: _import_upload,
     Job.Kind.PUBLISH: _publish,
+    Job.Kind.FUSE: fusion.fuse,
 }
 
 

@@ -9,6 +9,7 @@ from annotator.adjudication import views as adjudication
 from annotator.agreement import views as agreement
 from annotator.dashboard import audit_views, import_views, job_views, model_views, table_views, trajectory_views
 from annotator.dashboard import views as dashboard
+from annotator.fusion import views as fusion
 from annotator.labelling import history_views
 from annotator.labelling import views as labelling
 from annotator.prelabelling import learning_views as learning
@@ -28,6 +29,7 @@ project_urls = [  # /projects/<slug>/
     path("models/train/", prelabelling.scorer_train, name="scorer-train"),
     path("learning/", learning.learning_detail, name="learning"),
     path("learning/train/", learning.learning_start, name="learning-start"),
+    path("beliefs/", fusion.beliefs, name="beliefs"),
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),

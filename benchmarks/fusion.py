@@ -3,9 +3,9 @@
 .venv/bin/python -m benchmarks.fusion [--quick] [--json OUT] [--data DIR] [--no-scale]
 
 DIR holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets. Every figure is of tasks whose gold
-the fit has not seen: five folds by task; with less gold, so many trajectories drawn from the other folds. Intervals (95 %)
-resample tasks. Beside ours: the majority, Dawid-Skene in three forms (all of them without gold), and the best single
-rater, chosen on the very gold that ours learnt from.
+the fit has not seen: five folds by task; with less gold, so many trajectories drawn from the other folds. Intervals
+(95 %) resample tasks. Beside ours: the majority, Dawid-Skene in three forms (all of them without gold), and the best
+single rater, chosen on the very gold that ours learnt from.
 """
 
 import argparse

@@ -87,7 +87,7 @@ def decide(request: Request, pk: int) -> HttpResponse:
     if not form.is_valid():
         return _refuse(request, membership, dispute, form, 422)
     try:
-        actions.decide(dispute, request.user, form.decision)
+        flow.decide(dispute, request.user, form.decision)
     except DomainError as error:
         form.add_error(None, error.message)
         return _refuse(request, membership, dispute, form, error.status)
@@ -106,7 +106,7 @@ def decide_run(request: Request, pk: int) -> HttpResponse:
         return _refuse(request, membership, dispute, form, 422)
     ids = [dispute.pk, *(int(given) for given in request.POST.getlist("dispute") if given.isdecimal())]
     try:
-        decided = actions.decide_run(sorted(set(ids)), request.user, form.decision)
+        decided = flow.decide_run(sorted(set(ids)), request.user, form.decision)
     except DomainError as error:
         form.add_error(None, error.message)
         return _refuse(request, membership, dispute, form, error.status)

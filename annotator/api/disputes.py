@@ -9,7 +9,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.response import Response
 
-from annotator import access
+from annotator import access, flow
 from annotator.access import SETTLERS
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
@@ -150,5 +150,5 @@ def decision_create(request: ApiRequest, pk: int) -> Response:
     the one after it.
     """
     _, dispute = access.get_dispute(request.user, pk)
-    decision = adjudication.decide(dispute, request.user, adjudication.parse_decision(read_json(request)))
+    decision = flow.decide(dispute, request.user, adjudication.parse_decision(read_json(request)))
     return Response(DecisionSerializer(_decision(decision, is_named=True)).data, status=201)

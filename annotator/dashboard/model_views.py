@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET
 from annotator import access
 from annotator.agreement.coefficients import FloatArray
 from annotator.http import Request
-from annotator.models import Calibration, ModelVersion, Prediction, Trajectory
+from annotator.models import Calibration, ModelVersion, Posterior, Prediction, Trajectory
 from annotator.prelabelling.rules import Finding
 from annotator.raters.calibrated import calibrated
 
@@ -33,10 +33,23 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Belief:
+    """What all raters together are taken to say of one step."""
+
+    value: int
+    probs: list[float]
+
+
+@dataclass(frozen=True)
 class StepRow:
     index: int
     gold: int | None
     said: list[Said]
+    belief: Belief | None
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.said) + (self.belief is not None)
 
 
 @dataclass(frozen=True)
@@ -70,13 +83,20 @@ def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
     speakers = _speakers(trajectory)
     page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
     gold = dict(trajectory.gold_labels.filter(step__isnull=False).values_list("step__index", "value"))
+    posterior = Posterior.objects.filter(trajectory=trajectory).first()
+    believed = {
+        index: Belief(int(np.argmax(row)) - 1, row) for index, row in enumerate(posterior.probs if posterior else [])
+    }
     context = {
         "membership": membership,
         "section": "trajectories",
         "trajectory": trajectory,
         "speakers": speakers,
         "page": page,
-        "rows": [StepRow(index, gold.get(index), [one.of(index) for one in speakers]) for index in page.object_list],
+        "rows": [
+            StepRow(index, gold.get(index), [one.of(index) for one in speakers], believed.get(index))
+            for index in page.object_list
+        ],
     }
     return render(request, "dashboard/trajectory_models.html", context)
 

@@ -40,6 +40,7 @@ _MANAGE = [
     ("guideline", "Guideline", "guideline"),
     ("settings", "Settings", "project-settings"),
     ("hints", "Suggestions", "hint-report"),
+    ("beliefs", "Beliefs", "beliefs"),
     ("learning", "Learning", "learning"),
     ("data", "Data", "table-list"),
     ("audit", "Audit", "audit-list"),

@@ -1,0 +1,206 @@
+"""Fusing all raters of a project, and keeping what is believed about a trajectory up to date with every label."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Max
+from django.utils.timezone import now
+
+from annotator import audit, jobs
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.errors import InvalidInput, JobConflict, JobFailed
+from annotator.fusion import reading
+from annotator.fusion.chain import Chain
+from annotator.fusion.panel import MISSING, N_VALUES
+from annotator.fusion.people import People, fit_people
+from annotator.fusion.people import refresh as refreshed
+from annotator.models import Fusion, Job, ModelVersion, Posterior, Prediction, Project, Trajectory, User
+from annotator.version import app_version
+
+if TYPE_CHECKING:
+    from annotator.fusion.fit import Fusion as Fitted
+
+SEED = 0
+# Trajectories that are written in one transaction: people who label them wait for so long.
+WRITTEN_AT_ONCE = 500
+_BINS = 10  # of the histogram of certainty
+
+
+def start(project: Project, *, user: User | None) -> Job:
+    """Queues a fusion. Raises InvalidInput where no model has spoken, JobConflict while one is under way."""
+    spoke = Prediction.objects.filter(version__project=project).exclude(version__kind=ModelVersion.Kind.RULES)
+    if not spoke.exists():
+        raise InvalidInput(
+            "Nothing was started: no model has given a value to any step yet. Run a model, or import what another "
+            "tool's judge said."
+        )
+    with transaction.atomic():
+        Project.objects.select_for_update(no_key=True).only("pk").get(pk=project.pk)
+        if project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).exists():
+            raise JobConflict("A fusion of this project is under way. Wait until it has ended, or cancel it.")
+        return jobs.enqueue(project, Job.Kind.FUSE, {}, unit="trajectories", n_total=None, user=user)
+
+
+def fuse(job: Job) -> dict[str, Any]:
+    """Learns from the gold that there is now, and writes down what is believed about every trajectory.
+
+    It may be stopped anywhere: what is written is consistent trajectory by trajectory, and another run goes on.
+    """
+    from annotator.fusion.fit import Fusion as Fitted  # scikit-learn, which the web side has no use for
+    from annotator.fusion.fit import fit
+
+    found = reading.read(job.project)
+    if not found.ids:
+        raise JobFailed("No model has given a value to any step of this project.")
+    jobs.report(job, 0, len(found.ids))
+    latest = job.project.fusions.last()
+    if latest is not None and latest.data_sha256 == found.sha256 and latest.code_version == app_version():
+        fusion, fitted, is_new = latest, Fitted.from_bytes(bytes(latest.parameters)), False
+    else:
+        fitted = fit(found.panel, SEED)
+        fusion, is_new = _store(job, found, fitted), True
+    evidence, members = fitted.evidence(found.panel), fitted.members(found.panel)
+    apart = disagreement(members)
+    n_done = 0
+    starts = found.panel.starts
+    for at in range(0, len(found.ids), WRITTEN_AT_ONCE):
+        some = range(at, min(at + WRITTEN_AT_ONCE, len(found.ids)))
+        steps = slice(starts[some[0]], starts[some[-1] + 1])
+        _write(fusion, [found.ids[i] for i in some], evidence[steps], apart[steps])
+        n_done += len(some)
+        jobs.report(job, n_done)
+    # A model whose version has gone, or a trajectory about which nobody speaks any more: nothing is believed there.
+    Posterior.objects.filter(project=job.project).exclude(trajectory__in=found.ids).delete()
+    return {"fusion": fusion.pk, "number": fusion.number, "method": fusion.method, "is_new": is_new, "n": n_done}
+
+
+def refresh(trajectory_id: int) -> bool:
+    """Takes in what people have said and settled of a trajectory; False where no fusion speaks of it yet.
+
+    Call it in the transaction that holds the trajectory's row: a fusion that is being written waits for the same row.
+    """
+    posterior = Posterior.objects.select_related("fusion").defer("fusion__parameters", "fusion__report").filter(
+        trajectory=trajectory_id
+    ).first()  # fmt: skip
+    if posterior is None:
+        return False
+    evidence = np.array(posterior.evidence)
+    place, starts = {trajectory_id: 0}, np.array([0, len(evidence)])
+    links, people = _habits(posterior.fusion)
+    labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts)
+    beliefs = refreshed(starts, evidence, links, labels, people, gold.astype(np.int64))
+    _fill(posterior, beliefs.probs, beliefs.first_error)
+    posterior.save(update_fields=[*_FIELDS, "updated_at"])
+    return True
+
+
+def disagreement(members: FloatArray) -> FloatArray:
+    """(members, m, 3) -> (m,) mutual information of label and member, in nats: what more gold could settle.
+
+    Houlsby et al., Bayesian Active Learning for Classification and Preference Learning (2011).
+    """
+    return np.asarray(_entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0), dtype=np.float64).clip(0.0)
+
+
+def _entropy(probs: FloatArray) -> FloatArray:
+    return np.asarray(-(probs * np.log(probs.clip(1e-12))).sum(axis=-1), dtype=np.float64)
+
+
+@transaction.atomic
+def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
+    place = {pk: i for i, pk in enumerate(found.ids)}
+    labels = reading.labels_of(place, found.panel.starts)
+    people = fit_people(reading.habits(labels, found.panel.gold.astype(np.int64)))
+    links = fitted.links
+    sure = fitted.evidence(found.panel).max(axis=1)
+    number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
+    fusion = Fusion.objects.create(
+        project=job.project,
+        job=job,
+        number=number,
+        method=fitted.method,
+        reason=fitted.reason,
+        parameters=fitted.to_bytes(),
+        refresh={
+            "start": links.start.tolist(),
+            "transition": links.transition.tolist(),
+            "pooled": people.pooled.tolist(),
+            "own": {str(who): rows.tolist() for who, rows in people.own.items()},
+        },
+        report={
+            "scores": {name: asdict(score) for name, score in fitted.scores.items()},
+            "certainty": np.histogram(sure, bins=_BINS, range=(0.0, 1.0))[0].tolist(),
+            "n_trajectories": len(found.ids),
+            "n_steps": found.panel.n_steps,
+        },
+        n_trajectories=fitted.n_trajectories,
+        n_steps=fitted.n_steps,
+        data_sha256=found.sha256,
+        seed=SEED,
+        code_version=app_version(),
+    )
+    fusion.versions.set(found.versions)
+    data = {"number": number, "method": fitted.method, "n_trajectories": fitted.n_trajectories}
+    audit.log("fusion.fitted", fusion, user=job.created_by, project_id=job.project_id, data=data)
+    return fusion
+
+
+@transaction.atomic
+def _write(fusion: Fusion, ids: Sequence[int], evidence: FloatArray, apart: FloatArray) -> None:
+    """Everything about these trajectories, with what people have said by now.
+
+    Their rows are locked first, as whoever submits or decides does: a label is either seen here, or its own refresh
+    comes after this.
+    """
+    list(Trajectory.objects.select_for_update(no_key=True).order_by("pk").filter(pk__in=ids).values_list("pk"))
+    ordered, starts = reading.starts_of(ids)
+    place = {pk: i for i, pk in enumerate(ordered)}
+    links, people = _habits(fusion)
+    labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts).astype(np.int64)
+    beliefs = refreshed(starts, evidence, links, labels, people, gold)
+    probs = beliefs.probs.copy()
+    quiet = _untouched(starts, labels, gold)
+    probs[quiet] = evidence[quiet]
+    rows = []
+    for i, pk in enumerate(ordered):
+        steps = slice(starts[i], starts[i + 1])
+        row = Posterior(trajectory_id=pk, project_id=fusion.project_id, fusion=fusion)
+        row.evidence = evidence[steps].tolist()
+        row.disagreement = float(apart[steps].mean()) if steps.stop > steps.start else 0.0
+        _fill(row, probs[steps], beliefs.first_error[starts[i] + i : starts[i + 1] + i + 1])
+        rows.append(row)
+    Posterior.objects.bulk_create(
+        rows,
+        update_conflicts=True,
+        unique_fields=["trajectory"],
+        update_fields=["project", "fusion", "evidence", "disagreement", *_FIELDS, "updated_at"],
+    )
+
+
+_FIELDS = ["probs", "first_error", "expected_errors", "mean_entropy", "first_error_entropy"]
+
+
+def _fill(row: Posterior, probs: FloatArray, first_error: FloatArray) -> None:
+    row.probs, row.first_error = probs.tolist(), first_error.tolist()
+    row.expected_errors = float((1 - probs.max(axis=1)).sum()) if len(probs) else 0.0
+    row.mean_entropy = float(_entropy(probs).mean()) if len(probs) else 0.0
+    row.first_error_entropy = float(_entropy(first_error) / np.log(len(first_error))) if len(probs) else 0.0
+    row.updated_at = now()
+
+
+def _untouched(starts: IntArray, labels: Sequence[tuple[int, int, int]], gold: IntArray) -> IntArray:
+    """Steps of trajectories of which nothing is known: there the models' word stands to the last digit."""
+    owner = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    touched = np.zeros(len(starts) - 1, dtype=bool)
+    touched[owner[gold != MISSING]] = True
+    touched[owner[[step for step, _, _ in labels]]] = True
+    return np.flatnonzero(~touched[owner])
+
+
+def _habits(fusion: Fusion) -> tuple[Chain, People]:
+    kept = fusion.refresh
+    links = Chain(np.array(kept["start"]), np.array(kept["transition"]).reshape(N_VALUES, N_VALUES))
+    return links, People(np.array(kept["pooled"]), {int(who): np.array(rows) for who, rows in kept["own"].items()})

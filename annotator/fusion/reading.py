@@ -1,0 +1,151 @@
+"""What all raters of a project say, as a panel; what people said and what is settled, as numbers."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.fusion.panel import MISSING, N_VALUES, Panel
+from annotator.models import GoldLabel, Label, ModelVersion, Prediction, Project, Trajectory
+from annotator.raters.actions import latest_versions
+from annotator.raters.calibrated import calibrated
+
+# Findings of rules count by what they lean to; how much each is worth is learnt from gold.
+_LEANINGS = (-1, 0, 1)
+_LABELS = 20_000  # ids in one query
+
+
+@dataclass(frozen=True)
+class Read:
+    """The panel, the trajectory that each row of it is, and the model versions that are its raters."""
+
+    ids: list[int]
+    panel: Panel
+    versions: list[ModelVersion]
+
+    @property
+    def sha256(self) -> str:
+        """Of everything that a fusion learns from."""
+        digest = hashlib.sha256()
+        panel = self.panel
+        for array in (np.array(self.ids), panel.starts, panel.probs, panel.gold, panel.outcome, panel.context):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for version in self.versions:
+            digest.update(f"{version.pk} ".encode())
+        for text in panel.texts:
+            digest.update(text.encode())
+        return digest.hexdigest()
+
+
+def read(project: Project) -> Read:
+    """Trajectories about which a model has said something, in the order of their ids, with people's gold."""
+    versions = latest_versions(project)
+    said = Prediction.objects.filter(version__in=versions)
+    facts = project.trajectories.filter(pk__in=said.values("trajectory")).order_by("pk")
+    rows = list(facts.values_list("pk", "n_steps", "group_key", "outcome"))
+    ids = [pk for pk, *_ in rows]
+    starts = np.concatenate([[0], np.cumsum([n for _, n, *_ in rows])]).astype(np.int64)
+    place = {pk: i for i, pk in enumerate(ids)}
+    n_steps = int(starts[-1])
+    probs = np.full((n_steps, len(versions), N_VALUES), np.nan, dtype=np.float32)
+    texts: list[list[str]] = [[] for _ in range(n_steps)]
+    outcomes: list[list[int]] = [[] for _ in ids]
+    for rater, version in enumerate(versions):
+        calibration = version.calibrations.last()
+        predictions = Prediction.objects.filter(version=version).values_list(
+            "trajectory", "probs", "rationales", "outcome"
+        )
+        for pk, stored, rationales, outcome in predictions.iterator(chunk_size=2_000):
+            i = place[pk]
+            probs[starts[i] : starts[i + 1], rater] = calibrated(stored, calibration)
+            for t, rationale in enumerate(rationales[: starts[i + 1] - starts[i]]):
+                if rationale:
+                    texts[starts[i] + t].append(rationale)
+            if outcome is not None:
+                outcomes[i].append(outcome)
+    ended = [
+        reward if reward is not None else (float(np.mean(models)) if models else float("nan"))
+        for (_, _, _, reward), models in zip(rows, outcomes, strict=True)
+    ]
+    tasks: dict[str, int] = {}
+    panel = Panel(
+        raters=tuple(str(version) for version in versions),
+        starts=starts,
+        probs=probs,
+        gold=gold_of(place, starts),
+        groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, _ in rows], dtype=np.int64),
+        texts=[" ".join(one) for one in texts],
+        outcome=np.array(ended, dtype=np.float64),
+        context=_findings(project, place, starts),
+    )
+    return Read(ids, panel, versions)
+
+
+def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
+    """(m,) what people have settled, or MISSING; labels of models that were accepted are no gold to learn from."""
+    gold = np.full(int(starts[-1]), MISSING, dtype=np.int8)
+    settled = GoldLabel.objects.filter(step__isnull=False, value__isnull=False).exclude(
+        provenance=GoldLabel.Provenance.CERTIFIED
+    )
+    for some in _in_parts(list(place)):
+        rows = settled.filter(trajectory__in=some).values_list("trajectory", "step__index", "value")
+        for pk, index, value in rows.iterator(chunk_size=10_000):
+            assert index is not None
+            assert value is not None
+            gold[starts[place[pk]] + index] = value
+    return gold
+
+
+def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, int]]:
+    """(step, person, value) of every submitted label that its author gave without having seen a model's word."""
+    found = []
+    own = Label.objects.submitted().filter(step__isnull=False, is_after_hint=False)
+    for some in _in_parts(list(place)):
+        rows = own.filter(annotation__trajectory__in=some).values_list(
+            "annotation__trajectory", "step__index", "annotation__annotator", "value"
+        )
+        for pk, index, person, value in rows.iterator(chunk_size=10_000):
+            found.append((int(starts[place[pk]]) + (index or 0), person, value))
+    return found
+
+
+def habits(labels: Sequence[tuple[int, int, int]], gold: IntArray) -> dict[int, FloatArray]:
+    """By person (3 true, 3 said): how often, on settled steps that at least two people have judged.
+
+    Where somebody judged alone, their own label made the gold, and would praise itself.
+    """
+    n_judges = np.bincount([step for step, _, _ in labels], minlength=len(gold)) if labels else np.zeros(len(gold))
+    counts: dict[int, FloatArray] = {}
+    for step, person, value in labels:
+        if gold[step] != MISSING and n_judges[step] > 1:
+            counts.setdefault(person, np.zeros((N_VALUES, N_VALUES)))[gold[step] + 1, value + 1] += 1
+    return counts
+
+
+def _findings(
+    project: Project, place: dict[int, int], starts: IntArray
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """(m, 3) how many findings of the latest rules lean to each value, at most three of each."""
+    counts = np.zeros((int(starts[-1]), len(_LEANINGS)), dtype=np.float32)
+    rules = project.model_versions.filter(kind=ModelVersion.Kind.RULES).order_by("number").last()
+    if rules is not None:
+        rows = Prediction.objects.filter(version=rules).exclude(findings=[]).values_list("trajectory", "findings")
+        for pk, findings in rows.iterator(chunk_size=2_000):
+            if pk not in place:
+                continue
+            for finding in findings:
+                if finding["leaning"] in _LEANINGS:
+                    counts[starts[place[pk]] + finding["step"], _LEANINGS.index(finding["leaning"])] += 1
+    return counts.clip(max=3)
+
+
+def _in_parts(ids: list[int]) -> Iterable[list[int]]:
+    return (ids[at : at + _LABELS] for at in range(0, len(ids), _LABELS))
+
+
+def starts_of(ids: Sequence[int]) -> tuple[list[int], IntArray]:
+    """The trajectories in the order of their ids, and where their steps begin."""
+    rows = list(Trajectory.objects.filter(pk__in=ids).order_by("pk").values_list("pk", "n_steps"))
+    return [pk for pk, _ in rows], np.concatenate([[0], np.cumsum([n for _, n in rows])]).astype(np.int64)

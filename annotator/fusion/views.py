@@ -1,0 +1,129 @@
+"""The page that says what is believed about the steps, why, and where it is most likely wrong."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_http_methods
+
+from annotator import access
+from annotator.errors import DomainError
+from annotator.fusion import actions
+from annotator.http import Request
+from annotator.models import Fusion, GoldLabel, Job, Membership, Posterior, Project
+
+PER_PAGE = 25
+# How each method is called, in the order of the table.
+METHODS = {
+    "blend": "stacker and chain, their mean",
+    "stacker": "stacker",
+    "chain": "gold-anchored chain",
+    "best_single": "the best single model",
+    "majority": "majority of the models",
+}
+
+
+@dataclass(frozen=True)
+class MethodRow:
+    title: str
+    is_chosen: bool
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One column of the histogram of certainty; x, y and height in a drawing of 300 by 100."""
+
+    x: float
+    y: float
+    height: float
+    title: str
+
+
+@require_http_methods(["GET", "POST"])
+def beliefs(request: Request, slug: str) -> HttpResponse:
+    roles = [Membership.Role.ADMIN] if request.method == "POST" else access.SETTLERS
+    membership = access.get_membership(request.user, slug, *roles)
+    project = membership.project
+    if request.method == "POST":
+        try:
+            job = actions.start(project, user=request.user)
+        except DomainError as error:
+            messages.error(request, error.message, extra_tags="bad")
+            return redirect("beliefs", slug)
+        return redirect("job-detail", job.pk)
+    fusion = project.fusions.defer("parameters").select_related("job").last()
+    rows = (
+        Posterior.objects.filter(project=project)
+        .select_related("trajectory")
+        .order_by("-expected_errors", "trajectory")
+    )
+    fields = (
+        "trajectory__external_id",
+        "trajectory__n_steps",
+        "expected_errors",
+        "mean_entropy",
+        "first_error",
+        "updated_at",
+    )
+    page = Paginator(rows.only(*fields), PER_PAGE).get_page(request.GET.get("page"))
+    context: dict[str, Any] = {
+        "membership": membership,
+        "section": "beliefs",
+        "fusion": fusion,
+        "page": page,
+        "rows": [(row, _first_error(row)) for row in page],
+        "is_admin": membership.role == Membership.Role.ADMIN,
+        "job": project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).first(),
+    }
+    if fusion is not None:
+        context |= {
+            "methods": _methods(fusion),
+            "bars": _bars(fusion.report["certainty"]),
+            "n_new": _n_settled_since(project, fusion),
+            "is_trusted": fusion.method in ("blend", "stacker", "chain"),
+            "versions": fusion.versions.order_by("name"),
+        }
+    return render(request, "fusion/beliefs.html", context)
+
+
+def _methods(fusion: Fusion) -> list[MethodRow]:
+    scores = fusion.report["scores"]
+    return [
+        MethodRow(
+            title,
+            name == fusion.method,
+            {key: 100 * value for key, value in scores[name].items() if key != "nll"} | {"nll": scores[name]["nll"]},
+        )
+        for name, title in METHODS.items()
+        if name in scores
+    ]
+
+
+def _bars(counts: list[int]) -> list[Bar]:
+    most, total = max([*counts, 1]), max(sum(counts), 1)
+    return [
+        Bar(
+            x=30.0 * i,
+            y=round(100 - 100 * n / most, 1),
+            height=round(100 * n / most, 1),
+            title=f"{10 * i} to {10 * i + 10} % sure: {n} steps, {100 * n / total:.0f} %",
+        )
+        for i, n in enumerate(counts)
+    ]
+
+
+def _n_settled_since(project: Project, fusion: Fusion) -> int:
+    """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
+    newer = GoldLabel.objects.filter(trajectory__project=project, settled_at__gt=fusion.created_at)
+    return newer.exclude(provenance=GoldLabel.Provenance.CERTIFIED).values("trajectory").distinct().count()
+
+
+def _first_error(row: Posterior) -> str:
+    """Where the first error most likely is, and how likely."""
+    place = max(range(len(row.first_error)), key=row.first_error.__getitem__)
+    percent = f"{100 * row.first_error[place]:.0f} %"
+    return f"none ({percent})" if place == len(row.first_error) - 1 else f"step {place + 1} ({percent})"

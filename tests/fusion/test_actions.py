@@ -1,0 +1,225 @@
+"""The fusion of a project: what is learnt, what is written, and that no label gets lost on the way."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.test import Client
+
+from annotator import flow
+from annotator.adjudication.actions import DecisionIn
+from annotator.errors import InvalidInput, JobConflict
+from annotator.fusion import actions, reading
+from annotator.fusion.panel import MISSING
+from annotator.models import Assignment, Dispute, Fusion, GoldLabel, Job, Label, Posterior, Trajectory
+from tests.factories import World, judge, label, make_trajectory, make_world, predict
+
+pytestmark = pytest.mark.django_db
+
+
+def project_with_judges(world: World, n: int = 30, n_gold: int = 0) -> list[Trajectory]:
+    """Two judges: `good` is nearly always right, `poor` says +1 of everything. The truth is +1, −1, +1."""
+    trajectories = []
+    for i in range(n):
+        trajectory = make_trajectory(world.project, n_steps=3, group_key=f"task {i % 10}")
+        predict(trajectory, [1, -1, 1] if i % 10 else [1, 1, 1], model="good")
+        predict(trajectory, [1, 1, 1], model="poor")
+        if i < n_gold:
+            for person in (world.annotator, world.second):
+                judge(trajectory, person, [1, -1, 1])
+        trajectories.append(trajectory)
+    return trajectories
+
+
+def fuse(world: World) -> Fusion:
+    job = actions.start(world.project, user=world.admin)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert job.status == Job.Status.DONE, job.error
+    assert job.n_done == job.n_total == Posterior.objects.filter(project=world.project).count()
+    return Fusion.objects.latest("number")
+
+
+def test_without_gold_the_majority_is_written_down(world: World) -> None:
+    project_with_judges(world, n=3)
+    fusion = fuse(world)
+    assert (fusion.number, fusion.method, fusion.n_trajectories) == (1, "majority", 0)
+    assert [str(version) for version in fusion.versions.order_by("name")] == ["good v1", "poor v1"]
+    posterior = Posterior.objects.latest("trajectory")
+    assert posterior.probs == posterior.evidence
+    assert np.argmax(posterior.probs, axis=1).tolist() == [2, 2, 2] or posterior.probs[1][0] == pytest.approx(0.45)
+    assert sum(posterior.first_error) == pytest.approx(1)
+    assert posterior.expected_errors == pytest.approx(sum(1 - max(row) for row in posterior.probs))
+
+
+def test_with_gold_the_good_judge_is_believed_and_settled_steps_are_certain(world: World) -> None:
+    trajectories = project_with_judges(world, n=40, n_gold=30)
+    fusion = fuse(world)
+    assert fusion.n_trajectories == 30
+    assert fusion.method in ("stacker", "blend", "chain", "best_single")
+    settled = Posterior.objects.get(trajectory=trajectories[0])
+    assert settled.probs == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
+    assert settled.expected_errors == 0
+    assert settled.first_error[1] == pytest.approx(1)
+    unsettled = Posterior.objects.get(trajectory=trajectories[35])
+    assert np.argmax(unsettled.probs, axis=1).tolist() == [2, 0, 2]
+    assert 0 < unsettled.expected_errors < 1
+
+
+def test_the_same_data_make_no_second_fusion(world: World) -> None:
+    trajectories = project_with_judges(world, n=3)
+    first = fuse(world)
+    Posterior.objects.filter(trajectory=trajectories[0]).delete()
+    assert fuse(world) == first
+    assert Posterior.objects.count() == 3
+    predict(make_trajectory(world.project), [1, 1, 1], model="good")
+    assert fuse(world).number == 2
+
+
+def test_a_label_and_a_decision_change_what_is_believed_at_once(world: World) -> None:
+    trajectories = project_with_judges(world, n=3)
+    fuse(world)
+    chosen, other = trajectories[1], trajectories[2]
+    before = Posterior.objects.get(trajectory=chosen).probs
+    beside = Posterior.objects.get(trajectory=other)
+    judge(chosen, world.annotator, [1, 1, 1])
+    after = Posterior.objects.get(trajectory=chosen).probs
+    assert after[1][2] > before[1][2] + 0.2
+    judge(chosen, world.second, [1, -1, 1])
+    dispute = Dispute.objects.get(trajectory=chosen)
+    flow.decide(dispute, world.reviewer, DecisionIn(value=-1, reason_code="misread"))
+    decided = Posterior.objects.get(trajectory=chosen)
+    assert decided.probs[1] == [1, 0, 0]
+    assert Posterior.objects.get(trajectory=other).updated_at == beside.updated_at
+
+
+@pytest.mark.parametrize(("policy", "n"), [({}, 3), ({"hinted": 100, "model": "good"}, 0)])
+def test_a_label_given_after_a_hint_is_no_evidence_of_its_own(policy: dict[str, Any], n: int) -> None:
+    world = make_world(hint_policy=policy)
+    chosen = project_with_judges(world, n=1)[0]
+    judge(chosen, world.annotator, [1, 1, 1])
+    assert Label.objects.filter(step__isnull=False, is_after_hint=n == 0).count() == 3
+    assert len(reading.labels_of({chosen.pk: 0}, np.array([0, 3]))) == n
+
+
+def test_habits_are_counted_where_more_than_one_has_judged(world: World) -> None:
+    labels = [(0, 1, 1), (0, 2, -1), (1, 1, 1), (2, 1, -1), (2, 2, -1)]
+    found = reading.habits(labels, np.array([1, 1, -1]))
+    assert found[1].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+    assert found[2].tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+
+
+def test_what_cannot_be_fused_is_refused_and_changes_nothing(world: World) -> None:
+    make_trajectory(world.project)
+    with pytest.raises(InvalidInput, match="no model has given a value to any step yet"):
+        actions.start(world.project, user=world.admin)
+    assert not Job.objects.filter(kind="fuse").exists()
+    project_with_judges(world, n=1)
+    actions.start(world.project, user=world.admin)
+    with pytest.raises(JobConflict, match="under way"):
+        actions.start(world.project, user=world.admin)
+    assert Job.objects.filter(kind="fuse").count() == 1
+
+
+def test_labels_of_models_are_no_gold(world: World) -> None:
+    trajectory = project_with_judges(world, n=1)[0]
+    place, starts = {trajectory.pk: 0}, np.array([0, 3])
+    judge(trajectory, world.annotator, [1, 1, 1])
+    judge(trajectory, world.second, [1, 1, 1])
+    assert reading.gold_of(place, starts).tolist() == [1, 1, 1]
+    fusion = fuse(world)
+    from annotator.models import Acceptance
+
+    promise = Acceptance.objects.create(
+        project=world.project, fusion=fusion, epsilon=0.1, delta=0.1, threshold=0.9, audit_share=0.1, report={}
+    )
+    GoldLabel.objects.filter(trajectory=trajectory, step__index=1).update(provenance="certified", acceptance=promise)
+    assert reading.gold_of(place, starts).tolist() == [1, MISSING, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_label_that_arrives_while_beliefs_are_written_is_not_lost(world: World) -> None:
+    """The submission has taken the trajectory's row but has not committed when the fusion comes to it."""
+    chosen = project_with_judges(world, n=1)[0]
+    slot = Assignment.objects.filter(trajectory=chosen).order_by("id").first()
+    assert slot is not None
+    label(slot, world.annotator, {0: 1, 1: 1, 2: 1}, 1)
+    job = actions.start(world.project, user=world.admin)
+
+    def fuse_beside() -> None:
+        try:
+            flow.run_job(job.pk)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        flow.submit(slot.pk, world.annotator)
+        beside = threading.Thread(target=fuse_beside)
+        beside.start()
+        beside.join(1.5)
+        assert beside.is_alive(), "the fusion has not waited for the row"
+    beside.join(20)
+    job.refresh_from_db()
+    assert job.status == Job.Status.DONE, job.error
+    posterior = Posterior.objects.get(trajectory=chosen)
+    # The majority is undecided about the second step; the person is not.
+    assert posterior.probs[1] != posterior.evidence[1]
+
+
+def test_the_page_says_what_is_believed_and_why(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    assert "Nothing has been fused yet" in client.get("/projects/demo/beliefs/").content.decode()
+    trajectories = project_with_judges(world, n=40, n_gold=30)
+    fusion = fuse(world)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert fusion.reason.replace("'", "&#x27;") in text
+    assert text.count('<rect class="bar"') == 10
+    assert trajectories[35].external_id in text
+    step = client.get(f"/projects/demo/trajectories/{trajectories[35].pk}/models/").content.decode()
+    assert step.count("all raters together") == 3
+
+
+@pytest.mark.parametrize(
+    ("who", "page", "start"),
+    [("annotator", 403, 403), ("reviewer", 200, 403), ("admin", 200, 302), ("outsider", 404, 404)],
+)
+def test_who_may_see_and_start_it(world: World, client: Client, who: str, page: int, start: int) -> None:
+    project_with_judges(world, n=1)
+    fuse(world)
+    client.force_login(world.outsider if who == "outsider" else world.user(who))
+    assert client.get("/projects/demo/beliefs/").status_code == page
+    for path in ("fusion", "posteriors"):
+        assert client.get(f"/api/v1/projects/demo/{path}/").status_code == page
+    predict(make_trajectory(world.project), [1, 1, 1], model="good")
+    n = Job.objects.count()
+    assert client.post("/projects/demo/beliefs/").status_code == start
+    assert Job.objects.count() == n + (start == 302)
+
+
+def test_the_api_says_the_same(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    assert client.get("/api/v1/projects/demo/fusion/").status_code == 404
+    trajectories = project_with_judges(world, n=40, n_gold=30)
+    fusion = fuse(world)
+    found = client.get("/api/v1/projects/demo/fusion/").json()
+    assert (found["number"], found["method"], found["raters"]) == (1, fusion.method, ["good v1", "poor v1"])
+    assert set(found["scores"]) == set(fusion.report["scores"])
+    rows = client.get("/api/v1/projects/demo/posteriors/").json()
+    assert rows["count"] == 40
+    first = rows["results"][0]
+    assert first["expected_errors"] == max(row["expected_errors"] for row in rows["results"])
+    stored = Posterior.objects.get(trajectory=first["trajectory"])
+    assert (first["probs"], first["first_error"]) == (stored.probs, stored.first_error)
+    assert trajectories[0].external_id not in [row["external_id"] for row in rows["results"][:5]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_starts_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    project_with_judges(world, n=1)
+    call_command("fuse", "demo", "--no-wait")
+    job = Job.objects.latest("id")
+    assert (job.kind, job.status) == ("fuse", "queued")
+    assert capsys.readouterr().out == f"Started as job {job.pk}.\n"
