@@ -15,6 +15,7 @@ from django.db import models, transaction
 from django.http.response import HttpResponseBase
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.timezone import now
 from knox.models import AuthToken
 
 from annotator import flow, jobs
@@ -24,8 +25,10 @@ from annotator.models import (
     Annotation,
     Assignment,
     Dispute,
+    Fusion,
     Job,
     ModelVersion,
+    Posterior,
     Prediction,
     PrelabelRun,
     Project,
@@ -82,6 +85,7 @@ def planted(trajectory: Trajectory) -> Prediction:
         findings=[{"step": i, **finding} for i in range(n)],
         note=f"rules {TOKEN}",
     )
+    believed(trajectory, [[P, rest, rest]] * n)
     return Prediction.objects.create(
         version=version,
         trajectory=trajectory,
@@ -92,6 +96,25 @@ def planted(trajectory: Trajectory) -> Prediction:
         note=f"note {TOKEN}",
         first_truncated_step=0,
     )
+
+
+def believed(trajectory: Trajectory, probs: list[list[float]]) -> None:
+    """The same as what all raters together are taken to say."""
+    project = trajectory.project
+    job, _ = Job.objects.get_or_create(project=project, kind=Job.Kind.FUSE, defaults={"finished_at": now()})
+    about = {
+        "job": job, "method": "stacker", "reason": f"reason {TOKEN}", "parameters": b"", "report": {"token": TOKEN},
+        "refresh": {
+            "start": [1.0] * 3, "transition": [[1.0] * 3] * 3, "pooled": [[1 / 3] * 3] * 3, "own": {},
+        },
+        "n_trajectories": 1, "n_steps": 1, "data_sha256": TOKEN, "code_version": "1",
+    }  # fmt: skip
+    fusion, _ = Fusion.objects.get_or_create(project=project, number=1, defaults=about)
+    Posterior.objects.create(
+        project=project, trajectory=trajectory, fusion=fusion, evidence=probs, probs=probs,
+        first_error=[P] + [(1 - P) / len(probs)] * len(probs), expected_errors=P, mean_entropy=P,
+        first_error_entropy=P, disagreement=P,
+    )  # fmt: skip
 
 
 @dataclass
