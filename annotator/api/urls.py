@@ -27,6 +27,7 @@ urlpatterns = [
     path("projects/<slug:slug>/prelabel-runs/", models.run_list),
     path("projects/<slug:slug>/scorers/", models.scorer_list),
     path("projects/<slug:slug>/raters/", models.rater_list),
+    path("projects/<slug:slug>/reliability/", models.reliability),
     path("projects/<slug:slug>/hints/", models.hint_report),
     path("jobs/<int:pk>/", projects.job_detail),
     path("jobs/<int:pk>/cancel/", projects.job_cancel),

@@ -29,6 +29,8 @@ PAGES = {
         "/projects/demo/agreement/steps/",
         "/projects/demo/agreement/annotators/",
         "/projects/demo/agreement/annotators/{annotator}/?value=-1",
+        "/projects/demo/raters/reliability/",
+        "/projects/demo/raters/reliability/steps/?rater=person-{annotator}",
         "/projects/demo/releases/",
         "/releases/{release}/",
     ],
