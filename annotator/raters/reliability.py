@@ -164,6 +164,8 @@ def reliabilities(said: Said, *, resamples: int = 1000, seed: int = 0) -> list[R
     tasks, or is 0 or 1, has Wilson's interval with each task as one observation, as if its steps were copies of each
     other. Raises ValueError for yardsticks that are no distribution.
     """
+    if not len(said.value):
+        return []
     _check(said)
     raters, number = np.unique(said.rater, return_inverse=True)
     groups, group = np.unique(said.group, return_inverse=True)

@@ -40,9 +40,9 @@ def said_of(judgements: list[Judgement], *, n_steps: int | None = None) -> Said:
         for number, (rater, task, said, truth) in enumerate(judgements)
         for step, (value, counts) in enumerate(zip(said, truth, strict=True))
     ]
-    *columns, counts = np.array(rows, dtype=np.int64).reshape(-1, 8).T
+    rater, trajectory, step, length, group, value, at, counts = np.array(rows, dtype=np.int64).reshape(-1, 8).T
     truth = np.eye(3)[counts + 1]
-    return Said(*columns, truth, truth[:, 0].copy())
+    return Said(rater, trajectory, step, length, group, value, at, truth, truth[:, 0].copy())
 
 
 def random_judgements(seed: int, *, n_tasks: int, raters: int = 2, skew: float = 0.0) -> list[Judgement]:
@@ -63,7 +63,7 @@ def test_accuracy_and_what_is_found_of_each_value_are_scikit_learns() -> None:
     judgements = random_judgements(1, n_tasks=60)
     for report in reliabilities(said_of(judgements)):
         own = [one for one in judgements if one[0] == report.rater]
-        said, truth = ([v for one in own for v in one[k]] for k in (2, 3))
+        said, truth = [v for one in own for v in one[2]], [v for one in own for v in one[3]]
         assert report.accuracy.value == pytest.approx(accuracy_score(truth, said), abs=1e-12)
         recalls = recall_score(truth, said, labels=VALUES, average=None)
         assert [figure.value for figure in report.of_value] == pytest.approx(list(recalls), abs=1e-12)
