@@ -464,6 +464,7 @@ class ReliabilitySerializer(S.Serializer[Any]):
     n_steps = S.IntegerField()
     n_trajectories = S.IntegerField()
     n_tasks = S.IntegerField()
+    reachable = S.FloatField(help_text="`accuracy` of whoever always gives the likeliest value.")
     accuracy = FigureSerializer()
     of_value = FigureSerializer(many=True, help_text="The share found of each value, in the order of `values`.")
     zeros = FigureSerializer()

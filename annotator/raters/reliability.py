@@ -80,6 +80,7 @@ class Reliability:
     n_steps: int
     n_trajectories: int
     n_tasks: int
+    reachable: float  # the share of right labels of whoever always gives the yardstick's likeliest value
     accuracy: Figure
     of_value: tuple[Figure, ...]
     zeros: Figure
@@ -111,6 +112,7 @@ def _cell(value: int, truth: int) -> int:
     return (value - VALUES[0]) * _K + truth - VALUES[0]
 
 
+_SIGNED = {-1: "−1", 0: "0", 1: "+1"}
 _SAID_0 = _weights(*(_cell(0, truth) for truth in VALUES))
 _TRUE = {truth: _weights(*(_cell(value, truth) for value in VALUES)) for truth in VALUES}
 _ALL = sum(_TRUE.values(), start=np.zeros(_WIDTH))
@@ -119,7 +121,7 @@ _STEPS, _ERRORS, _JUDGED = "compared steps", "first errors", "trajectories"
 _SHARES = {
     "accuracy": _Share(_weights(*(_cell(value, value) for value in VALUES)), _ALL, _STEPS),
     **{
-        f"of {value}": _Share(_weights(_cell(value, value)), _TRUE[value], f"steps that are {value}")
+        f"of {value}": _Share(_weights(_cell(value, value)), _TRUE[value], f"steps that are {_SIGNED[value]}")
         for value in VALUES
     },
     "zeros": _Share(_SAID_0, _ALL, _STEPS),
@@ -308,6 +310,7 @@ def _report(
         n_steps=n_steps,
         n_trajectories=n_trajectories,
         n_tasks=int(np.count_nonzero(sums @ _ALL > 0)),
+        reachable=float(own.truth.max(axis=1).mean()),
         of_value=tuple(figures.pop(f"of {value}") for value in VALUES),
         **figures,
         drift=drift_of(own),
@@ -317,8 +320,7 @@ def _report(
 def _figure(share: _Share, above: float, below: float, spread: FloatArray, n_tasks: int) -> Figure:
     n = round(float(below))
     if below < FEWEST:
-        unit = share.unit.replace("-", "−")
-        return Figure(None, None, None, n, share.unit, f"Only {n} {unit} so far; it takes {FEWEST}.")
+        return Figure(None, None, None, n, share.unit, f"Only {n} {share.unit} so far; it takes {FEWEST}.")
     value = float(above / below)
     known = spread[~np.isnan(spread)]
     if n_tasks >= FEWEST_TASKS and known.size and (share.is_difference or 0 < value < 1):

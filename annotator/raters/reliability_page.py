@@ -90,11 +90,19 @@ class RaterRow:
     kind: Kind
     report: Reliability
     hears_itself: bool  # the yardstick is made with this rater's own word, so nothing is concluded from it
+    is_belief: bool  # the yardstick is what is believed, not what is settled
     left_out: list[str]
 
     @property
     def verdicts(self) -> list[Verdict]:
-        return [] if self.hears_itself else verdicts_of(self.report, self.key, self.kind)
+        if self.hears_itself:
+            return []
+        return verdicts_of(self.report, self.key, self.kind, is_belief=self.is_belief)
+
+    @property
+    def reachable(self) -> str:
+        """How often whoever gives the likeliest value would be right, where that is not always."""
+        return percent(self.report.reachable) if self.report.reachable < 0.9995 else ""
 
     @property
     def accuracy(self) -> Shown:
@@ -199,8 +207,12 @@ def in_order(rows: Sequence[RaterRow], sort: str) -> list[RaterRow]:
     return ordered + [row for row in rows if row.order[name] is None]
 
 
-def verdicts_of(report: Reliability, key: str, kind: Kind) -> list[Verdict]:
-    """What can be said with some certainty; empty where nothing stands out."""
+def verdicts_of(report: Reliability, key: str, kind: Kind, *, is_belief: bool = False) -> list[Verdict]:
+    """What can be said with some certainty; empty where nothing stands out.
+
+    A belief that is unsure of a step calls everybody wrong there in part, so it says nothing of missed or early errors.
+    How often somebody gives 0, and whether they change, it can tell: these compare sums.
+    """
 
     def steps(**wanted: object) -> str:
         return urlencode({"rater": key, **wanted})
@@ -216,12 +228,12 @@ def verdicts_of(report: Reliability, key: str, kind: Kind) -> list[Verdict]:
             found.append(Verdict("overuses 0", f"overuses 0: {used}", steps(said=0)))
         elif excess.high < 0 and excess.value <= -LEAST_DIFFERENCE:
             found.append(Verdict("seldom gives 0", f"seldom gives 0: {used}", steps(truth=0, show="wrong")))
-    if missed.low is not None and missed.low > MISSED:
+    if not is_belief and missed.low is not None and missed.low > MISSED:
         text = f"misses first errors: passes over {in_words(missed)} of them"
         if report.missed_as_plus.value is not None:
             text += f", and says +1 to {percent(report.missed_as_plus.value)}"
         found.append(Verdict("misses first errors", f"{text}.", steps(show="missed")))
-    if early.low is not None and early.low > EARLY:
+    if not is_belief and early.low is not None and early.low > EARLY:
         text = f"sees errors too early: says −1 before the first error, or without one, on {in_words(early)} of the "
         found.append(Verdict("sees errors too early", f"{text}trajectories.", steps(show="early")))
     word = drift_word(report.drift, kind)
@@ -251,7 +263,7 @@ def drift_word(drift: Drift, kind: Kind) -> str:
 def shown(figure: Figure, steps: str = "") -> Shown:
     if figure.value is None:
         return Shown("–", "", "", figure.reason)
-    return Shown(percent(figure.value), _interval(figure), f"{figure.n} {_minus(figure.unit)}", "", steps)
+    return Shown(percent(figure.value), _interval(figure), f"{figure.n} {figure.unit}", "", steps)
 
 
 def percent(value: float | None) -> str:

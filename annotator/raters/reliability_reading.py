@@ -10,7 +10,7 @@ Nobody is judged by what a model told them, nor by themselves:
 
 from collections import defaultdict
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -37,7 +37,7 @@ from annotator.models import (
 from annotator.raters.actions import latest_versions
 from annotator.raters.calibrated import calibrated
 from annotator.raters.metrics import verdicts
-from annotator.raters.reliability import Said, hazards, leave_one_out, reliabilities
+from annotator.raters.reliability import Reliability, Said, hazards, leave_one_out, reliabilities
 from annotator.raters.reliability_page import RaterRow, left_out
 
 Against = Literal["gold", "posterior"]
@@ -153,10 +153,22 @@ def report(project: Project, against: Against) -> Report:
             n_learnt=rater.n_learnt,
         )
         if number in reports:
-            rows.append(RaterRow(rater.key, rater.name, rater.kind, reports[number], rater.hears_itself, without))
+            figures = reports[number]
+            if against == "posterior" and rater.kind == "person":
+                figures = _without_first_errors(figures)
+            is_belief = against == "posterior"
+            rows.append(RaterRow(rater.key, rater.name, rater.kind, figures, rater.hears_itself, is_belief, without))
         else:
             silent.append((rater.name, without))
     return Report(rows, silent)
+
+
+def _without_first_errors(figures: Reliability) -> Reliability:
+    why = "What the models alone say of each step does not say where errors begin."
+    return replace(
+        figures,
+        **{name: replace(getattr(figures, name), reason=why) for name in ("missed", "missed_as_plus", "early")},
+    )
 
 
 def _layout(project: Project) -> _Layout:

@@ -203,6 +203,7 @@ def test_a_belief_makes_expected_agreement() -> None:
     assert report.accuracy.value == pytest.approx((0.7 + 0.6) / 2, abs=1e-12)
     assert report.of_value[0].value is None  # the -1s weigh 5 * .7 = 3.5 steps
     assert report.of_value[2].value is None  # 5 * .8 = 4
+    assert report.reachable == pytest.approx(0.65, abs=1e-12)  # nobody could have more
 
 
 def test_what_is_no_distribution_is_refused() -> None:
@@ -273,11 +274,14 @@ def test_the_words_follow_from_the_figures() -> None:
     assert verdicts([(0, task, [1, 1, 1], [1, 0, 1]) for task in range(30)]) == ["seldom gives 0"]
     assert verdicts([(0, task, [1, 0, -1], [1, 0, -1]) for task in range(30)]) == []
     assert verdicts([(0, task, [0, 0], [1, 1]) for task in range(5)]) == []  # no interval, no word
+    # An unsure belief says of everybody that they miss errors, so it is not heard on them.
+    (report,) = reliabilities(said_of([(0, task, [1, 1], [1, -1]) for task in range(30)]))
+    assert verdicts_of(report, "model-1", "model", is_belief=True) == []
 
 
 def row(name: str, judgements: list[Judgement]) -> RaterRow:
     (report,) = reliabilities(said_of(judgements))
-    return RaterRow(f"person-{name}", name, "person", report, hears_itself=False, left_out=[])
+    return RaterRow(f"person-{name}", name, "person", report, hears_itself=False, is_belief=False, left_out=[])
 
 
 def test_rows_are_sorted_the_worst_first_and_who_has_no_figure_last() -> None:

@@ -319,6 +319,26 @@ def test_people_are_held_against_what_the_models_alone_say_and_models_against_th
     assert all(hazard != hazard for hazard in said.hazard[:-2])
 
 
+def test_the_page_concludes_nothing_about_a_model_from_a_belief_that_it_made(world: World, client: Client) -> None:
+    fusion: Fusion | None = None
+    for trajectory in overuser(world):
+        prediction = predict(trajectory, [0, 0, 0, 0], model="lazy")
+        predict(trajectory, [0, 0, 0, 0], model="unheard")
+        fusion = fusion or make_fusion(world.project, prediction.version)
+        believe(trajectory, fusion, [[0.1, 0.2, 0.7]] * 4, [[0.1, 0.1, 0.8]] * 4)
+    rows = {row.name: row for row in report(world.project, "posterior").rows}
+    assert [verdict.short for verdict in rows["unheard v1"].verdicts] == ["overuses 0"]
+    assert rows["lazy v1"].verdicts == []
+    assert rows[ANN].accuracy.value == "57.5 %"  # three times .7 and once .2
+    assert rows[ANN].reachable == "70.0 %"
+    assert rows[ANN].missed.reason == "What the models alone say of each step does not say where errors begin."
+    client.force_login(world.reviewer)
+    text = client.get("/projects/demo/raters/reliability/?against=posterior").content.decode()
+    assert "Nothing is concluded about lazy v1 here" in text
+    steps = client.get(f"/projects/demo/raters/reliability/steps/?rater={rows[ANN].key}&against=posterior&show=wrong")
+    assert "70.0 %" in steps.content.decode()
+
+
 def test_without_a_belief_nothing_is_compared(world: World, client: Client) -> None:
     both(world, [1, -1], [1, -1])
     assert compared(world.project, "posterior") == {ANN: [], BOB: []}
