@@ -208,6 +208,8 @@ SPECTACULAR_SETTINGS = {
         "DisputeWants": ["blind", "open", "other"],
         "WithoutValue": ["mask", "leave_out"],
         "JobKind": "annotator.models.Job.Kind",
+        "RatersAgainst": ["gold", "reference"],
+        "ReliabilityAgainst": ["gold", "posterior"],
     },
 }
 

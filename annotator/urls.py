@@ -15,6 +15,7 @@ from annotator.labelling import views as labelling
 from annotator.prelabelling import learning_views as learning
 from annotator.prelabelling import views as prelabelling
 from annotator.projects import views as projects
+from annotator.raters import reliability_views
 from annotator.raters import views as raters
 from annotator.releases import views as releases
 
@@ -33,6 +34,8 @@ project_urls = [  # /projects/<slug>/
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),
+    path("raters/reliability/", reliability_views.reliability, name="reliability"),
+    path("raters/reliability/steps/", reliability_views.reliability_steps, name="reliability-steps"),
     path("raters/<int:pk>/calibrate/", raters.calibrate, name="rater-calibrate"),
     path("members/", projects.member_list, name="member-list"),
     path("members/<int:pk>/role/", projects.member_change, name="member-change"),

@@ -64,6 +64,7 @@ def _pages(project: "Project", admin: "User", size: int, n: int) -> list[Figure]
     pages = {
         "agreement page": f"/projects/{project.slug}/agreement/",
         "annotators page": f"/projects/{project.slug}/agreement/annotators/",
+        "reliability page": f"/projects/{project.slug}/raters/reliability/",
         "steps on which people differ": f"/projects/{project.slug}/agreement/steps/?same=0",
     }
     figures = []

@@ -1,6 +1,6 @@
 """What people submitted in a project, as arrays to compute with."""
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from django.contrib.postgres.aggregates import ArrayAgg
@@ -55,8 +55,8 @@ def submitted_labels(project: Project) -> Labels:
     return Labels(**given, is_root=marks & (given["value"] == -1) & ~follows)
 
 
-def columns(labels: QuerySet[Label], **names: str | Combinable | Q) -> dict[str, IntArray]:
-    """Numbers of each label as arrays, in one order. PostgreSQL collects them: no row passes through Python."""
+def columns(labels: QuerySet[Any], **names: str | Combinable | Q) -> dict[str, IntArray]:
+    """Numbers of each row as arrays, in one order. PostgreSQL collects them: no row passes through Python."""
     found = labels.order_by().aggregate(**{name: ArrayAgg(column, default=[]) for name, column in names.items()})
     return {name: np.array(numbers, dtype=np.int64) for name, numbers in found.items()}
 

@@ -22,13 +22,15 @@ from annotator.api.serializers import (
     PrelabelRequestSerializer,
     PrelabelRunSerializer,
     RatersSerializer,
+    ReliabilitiesSerializer,
     TrainingSerializer,
 )
 from annotator.models import PrelabelRun
 from annotator.prelabelling import actions, catalogue, learning, learning_reading, reading, training
 from annotator.prelabelling.learning_policy import LearningPolicy
 from annotator.raters import actions as raters
-from annotator.raters import hint_figures, hint_reading, hint_words
+from annotator.raters import hint_figures, hint_reading, hint_words, reliability_reading
+from annotator.raters.reliability_page import RaterRow
 
 
 @describe("list_models", answers={200: ModelSerializer(many=True)})
@@ -175,6 +177,45 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
     ]
     report = {"against": against, "values": VALUES, "n_trajectories": len(gold.ids), "n_steps": gold.n_steps}
     return Response(RatersSerializer({**report, "raters": found}).data)
+
+
+BESIDE = ("gold", "posterior")
+
+
+@describe(
+    "report_reliability",
+    answers={200: ReliabilitiesSerializer},
+    refusals=(400, 403, 404),
+    query=(OpenApiParameter("against", enum=BESIDE),),
+)
+@endpoint("GET")
+def reliability(request: ApiRequest, slug: str) -> Response:
+    """How far people and models can be relied on, beside what they had no part in. For reviewers and admins."""
+    project = access.get_membership(request.user, slug, *SETTLERS).project
+    against: reliability_reading.Against = (
+        "posterior" if read_choice(request, "against", BESIDE) == "posterior" else "gold"
+    )
+    found = reliability_reading.report(project, against)
+    silent = [{"name": name, "left_out": why} for name, why in found.silent]
+    report = {"against": against, "values": VALUES, "raters": [_reliability(row) for row in found.rows]}
+    return Response(ReliabilitiesSerializer({**report, "silent": silent}).data)
+
+
+def _reliability(row: RaterRow) -> dict[str, Any]:
+    drift = row.report.drift
+    return {
+        **vars(row.report),
+        "key": row.key,
+        "name": row.name,
+        "kind": row.kind,
+        "hears_itself": row.hears_itself,
+        "change": drift.change,
+        "p": drift.p,
+        "drift": row.drift,
+        "blocks": [{"first": first, "last": last, "right": figure} for first, last, figure in drift.blocks],
+        "verdicts": [f"{row.name} {verdict.text}" for verdict in row.verdicts],
+        "left_out": row.left_out,
+    }
 
 
 @describe(

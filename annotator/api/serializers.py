@@ -497,6 +497,55 @@ class RatersSerializer(S.Serializer[Any]):
     raters = ComparedRaterSerializer(many=True)
 
 
+class DriftBlockSerializer(S.Serializer[Any]):
+    """A rater's labels from `first` to `last`, counted from 1 in the order in which they were given."""
+
+    first = S.IntegerField()
+    last = S.IntegerField()
+    right = FigureSerializer()
+
+
+class ReliabilitySerializer(S.Serializer[Any]):
+    """One person, or the latest version of a model; docs/raters.md defines the figures."""
+
+    key = S.CharField(help_text="person-ID or model-ID.")
+    name = S.CharField()
+    kind = S.ChoiceField(["person", "model"])
+    hears_itself = S.BooleanField(help_text="The belief is made with its own word, so nothing is concluded.")
+    n_steps = S.IntegerField()
+    n_trajectories = S.IntegerField()
+    n_tasks = S.IntegerField()
+    reachable = S.FloatField(help_text="`accuracy` of whoever always gives the likeliest value.")
+    accuracy = FigureSerializer()
+    of_value = FigureSerializer(many=True, help_text="The share found of each value, in the order of `values`.")
+    zeros = FigureSerializer()
+    true_zeros = FigureSerializer()
+    excess_zeros = FigureSerializer()
+    missed = FigureSerializer()
+    missed_as_plus = FigureSerializer()
+    early = FigureSerializer()
+    change = FigureSerializer(help_text="Of the share of right labels, from the first to the last.")
+    p = S.FloatField(allow_null=True, help_text="That there is no change.")
+    drift = S.CharField(help_text="In words.")
+    blocks = DriftBlockSerializer(many=True)
+    verdicts = S.ListField(child=S.CharField())
+    left_out = S.ListField(child=S.CharField())
+
+
+class SilentRaterSerializer(S.Serializer[Any]):
+    name = S.CharField()
+    left_out = S.ListField(child=S.CharField())
+
+
+class ReliabilitiesSerializer(S.Serializer[Any]):
+    """People and models beside what they had no part in."""
+
+    against = S.ChoiceField(["gold", "posterior"])
+    values = S.ListField(child=value_field())
+    raters = ReliabilitySerializer(many=True)
+    silent = SilentRaterSerializer(many=True, help_text="Of whom nothing can be compared yet.")
+
+
 class HintArmReportSerializer(S.Serializer[Any]):
     """One arm; docs/hints.md defines the figures."""
 

@@ -30,6 +30,7 @@ urlpatterns = [
     path("projects/<slug:slug>/fusion/", fusion.fusion_detail),
     path("projects/<slug:slug>/posteriors/", fusion.posterior_list),
     path("projects/<slug:slug>/raters/", models.rater_list),
+    path("projects/<slug:slug>/reliability/", models.reliability),
     path("projects/<slug:slug>/hints/", models.hint_report),
     path("jobs/<int:pk>/", projects.job_detail),
     path("jobs/<int:pk>/cancel/", projects.job_cancel),

@@ -9,7 +9,7 @@ from annotator.models import Calibration
 from annotator.raters.calibration import CumulativeLink, Temperature
 
 
-def calibrated(probs: Sequence[Sequence[float | None]], calibration: Calibration | None) -> FloatArray:
+def calibrated(probs: Sequence[Sequence[float | None]] | FloatArray, calibration: Calibration | None) -> FloatArray:
     """(n, 3) as stored -> (n, 3), a row of NaN where the model abstained; no calibration: the model's own numbers."""
     array = np.array(probs, dtype=np.float64)
     if calibration is None:

@@ -248,12 +248,12 @@ def _reports(
     for j, of_rater in enumerate(sums.values()):
         np.add.at(grouped[:, j], number, of_rater[rows])
     flat = grouped.reshape(len(names), len(sums) * _N_SUMS)
-    drawn = _resampled(flat, resamples if len(names) >= 2 else 0, seed)
+    drawn = resampled(flat, resamples if len(names) >= 2 else 0, seed)
     drawn = drawn.reshape(len(drawn), len(sums), _N_SUMS)
     return {rater: _report(grouped[:, j], drawn[:, j], len(rows)) for j, rater in enumerate(sums)}
 
 
-def _resampled(sums: FloatArray, resamples: int, seed: int) -> FloatArray:
+def resampled(sums: FloatArray, resamples: int, seed: int) -> FloatArray:
     """Totals (resamples, columns) of groups drawn with replacement."""
     n, generator = len(sums), np.random.default_rng(seed)
     totals = np.empty((resamples, sums.shape[1]))

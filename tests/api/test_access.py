@@ -31,6 +31,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "projects/demo/prelabel-runs/", None, 404, 403, 403, 200),
     ("POST", "projects/demo/prelabel-runs/", {"model": ""}, 404, 403, 403, 400),
     ("GET", "projects/demo/raters/", None, 404, 403, 200, 200),
+    ("GET", "projects/demo/reliability/", None, 404, 403, 200, 200),
     ("GET", "projects/demo/hints/", None, 404, 403, 403, 200),
     ("GET", "projects/demo/fusion/", None, 404, 403, 404, 404),
     ("POST", "projects/demo/fusion/", None, 404, 403, 403, 400),

@@ -9,6 +9,7 @@ from playwright.sync_api import Page, expect
 from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
+from annotator.fusion import actions as fusion
 from annotator.models import Dispute, Job, Release, Review, Trajectory, User
 from annotator.prelabelling import actions as prelabelling
 from annotator.prelabelling import catalogue, reading
@@ -32,6 +33,8 @@ PAGES = {
         "/projects/demo/agreement/steps/",
         "/projects/demo/agreement/annotators/",
         "/projects/demo/agreement/annotators/{annotator}/?value=-1",
+        "/projects/demo/raters/reliability/",
+        "/projects/demo/raters/reliability/steps/?rater=person-{annotator}",
         "/projects/demo/releases/",
         "/releases/{release}/",
     ],
@@ -42,6 +45,7 @@ PAGES = {
         "/projects/demo/jobs/",
         "/jobs/{job}/",
         "/projects/demo/models/",
+        "/projects/demo/beliefs/",
         "/prelabel-runs/{run}/",
         "/projects/demo/raters/",
         "/projects/demo/raters/steps/?version={version}&gold=-1&said=1&against=gold",
@@ -79,6 +83,7 @@ def full_world() -> tuple[World, dict[str, int]]:
     run = prelabelling.start(world.project, rules, every, estimate=estimate, user=world.admin)
     run_worker.work(run.job_id)
     prediction = predict(settled, [1, 0, 1])
+    flow.run_job(fusion.start(world.project, user=world.admin).pk)
     make_learning_point(world.project, 0.8, is_kept=True)
     make_learning_point(world.project, 0.6, is_baseline=True, n_steps=60)
     return world, {
