@@ -55,8 +55,14 @@ def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False)
     if agreement.settle(annotation.trajectory_id):
         project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
         adjudication.refresh_review(annotation.trajectory_id, project_id)
-    fusion.refresh(annotation.trajectory_id)
+    _take_in(annotation.trajectory_id)
     return annotation
+
+
+def _take_in(trajectory_id: int) -> None:
+    """What was said or decided of a trajectory changes what is believed of it, and what its disputes are worth."""
+    fusion.refresh(trajectory_id)
+    adjudication.weigh([trajectory_id])
 
 
 @transaction.atomic
@@ -65,7 +71,7 @@ def take_back(annotation_id: int, reviewer: User) -> Assignment:
     assignment = revisions.take_back(annotation_id, reviewer)
     if agreement.settle(assignment.trajectory_id):
         adjudication.refresh_review(assignment.trajectory_id, assignment.project_id)
-    fusion.refresh(assignment.trajectory_id)
+    _take_in(assignment.trajectory_id)
     return assignment
 
 
@@ -73,7 +79,7 @@ def take_back(annotation_id: int, reviewer: User) -> Assignment:
 def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
     """Stores a reviewer's decision, and takes it into what is believed about the trajectory."""
     decided = adjudication.decide(dispute, reviewer, decision)
-    fusion.refresh(dispute.trajectory_id)
+    _take_in(dispute.trajectory_id)
     return decided
 
 
@@ -81,7 +87,7 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
 def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
     """The same for several disputes of one trajectory, all or none."""
     decided = adjudication.decide_run(dispute_ids, reviewer, decision)
-    fusion.refresh(decided[0].dispute.trajectory_id)
+    _take_in(decided[0].dispute.trajectory_id)
     return decided
 
 
@@ -175,11 +181,17 @@ def _publish(job: Job) -> dict[str, Any]:
     return {"release": release.pk, "number": release.number}
 
 
+def _fuse(job: Job) -> dict[str, Any]:
+    result = fusion.fuse(job)
+    adjudication.weigh_all(job.project)
+    return result
+
+
 HANDLERS: dict[str, Handler] = {
     Job.Kind.IMPORT_CHECK: _import_upload,
     Job.Kind.IMPORT: _import_upload,
     Job.Kind.PUBLISH: _publish,
-    Job.Kind.FUSE: fusion.fuse,
+    Job.Kind.FUSE: _fuse,
 }
 
 

@@ -25,7 +25,7 @@ class ListedReview:
 
 
 def open_reviews(project: Project, reader: User) -> QuerySet[Review]:
-    """Trajectories with undecided disputes, worst first; `has_left` says whether the reader can decide one of them."""
+    """Trajectories with undecided disputes, worthiest first; `has_left`: the reader can decide one of them."""
     undecided = Q(trajectory__disputes__decided_at__isnull=True)
     steps, outcome = Q(trajectory__disputes__step__isnull=False), Q(trajectory__disputes__step__isnull=True)
     opposed, zero = Q(trajectory__disputes__severity=2), Q(trajectory__disputes__severity=1)
@@ -38,7 +38,7 @@ def open_reviews(project: Project, reader: User) -> QuerySet[Review]:
         n_steps_zero=Count("trajectory__disputes", filter=undecided & steps & zero),
         n_outcome_opposed=Count("trajectory__disputes", filter=undecided & outcome & opposed),
         n_outcome_zero=Count("trajectory__disputes", filter=undecided & outcome & zero),
-    ).worst_first()
+    ).worthiest_first()
 
 
 def listed(review: Review) -> ListedReview:

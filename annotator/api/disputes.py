@@ -59,13 +59,13 @@ def _raters(project: Project, user_ids: set[int]) -> dict[int, dict[str, str]]:
 )
 @endpoint("GET")
 def dispute_list(request: ApiRequest, slug: str) -> Response:
-    """Disputes, worst first: of steps unless `target` says otherwise, open and decided. For reviewers and admins.
+    """Disputes, worthiest first: of steps unless `target` says otherwise, open and decided. For reviewers and admins.
 
     Where two reviewers decide blind, the first decision is not in the answer until the second is stored.
     """
     project = access.get_membership(request.user, slug, *SETTLERS).project
     target, status = read_choice(request, "target", TARGETS), read_choice(request, "status", STATUSES)
-    disputes = Dispute.objects.filter(trajectory__project=project).worst_first()
+    disputes = Dispute.objects.filter(trajectory__project=project).worthiest_first()
     if target != "all":
         disputes = disputes.filter(step__isnull=target == "outcome")
     if status is not None:

@@ -11,8 +11,8 @@ from annotator.models.protection import append_only
 
 
 class ReviewQuerySet(models.QuerySet["Review"]):
-    def worst_first(self) -> "ReviewQuerySet":
-        return self.order_by("-severity", "id")
+    def worthiest_first(self) -> "ReviewQuerySet":
+        return self.order_by("-worth", "-severity", "id")
 
 
 class Review(models.Model):
@@ -48,7 +48,14 @@ class Review(models.Model):
             )
         ]
         indexes = [
-            models.Index("project", F("severity").desc(), "id", name="review_worst", condition=~Q(status="done"))
+            models.Index(
+                "project",
+                F("worth").desc(),
+                F("severity").desc(),
+                "id",
+                name="review_worthiest",
+                condition=~Q(status="done"),
+            )
         ]
 
     def __str__(self) -> str:

@@ -60,8 +60,8 @@ class DisputeQuerySet(models.QuerySet["Dispute"]):
     def of_steps(self) -> "DisputeQuerySet":
         return self.filter(step__isnull=False)
 
-    def worst_first(self) -> "DisputeQuerySet":
-        return self.order_by("-severity", "trajectory_id", models.F("step__index").asc(nulls_last=True))
+    def worthiest_first(self) -> "DisputeQuerySet":
+        return self.order_by("-worth", "-severity", "trajectory_id", models.F("step__index").asc(nulls_last=True))
 
 
 class Dispute(models.Model):

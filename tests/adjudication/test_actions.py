@@ -7,12 +7,24 @@ import pytest
 from django.db import connection, transaction
 from django.utils.timezone import now
 
+from annotator import flow
 from annotator.adjudication import actions
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
 from annotator.errors import InvalidInput, ReviewHeld
-from annotator.models import Adjudication, AuditEvent, Dispute, GoldLabel, Project, Review, Trajectory, User
-from tests.factories import World, judge, make_member, make_project, make_trajectory
+from annotator.fusion import actions as fusion
+from annotator.models import (
+    Adjudication,
+    AuditEvent,
+    Dispute,
+    GoldLabel,
+    Posterior,
+    Project,
+    Review,
+    Trajectory,
+    User,
+)
+from tests.factories import World, judge, make_member, make_project, make_trajectory, predict
 from tests.queue.test_concurrency import run_at_once
 
 
@@ -44,7 +56,7 @@ def test_the_worst_trajectory_comes_first(world: World) -> None:
     zero = disputed(world.project, [1, 1], [1, 0])
     opposed_twice = disputed(world.project, [1, 1], [-1, -1])
     opposed = disputed(world.project, [1, 1], [1, -1])
-    assert [review.trajectory for review in Review.objects.worst_first()] == [opposed_twice, opposed, zero]
+    assert [review.trajectory for review in Review.objects.worthiest_first()] == [opposed_twice, opposed, zero]
     claimed = actions.claim_next(world.project, world.reviewer)
     assert claimed is not None
     assert claimed.trajectory == opposed_twice
@@ -317,3 +329,28 @@ def test_a_decision_waits_for_a_trajectory_that_is_being_settled() -> None:
         errors = run_at_once([decide_impatiently])
     assert [str(error).splitlines()[0] for error in errors] == ["canceling statement due to lock timeout"]
     assert not Adjudication.objects.exists()
+
+
+def test_a_decision_is_worth_what_it_is_expected_to_set_right(world: World) -> None:
+    """The raters of the first step are unsure of it, and sure of the other trajectory's two."""
+    unsure, sure = (make_trajectory(world.project, n_steps=2) for _ in range(2))
+    for trajectory, values in ((unsure, [-1, 1]), (sure, [-1, -1])):
+        predict(trajectory, [1, 1], model="one")
+        predict(trajectory, values if trajectory == unsure else [1, 1], model="two")
+        judge(trajectory, world.annotator, [1, 1])
+    judge(unsure, world.second, [-1, 1])
+    judge(sure, world.second, [-1, -1])
+    by_severity = [(review.trajectory_id, review.worth) for review in Review.objects.worthiest_first()]
+    assert by_severity == [(sure.pk, 1.0), (unsure.pk, 0.5)]
+    job = fusion.start(world.project, user=world.admin)
+    flow.run_job(job.pk)
+    Posterior.objects.filter(trajectory=sure).update(probs=[[0.02, 0.0, 0.98], [0.03, 0.0, 0.97]])
+    Posterior.objects.filter(trajectory=unsure).update(probs=[[0.4, 0.1, 0.5], [0.0, 0.0, 1.0]])
+    actions.weigh_all(world.project)
+    reviews = list(Review.objects.worthiest_first())
+    assert [review.trajectory_id for review in reviews] == [unsure.pk, sure.pk]
+    assert [review.worth for review in reviews] == pytest.approx([0.5, 0.05])
+    assert [dispute.worth for dispute in Dispute.objects.worthiest_first()] == pytest.approx([0.5, 0.03, 0.02])
+    # A decision weighs what is left.
+    flow.decide(Dispute.objects.get(trajectory=unsure), world.reviewer, DecisionIn(value=1, reason_code="slip"))
+    assert Review.objects.get(trajectory=unsure).worth == 0

@@ -190,14 +190,14 @@ def test_a_decision_settles_the_step_and_a_later_one_overrules_it(world: World, 
 def test_a_wrong_decision_is_refused_with_the_place(
     world: World, disputed: Trajectory, body: object, place: str
 ) -> None:
-    dispute = Dispute.objects.of_steps().worst_first()[0]
+    dispute = Dispute.objects.of_steps().worthiest_first()[0]
     response = post(client_of(world.reviewer), f"/api/v1/disputes/{dispute.pk}/decisions/", body)
     assert list(refused(response, 400, "input.invalid")["fields"]) == [place]
     assert Adjudication.objects.count() == 0
 
 
 def test_while_one_reviewer_holds_a_trajectory_another_cannot_decide(world: World, disputed: Trajectory) -> None:
-    first, second = Dispute.objects.of_steps().worst_first()
+    first, second = Dispute.objects.of_steps().worthiest_first()
     post(client_of(world.reviewer), f"/api/v1/disputes/{first.pk}/decisions/", decision(1))
     response = post(client_of(world.admin), f"/api/v1/disputes/{second.pk}/decisions/", decision(1))
     refused(response, 409, "review.held")

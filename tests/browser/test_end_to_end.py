@@ -61,7 +61,7 @@ def test_from_the_key_press_to_the_exported_file(
 
     # The reviewer settles exactly those two.
     reviewer = page_of(world.reviewer, "/projects/demo/reviews/")
-    reviewer.get_by_role("button", name="Review the worst one").click()
+    reviewer.get_by_role("button", name="Review the first one").click()
     for n_left in (1, 0):
         expect(reviewer.locator("[data-dispute]")).to_have_count(1)
         reviewer.keyboard.press("-")

@@ -40,7 +40,7 @@ def test_two_reviewers_decide_blind_by_keyboard_and_settle_what_differs(
         sign_in(context, user)
         page = watch(context.new_page())
         page.goto(f"{live_server.url}/projects/demo/reviews/")
-        page.get_by_role("button", name="Review the worst one").click()
+        page.get_by_role("button", name="Review the first one").click()
         expect(page.get_by_text("Two reviewers decide this trajectory")).to_be_visible()
         return page
 
