@@ -18,6 +18,7 @@ from annotator.fusion.panel import MISSING, N_VALUES
 from annotator.fusion.people import People, fit_people
 from annotator.fusion.people import refresh as refreshed
 from annotator.models import Fusion, Job, ModelVersion, Posterior, Prediction, Project, Trajectory, User
+from annotator.selection.acquisition import disagreement, doubt, entropy
 from annotator.version import app_version
 
 if TYPE_CHECKING:
@@ -97,18 +98,6 @@ def refresh(trajectory_id: int) -> bool:
     return True
 
 
-def disagreement(members: FloatArray) -> FloatArray:
-    """(members, m, 3) -> (m,) mutual information of label and member, in nats: what more gold could settle.
-
-    Houlsby et al., Bayesian Active Learning for Classification and Preference Learning (2011).
-    """
-    return np.asarray(_entropy(members.mean(axis=0)) - _entropy(members).mean(axis=0), dtype=np.float64).clip(0.0)
-
-
-def _entropy(probs: FloatArray) -> FloatArray:
-    return np.asarray(-(probs * np.log(probs.clip(1e-12))).sum(axis=-1), dtype=np.float64)
-
-
 @transaction.atomic
 def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
     place = {pk: i for i, pk in enumerate(found.ids)}
@@ -185,9 +174,9 @@ _FIELDS = ["probs", "first_error", "expected_errors", "mean_entropy", "first_err
 
 def _fill(row: Posterior, probs: FloatArray, first_error: FloatArray) -> None:
     row.probs, row.first_error = probs.tolist(), first_error.tolist()
-    row.expected_errors = float((1 - probs.max(axis=1)).sum()) if len(probs) else 0.0
-    row.mean_entropy = float(_entropy(probs).mean()) if len(probs) else 0.0
-    row.first_error_entropy = float(_entropy(first_error) / np.log(len(first_error))) if len(probs) else 0.0
+    row.expected_errors = float(doubt(probs).sum()) if len(probs) else 0.0
+    row.mean_entropy = float(entropy(probs).mean()) if len(probs) else 0.0
+    row.first_error_entropy = float(entropy(first_error) / np.log(len(first_error))) if len(probs) else 0.0
     row.updated_at = now()
 
 

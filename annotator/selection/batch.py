@@ -1,0 +1,86 @@
+"""Which trajectories make a round: shares of several strategies, few siblings of one task, and a random slice. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+
+RANDOM = "random"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One chosen trajectory. `probability` is that of being in the random slice; others were certain to be chosen."""
+
+    index: int
+    strategy: str
+    score: float | None
+    probability: float | None
+
+
+def choose(
+    scores: Mapping[str, FloatArray],
+    shares: Mapping[str, float],
+    n: int,
+    groups: IntArray,
+    most_siblings: int,
+    seed: int,
+) -> list[Pick]:
+    """At most `n` of the pool, the random slice first, then each strategy its share by falling score.
+
+    scores: by strategy (pool,); shares: by strategy, RANDOM among them, any positive numbers; groups (pool,): the task
+    of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so that
+    estimates from it stay unbiased; of what strategies choose, at most `most_siblings` of a task are in the round.
+    """
+    size = len(groups)
+    n = min(n, size)
+    total = sum(shares.values())
+    n_random = min(n, max(round(n * shares.get(RANDOM, 0.0) / total), 1 if shares.get(RANDOM) else 0))
+    order = np.random.default_rng(seed).permutation(size)
+    picks = [Pick(int(i), RANDOM, None, n_random / size) for i in order[:n_random]]
+    taken = {pick.index for pick in picks}
+    per_task: dict[int, int] = {}
+    names = [name for name in scores if shares.get(name)]
+    wanted = dict(zip(names, _split([shares[name] for name in names], n - n_random), strict=True))
+    for name in names:
+        left = wanted[name]
+        for i in np.lexsort((order, -scores[name])):
+            if left == 0:
+                break
+            task = int(groups[i])
+            if int(i) in taken or per_task.get(task, 0) >= most_siblings:
+                continue
+            taken.add(int(i))
+            per_task[task] = per_task.get(task, 0) + 1
+            picks.append(Pick(int(i), name, float(scores[name][i]), None))
+            left -= 1
+    return picks
+
+
+def spread(vectors: FloatArray, candidates: IntArray, n: int) -> IntArray:
+    """Up to `n` of the candidates, far from each other: greedy k-center from the first one.
+
+    vectors (pool, d). Sener and Savarese, Active Learning for Convolutional Neural Networks: a Core-Set Approach, 2018.
+    """
+    if not len(candidates):
+        return candidates
+    chosen = [0]
+    points = vectors[candidates]
+    nearest = np.linalg.norm(points - points[0], axis=1)
+    while len(chosen) < min(n, len(candidates)):
+        nearest[chosen] = -1.0
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[chosen[-1]], axis=1))
+    return candidates[chosen]
+
+
+def _split(shares: list[float], n: int) -> list[int]:
+    """n by shares, the largest remainders rounded up."""
+    total = sum(shares) or 1.0
+    exact = [n * share / total for share in shares]
+    parts = [int(x) for x in exact]
+    for i in sorted(range(len(parts)), key=lambda i: parts[i] - exact[i])[: n - sum(parts) if parts else 0]:
+        parts[i] += 1
+    return parts
