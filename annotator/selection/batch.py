@@ -31,8 +31,8 @@ def choose(
     """At most `n` of the pool, the random slice first, then each strategy its share by falling score.
 
     scores: by strategy (pool,); shares: by strategy, RANDOM among them, any positive numbers; groups (pool,): the task
-    of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so that
-    estimates from it stay unbiased; of what strategies choose, at most `most_siblings` of a task are in the round.
+    of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so
+    that estimates from it stay unbiased; of what strategies choose, at most `most_siblings` of a task are in the round.
     """
     size = len(groups)
     n = min(n, size)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.workers.prm import toy
@@ -44,6 +45,48 @@ def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: P
     assert figures["always +1: steps right"] == pytest.approx(100 * values.count(1) / len(values))
     assert figures["best judge of 1: strict: steps right"] == pytest.approx(100 * values.count(-1) / len(values))
     assert "scorer prefix blind hashed seed 0: steps right" in figures
+
+
+def make_judges(folder: Path, n: int) -> None:
+    """n trajectories of four steps about n / 2 questions: one judge is always right, two are now and then."""
+    rng = np.random.default_rng(0)
+    judges = {"DeepSeek-V3.2": 1.0, "GPT-5.2-Chat": 0.7, "Gemini-3-Flash-Preview": 0.5}
+    rows: dict[str, list[str]] = {name: [] for name in ["gold", *judges]}
+    for number in range(n):
+        about = {"query_index": number // 2, "sample_index": number % 2, "updated_at": "2026-01-01T00:00:00+00:00"}
+        truth = {str(2 * step + 2): int(rng.choice([-1, 1, 1])) for step in range(4)}
+        rows["gold"].append(json.dumps({**about, "step_labels": truth, "final_label": 1}))
+        for name, share in judges.items():
+            said = {key: value if rng.random() < share else 1 for key, value in truth.items()}
+            why = {"steps": {key: "fits" if value == 1 else "does not fit" for key, value in said.items()}}
+            rows[name].append(json.dumps({**about, "step_labels": said, "final_label": 1, "explanations": why}))
+    (folder / "gold_toys.jsonl").write_text("\n".join(rows.pop("gold")))
+    for name, lines in rows.items():
+        (folder / "judges" / name).mkdir(parents=True)
+        (folder / "judges" / name / "toys.jsonl").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("name", "figure", "right"),
+    [
+        ("fusion", "cheap, 3: ours, all gold of the other folds", 100.0),
+        ("effort", "cheap, 3: random, 99 % right", None),
+    ],
+)
+def test_the_benchmarks_of_fusion_and_effort_read_any_set(
+    name: str, figure: str, right: float | None, tmp_path: Path
+) -> None:
+    make_judges(tmp_path, 60)
+    out = tmp_path / "figures.json"
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(out), "--data", str(tmp_path)]
+    if name == "fusion":
+        command.append("--no-scale")
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    figures = {row["name"]: row["value"] for row in json.loads(out.read_text())["figures"]}
+    assert 0 <= figures[figure] <= 100
+    if right is not None:
+        assert figures[figure] == pytest.approx(right)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,207 @@
+"""How much of the work a person has to do until so many step labels are right.
+
+.venv/bin/python -m benchmarks.effort [--quick] [--json OUT] [--data DIR] [--panel NAME …]
+
+DIR is laid out as for benchmarks.fusion. A simulated person answers with gold, in rounds, starting without any; after
+each round the fusion is fitted again on what was answered, and what is known reaches its neighbours through the chain.
+An answered step is right. Steps are asked for one by one, the most doubtful first, or trajectory by trajectory; beside
+them the same model with a random order, and the trivial orders by length. Effort is the share of steps answered, and of
+the time by the cost model: 4 steps for opening a trajectory each time, 1 per step. The interval (95 %) of the ratio to
+random resamples tasks: the labels that are right after each round are counted again over tasks drawn anew.
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from annotator.fusion import chain as chains
+from annotator.fusion import stacker
+from annotator.fusion.crowd import majority
+from annotator.fusion.panel import MISSING, Panel
+from annotator.fusion.people import pair_potentials, refresh
+from annotator.selection.acquisition import OPENING_COST, cost, doubt, expected_errors_per_cost
+from benchmarks import panels
+from benchmarks.bench import REAL_DATA, Figure, report, say
+
+SEED = 0
+TARGETS = (90, 95, 97, 99)
+# The share of steps that have been answered after each round.
+ROUNDS = [*np.arange(0.02, 0.5, 0.03), *np.arange(0.5, 1.0, 0.05), 1.0]
+LEAST = 25  # trajectories with an answer, before anything is fitted
+N_RESAMPLES = 500
+PANELS = ("strong, 9", "cheap, 3", "open, 11")
+
+# What is asked next: (panel, beliefs (m, 3), which steps are open (m,), random numbers) -> steps in order.
+Order = Callable[[Panel, np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Course:
+    """After each round: shares of steps and of time spent, and which steps are right (rounds, m)."""
+
+    steps: np.ndarray
+    time: np.ndarray
+    right: np.ndarray
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="three rounds over a part: only shows that it runs")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
+    parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR")
+    parser.add_argument("--panel", action="append", metavar="NAME", help=f"default: {'; '.join(PANELS)}")
+    opts = parser.parse_args(arguments)
+    names = panels.sets_of(opts.data)
+    facts = [f"Sets: {', '.join(names) or 'none found'}; seed {SEED}."]
+    figures: list[Figure] = []
+    whole = panels.read(opts.data, names) if names else None
+    if whole is not None:
+        facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps.")
+        there = panels.panels(whole.raters)
+        for title in opts.panel or ("cheap, 3",) if opts.quick else opts.panel or PANELS:
+            if title in there:
+                panel = panels.chosen(whole, there[title])
+                figures += _measure(title, panel.of(np.arange(60)) if opts.quick else panel, quick=opts.quick)
+    report("Human effort", facts, figures, opts.json)
+
+
+def _measure(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
+    rounds = [0.2, 0.5, 1.0] if quick else ROUNDS
+    courses = {}
+    for name, order in ORDERS.items():
+        say(f"{title}: {name} …")
+        courses[name] = _run(panel, order, rounds)
+    figures = []
+    random = courses["random"]
+    for name, course in courses.items():
+        for target in TARGETS:
+            needed = _needed(course.steps, course.right.mean(axis=1), target)
+            spent = _needed(course.time, course.right.mean(axis=1), target)
+            aim = 30.0 if target == 95 and name == BEST and title.startswith("strong") and not quick else None
+            figures.append(
+                Figure(
+                    f"{title}: {name}, {target} % right",
+                    100 * needed,
+                    "% of steps",
+                    at_most=aim,
+                    bound=f"{100 * spent:.0f} % of the time",
+                )
+            )
+        if name != "random":
+            low, high = _ratio_interval(panel, course, random)
+            mine = _needed(course.steps, course.right.mean(axis=1), 95)
+            ratio = _needed(random.steps, random.right.mean(axis=1), 95) / max(mine, 1e-9)
+            aim = 2.0 if name == BEST and not quick else None
+            figures.append(
+                Figure(
+                    f"{title}: random over {name}, 95 % right",
+                    ratio,
+                    "times",
+                    at_least=aim,
+                    bound=f"[{low:.2f}, {high:.2f}]",
+                )
+            )
+    return figures
+
+
+def _run(panel: Panel, order: Order, rounds: Sequence[float]) -> Course:
+    rng = np.random.default_rng(SEED)
+    answered = np.full(panel.n_steps, MISSING, dtype=np.int8)
+    beliefs = _beliefs(panel, answered)
+    steps, time, right, spent = [0.0], [0.0], [beliefs.argmax(axis=1) - 1 == panel.gold], 0.0
+    whole = float(cost(panel.lengths).sum())
+    for share in rounds:
+        is_open = answered == MISSING
+        n = round(share * panel.n_steps) - int((~is_open).sum())
+        asked = order(panel, beliefs, is_open, rng)[: max(n, 0)]
+        answered[asked] = panel.gold[asked]
+        spent += len(asked) + OPENING_COST * len(np.unique(panel.owner[asked]))
+        beliefs = _beliefs(panel, answered)
+        steps.append(float((answered != MISSING).mean()))
+        time.append(spent / whole)
+        right.append(beliefs.argmax(axis=1) - 1 == panel.gold)
+    return Course(np.array(steps), np.array(time), np.stack(right))
+
+
+def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
+    """The blend of stacker and chain fitted on what was answered, conditioned on it; the majority before that."""
+    known = panel.with_gold(answered)
+    if known.has_gold.sum() < LEAST or len(np.unique(answered[answered != MISSING])) < 2:
+        probs = majority(panel)
+        probs[answered != MISSING] = np.eye(3)[answered[answered != MISSING].astype(np.int64) + 1]
+        return probs
+    learnt = known.of(np.flatnonzero(known.has_gold))
+    chain, confusions = chains.fit_chain(learnt), chains.fit_confusions(learnt)
+    logs = chains.log_evidence(panel, confusions) * 0.25
+    by_chain = chains.believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain).probs
+    by_stacker = stacker.fit(learnt, SEED).members(panel).mean(axis=0)
+    links = pair_potentials(chain, 0.5)
+    return refresh(panel.starts, (by_chain + by_stacker) / 2, links, gold=answered.astype(np.int64)).probs
+
+
+def _doubtful(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    order = np.lexsort((rng.random(len(beliefs)), -doubt(beliefs)))
+    return order[is_open[order]]
+
+
+def _random(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    order = rng.permutation(len(beliefs))
+    return order[is_open[order]]
+
+
+def _by_trajectory(scores_of: Callable[[Panel, np.ndarray], np.ndarray]) -> Order:
+    """Whole trajectories by falling score."""
+
+    def order(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        steps = np.lexsort(
+            (panel.place, rng.permutation(panel.n_trajectories)[panel.owner], -scores_of(panel, beliefs)[panel.owner])
+        )
+        return steps[is_open[steps]]
+
+    return order
+
+
+BEST = "steps, most doubtful first"
+ORDERS: dict[str, Order] = {
+    BEST: _doubtful,
+    "random": _random,
+    "trajectories, expected errors per cost": _by_trajectory(
+        lambda panel, beliefs: expected_errors_per_cost(beliefs, panel.starts, cost(panel.lengths))
+    ),
+    "trajectories, longest first": _by_trajectory(lambda panel, _: panel.lengths.astype(float)),
+    "trajectories, shortest first": _by_trajectory(lambda panel, _: -panel.lengths.astype(float)),
+}
+
+
+def _needed(effort: np.ndarray, right: np.ndarray, target: float) -> float:
+    """The effort at which so many percent are right for the first time, between rounds on a straight line."""
+    reached = int(np.argmax(right >= target / 100))
+    if right[reached] < target / 100:
+        return 1.0
+    if reached == 0:
+        return float(effort[0])
+    before, after = right[reached - 1], right[reached]
+    part = (target / 100 - before) / (after - before)
+    return float(effort[reached - 1] + part * (effort[reached] - effort[reached - 1]))
+
+
+def _ratio_interval(panel: Panel, course: Course, random: Course) -> tuple[float, float]:
+    tasks, which = np.unique(panel.groups, return_inverse=True)
+    task = which[panel.owner]
+    sizes = np.bincount(task)
+    sums = [np.stack([np.bincount(task, weights=row) for row in one.right]) for one in (course, random)]
+    rng = np.random.default_rng(SEED)
+    ratios = []
+    for _ in range(N_RESAMPLES):
+        draw = rng.integers(0, len(tasks), len(tasks))
+        mine, other = (each[:, draw].sum(axis=1) / sizes[draw].sum() for each in sums)
+        ratios.append(_needed(random.steps, other, 95) / max(_needed(course.steps, mine, 95), 1e-9))
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return float(low), float(high)
+
+
+if __name__ == "__main__":
+    main()
