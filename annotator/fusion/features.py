@@ -1,10 +1,13 @@
 """What the stacker looks at: every rater's verdict, its neighbours', the place of the step, and what was said. Pure."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 
+from annotator.agreement.coefficients import IntArray
 from annotator.fusion.panel import N_VALUES, Panel
 
 # Steps before and after whose verdicts count, too.
@@ -14,6 +17,22 @@ N_WORDS = 2**15
 _words = HashingVectorizer(
     n_features=N_WORDS, ngram_range=(1, 2), alternate_sign=False, norm=None, lowercase=True, binary=True
 )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What can be seen at m steps: numbers (m, k), and words (m, N_WORDS) or None where nobody said anything."""
+
+    numbers: npt.NDArray[np.float32]
+    words: sparse.csr_matrix | None
+
+    def at(self, steps: IntArray) -> "Look":
+        return Look(self.numbers[steps], None if self.words is None else self.words[steps])
+
+
+def look(panel: Panel) -> Look:
+    """No trajectory tells anything about another one, so a part of this is what a part of the panel looks like."""
+    return Look(numbers(panel), words(panel) if any(panel.texts) else None)
 
 
 def numbers(panel: Panel) -> npt.NDArray[np.float32]:
@@ -42,10 +61,6 @@ def numbers(panel: Panel) -> npt.NDArray[np.float32]:
 def words(panel: Panel) -> sparse.csr_matrix:
     """(m, N_WORDS) which words and pairs of words were said, hashed: there is no vocabulary to keep."""
     return _words.transform(panel.texts)
-
-
-def has_words(panel: Panel) -> bool:
-    return any(panel.texts)
 
 
 def _shifted(panel: Panel, values: npt.NDArray[np.float32], offset: int) -> npt.NDArray[np.float32]:

@@ -9,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import minimize
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import chain as chains
+from annotator.fusion import features
 from annotator.fusion import stacker as stackers
 from annotator.fusion.chain import Beliefs, Chain
 from annotator.fusion.crowd import majority
@@ -24,6 +26,10 @@ LEAST_GOLD = 25  # trajectories
 _FOLDS = 5
 _TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as independent
 _TEMPERATURES = np.geomspace(0.5, 3.0, 25)
+# Exponents of the stacker and the chain in the blend before anything is known, and how many steps that is worth.
+_PRIOR_WEIGHTS, _PRIOR_STEPS = np.array([0.6, 0.4]), 60.0
+_CLEARLY = 2.0  # standard errors over tasks
+_MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 _CHUNK_STEPS = 50_000
 _BINS = 15
@@ -44,7 +50,8 @@ class Score:
 class Fusion:
     """What is needed to turn the judgements of the same raters into beliefs.
 
-    confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; scores: by method, held out.
+    confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; weights: the exponents of stacker
+    and chain in the blend; scores: by method, held out.
     """
 
     raters: tuple[str, ...]
@@ -56,6 +63,7 @@ class Fusion:
     best: int
     stacker: stackers.Stacker | None
     temperature: float
+    weights: tuple[float, float]
     strength: float
     n_trajectories: int
     n_steps: int
@@ -78,7 +86,7 @@ class Fusion:
 
         def each(part: Panel) -> FloatArray:
             one = _chain_probs(part, self.chain, self.confusions, self.temper)
-            return np.concatenate([stacker.members(part), one[None]]).transpose(1, 0, 2)
+            return np.concatenate([stacker.members(features.look(part)), one[None]]).transpose(1, 0, 2)
 
         return _in_chunks(panel, each).transpose(1, 0, 2)
 
@@ -93,16 +101,16 @@ class Fusion:
             return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
         if self.method == "chain" or self.stacker is None:
             return _chain_probs(panel, self.chain, self.confusions, self.temper)
-        stacked = np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
+        stacked = np.asarray(self.stacker.members(features.look(panel)).mean(axis=0), dtype=np.float64)
         if self.method == "stacker":
             return stacked
-        return (stacked + _chain_probs(panel, self.chain, self.confusions, self.temper)) / 2
+        return _blend(stacked, _chain_probs(panel, self.chain, self.confusions, self.temper), self.weights)
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""
         head = {
             name: getattr(self, name)
-            for name in ("raters", "method", "reason", "temper", "best", "temperature", "strength")
+            for name in ("raters", "method", "reason", "temper", "best", "temperature", "weights", "strength")
         }
         head |= {"n_trajectories": self.n_trajectories, "n_steps": self.n_steps}
         head["scores"] = {name: asdict(score) for name, score in self.scores.items()}
@@ -126,6 +134,7 @@ class Fusion:
         learnt = {name.removeprefix("stacker_"): x for name, x in a.items() if name.startswith("stacker_")}
         return Fusion(
             raters=tuple(head.pop("raters")),
+            weights=tuple(head.pop("weights")),
             scores={name: Score(**score) for name, score in head.pop("scores").items()},
             chain=Chain(a["start"], a["transition"]),
             confusions=a["confusions"],
@@ -137,14 +146,15 @@ class Fusion:
 def fit(panel: Panel, seed: int = 0) -> Fusion:
     """The fusion of the panel's raters, learnt from its gold.
 
-    With gold of at least LEAST_GOLD trajectories the method that is best on held-out tasks, and never one that is right
-    less often there than the best single rater. With less, that rater; without any, the majority. Its `reason` says so.
+    With gold of at least LEAST_GOLD trajectories the method that does best on held-out tasks; the best single rater
+    alone if that one is clearly right more often there. With less gold, that rater; without any, the majority. Its
+    `reason` says so.
     """
     gold = panel.of(np.flatnonzero(panel.has_gold))
     n, n_steps = gold.n_trajectories, int((gold.gold != MISSING).sum())
     chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
     base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
-    plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "strength": 0.5}
+    plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "weights": (0.0, 1.0), "strength": 0.5}
     if n == 0:
         reason = "There is no gold yet, so the majority of the models is shown. It is not calibrated: do not trust it."
         return Fusion(method="majority", reason=reason, best=-1, **base, **plain)  # type: ignore[arg-type]
@@ -156,22 +166,30 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         )
         return Fusion(method="best_single", reason=reason, best=best, **base, **plain)  # type: ignore[arg-type]
     temper = _fit_temper(gold, chain, confusions)
-    held_out = _held_out(gold, seed)
-    tempered: dict[str, FloatArray] = {}
-    temperatures = {}
-    for name, probs in held_out.items():
-        temperatures[name] = 1.0 if name == "majority" else _fit_temperature(gold, probs)
-        tempered[name] = _cooled(probs, temperatures[name])
-    scores = {name: score(gold, probs, chain) for name, probs in tempered.items()}
-    method = _choose(gold, tempered, scores)
+    learnt = _enough(gold, seed)
+    seen = features.look(learnt)
+    held_out = _held_out(learnt, seen, seed)
+    weights = (0.0, 1.0)
+    if "stacker" in held_out:
+        weights = _fit_weights(learnt, held_out["stacker"], held_out["chain"])
+        held_out["blend"] = _blend(held_out["stacker"], held_out["chain"], weights)
+    # The blend's weights are its temperature; the majority is shown as it is.
+    heats = {
+        name: 1.0 if name in ("majority", "blend") else _fit_temperature(learnt, probs)
+        for name, probs in held_out.items()
+    }
+    cooled = {name: _cooled(probs, heats[name]) for name, probs in held_out.items()}
+    scores = {name: score(learnt, probs, chain) for name, probs in cooled.items()}
+    method = _choose(learnt, cooled)
     return Fusion(
-        method=method,  # type: ignore[arg-type]
+        method=method,
         reason=_say(method, scores, n, panel.raters[best]),
         best=best,
         temper=temper,
-        stacker=stackers.fit(gold, seed) if method in ("stacker", "blend") else None,
-        temperature=temperatures[method],
-        strength=_fit_strength(gold, tempered[method], chain),
+        stacker=_fit_stacker(learnt, seen, seed) if method in ("stacker", "blend") else None,
+        temperature=heats[method],
+        weights=weights,
+        strength=_fit_strength(learnt, cooled[method], chain),
         scores=scores,
         **base,  # type: ignore[arg-type]
     )
@@ -220,13 +238,26 @@ def ece(y: IntArray, probs: FloatArray) -> float:
     return float(np.abs(gaps).sum() / max(len(y), 1))
 
 
-def _held_out(panel: Panel, seed: int) -> dict[str, FloatArray]:
+def _enough(panel: Panel, seed: int) -> Panel:
+    """Of very many trajectories a random part."""
+    order = np.random.default_rng(seed).permutation(panel.n_trajectories)
+    return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
+
+
+def _fit_stacker(panel: Panel, seen: features.Look, seed: int) -> stackers.Stacker:
+    """On the steps with gold. seen: what the whole panel looks like."""
+    known = np.flatnonzero(panel.gold != MISSING)
+    return stackers.fit(seen.at(known), panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]], seed)
+
+
+def _held_out(panel: Panel, seen: features.Look, seed: int) -> dict[str, FloatArray]:
     """By method (m, 3): every step by a fit that has not seen its task."""
     which = folds(panel.groups, _FOLDS, seed)
     found = {name: np.full((panel.n_steps, N_VALUES), 1.0 / N_VALUES) for name in ("best_single", "chain", "stacker")}
     for fold in range(_FOLDS):
         rest, held = panel.of(np.flatnonzero(which != fold)), panel.of(np.flatnonzero(which == fold))
-        steps = which[panel.owner] == fold
+        is_held = which[panel.owner] == fold
+        steps, others = np.flatnonzero(is_held), np.flatnonzero(~is_held)
         chain, confusions = chains.fit_chain(rest), chains.fit_confusions(rest)
         best = best_single(rest)
         found["best_single"][steps] = _single_probs(held, best, confusions[best], chain.marginal)
@@ -234,42 +265,72 @@ def _held_out(panel: Panel, seed: int) -> dict[str, FloatArray]:
         if "stacker" not in found or len(np.unique(rest.gold[rest.gold != MISSING])) < 2:
             found.pop("stacker", None)
             continue
-        found["stacker"][steps] = stackers.fit(rest, seed).members(held).mean(axis=0)
-    if "stacker" in found:
-        found["blend"] = (found["chain"] + found["stacker"]) / 2
+        found["stacker"][steps] = _fit_stacker(rest, seen.at(others), seed).members(seen.at(steps)).mean(axis=0)
     return {"majority": majority(panel), **found}
 
 
-def _choose(panel: Panel, held_out: Mapping[str, FloatArray], scores: Mapping[str, Score]) -> str:
-    """The one under which the held-out gold is likeliest, of those right at least as often as the best single rater.
+def _blend(stacked: FloatArray, chained: FloatArray, weights: tuple[float, float]) -> FloatArray:
+    """stacked ** a * chained ** b: a logarithmic pool, whose exponents say how far each is to be believed.
 
-    The blend errs least where few long trajectories decide, so another has to beat it by more than two standard errors
-    over tasks: held-out gold can tell no less apart.
+    Genest and Zidek, Statistical Science 1 (1986).
     """
-    floor = scores["best_single"].step_acc
-    able = [name for name in ("blend", "stacker", "chain") if name in scores and scores[name].step_acc >= floor]
-    if "blend" in able:
-        known = np.flatnonzero(panel.gold != MISSING)
-        y, task = panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]]
-        costs = {name: -np.log(held_out[name][known, y].clip(1e-6)) for name in able}
-
-        def beats_the_blend(name: str) -> bool:
-            gaps = np.bincount(task, weights=costs["blend"] - costs[name])[np.unique(task)]
-            return float(gaps.sum()) > 2 * float(np.sqrt(len(gaps)) * gaps.std(ddof=1))
-
-        able = [name for name in able if name == "blend" or beats_the_blend(name)]
-    return min(able, key=lambda name: scores[name].nll, default="best_single")
+    logs = weights[0] * np.log(stacked.clip(1e-5)) + weights[1] * np.log(chained.clip(1e-5))
+    e = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "blend": "the mean of stacker and chain"}
+def _fit_weights(panel: Panel, stacked: FloatArray, chained: FloatArray) -> tuple[float, float]:
+    """Those under which the held-out gold is likeliest, drawn towards _PRIOR_WEIGHTS."""
+    known = np.flatnonzero(panel.gold != MISSING)
+    logs = np.log(np.stack([stacked[known], chained[known]]).clip(1e-5))
+    y = panel.gold[known].astype(np.int64) + 1
+    truth = np.eye(N_VALUES)[y]
+
+    def cost(weights: FloatArray) -> tuple[float, FloatArray]:
+        probs = _blend(stacked[known], chained[known], (float(weights[0]), float(weights[1])))
+        away = weights - _PRIOR_WEIGHTS
+        total = -np.log(probs[np.arange(len(y)), y].clip(1e-12)).sum() + _PRIOR_STEPS / 2 * (away**2).sum()
+        slope = ((probs - truth)[None] * logs).sum(axis=(1, 2)) + _PRIOR_STEPS * away
+        return float(total), slope
+
+    found = minimize(cost, _PRIOR_WEIGHTS, jac=True, method="L-BFGS-B", bounds=[(0.0, 2.0)] * 2).x
+    return float(found[0]), float(found[1])
+
+
+def _choose(panel: Panel, held_out: Mapping[str, FloatArray]) -> Method:
+    """The blend, unless held-out gold says clearly that another does better.
+
+    A few tasks of gold tell methods apart by luck: what speaks instead has to be ahead by _CLEARLY standard errors over
+    tasks. The stacker or the chain alone is ahead if it makes the gold likelier, the best single rater if it is right
+    more often than the one that would speak.
+    """
+    known = np.flatnonzero(panel.gold != MISSING)
+    y, task = panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]]
+    present, which = np.unique(task, return_inverse=True)
+
+    def is_clear(gains: FloatArray) -> bool:
+        by_task = np.bincount(which, weights=gains, minlength=len(present))
+        return float(by_task.sum()) > _CLEARLY * float(np.sqrt(len(present)) * by_task.std(ddof=1))
+
+    right = {name: (probs[known].argmax(axis=1) == y).astype(np.float64) for name, probs in held_out.items()}
+    likely = {name: np.log(probs[known, y].clip(1e-6)) for name, probs in held_out.items()}
+    method: Method = "blend" if "blend" in held_out else "chain"
+    others: tuple[Method, ...] = ("stacker", "chain") if method == "blend" else ()
+    for other in others:
+        if is_clear(likely[other] - likely[method]):
+            method = other
+    return "best_single" if is_clear(right["best_single"] - right[method]) else method
+
+
+_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "blend": "the blend of stacker and chain"}
 
 
 def _say(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
     mine, single = scores[method], scores["best_single"]
     if method == "best_single":
         return (
-            f"On held-out tasks among {n} trajectories with gold no fusion was right as often as {best}, the best "
-            f"single rater ({100 * single.step_acc:.1f} % of steps), so that one speaks alone."
+            f"On held-out tasks among {n} trajectories with gold {best}, the best single rater, was clearly right more "
+            f"often than any fusion ({100 * single.step_acc:.1f} % of steps), so that one speaks alone."
         )
     return (
         f"On held-out tasks among {n} trajectories with gold {_NAMES[method]} was right on {100 * mine.step_acc:.1f} % "

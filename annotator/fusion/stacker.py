@@ -12,16 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import features, trees
-from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
+from annotator.fusion.features import Look
+from annotator.fusion.panel import N_VALUES, folds
 
 _WORD_FOLDS = 3
 _STRENGTH = 2.0  # inverse regularisation of the logistic regressions
 _NUMBERS_SCALE = 0.1  # of the numbers beside the words
 _FLOOR = 1e-4
-_MOST_STEPS = 60_000  # that it is fitted on; more gold than that changes nothing any more
 
 
 @dataclass(frozen=True)
@@ -45,13 +46,13 @@ class Stacker:
     words: Words | None
     trees: trees.Trees
 
-    def members(self, panel: Panel) -> FloatArray:
-        """(2, m, 3) what each learner believes."""
-        x = features.numbers(panel)
+    def members(self, seen: Look) -> FloatArray:
+        """(2, m, 3) what each learner believes of m steps."""
+        x = seen.numbers
         z = (x - self.mean) / self.scale
         logits = z @ self.coef.T * _NUMBERS_SCALE + self.intercept
         if self.words is not None:
-            w = _weighed(features.words(panel), self.words.idf)
+            w = _weighed(seen.words if seen.words is not None else _nothing_said(len(x)), self.words.idf)
             logits = logits + w @ self.words_in_both.T.astype(np.float64)
             x = np.concatenate([x, np.log(_word_probs(w, self.words))], axis=1)
         return np.stack([_softmax(logits), self.trees.probs(x.astype(np.float32))]).clip(_FLOOR, 1.0)
@@ -78,38 +79,32 @@ class Stacker:
         return Stacker(a["mean"], a["scale"], a["coef"], a["intercept"], a["words_in_both"], words, grown)
 
 
-def fit(panel: Panel, seed: int = 0) -> Stacker:
-    """On the steps with gold; at least two values have to occur among them, else ValueError."""
-    panel = _enough(panel, seed)
-    known = panel.gold != MISSING
-    y = panel.gold[known].astype(np.int64) + 1
+def fit(seen: Look, y: IntArray, tasks: IntArray, seed: int = 0) -> Stacker:
+    """y (m,): the position of each step's gold in -1, 0, +1, at least two of them, else ValueError. tasks (m,)."""
     if len(np.unique(y)) < 2:
         raise ValueError("A stacker needs gold of at least two values.")
-    x = features.numbers(panel)[known]
+    with threadpool_limits(1):  # for so little work threads wait for each other: many times slower with two
+        return _fit(seen, y, tasks, seed)
+
+
+def _fit(seen: Look, y: IntArray, tasks: IntArray, seed: int) -> Stacker:
+    x = seen.numbers
     mean, scale = x.mean(axis=0, dtype=np.float64), np.maximum(x.std(axis=0, dtype=np.float64), 0.05)
     z = sparse.csr_matrix((x - mean) / scale * _NUMBERS_SCALE)
     words: Words | None = None
     words_in_both = np.zeros((N_VALUES, 0), dtype=np.float32)
-    if features.has_words(panel):
-        raw = features.words(panel)[known]
-        idf = _idf(raw)
-        w = _weighed(raw, idf)
+    idf = _idf(seen.words) if seen.words is not None else np.zeros(0, dtype=np.float32)
+    if seen.words is not None and idf.any():
+        w = _weighed(seen.words, idf)
         used = np.flatnonzero(idf)
         coef, intercept = _logistic(sparse.hstack([z, w[:, used]]).tocsr(), y)
         coef, words_in_both = coef[:, : z.shape[1]], _spread(coef[:, z.shape[1] :], used)
         words = _fit_words(w, used, y, idf)
-        said = _word_probs_out_of_fold(w, used, y, panel.groups[panel.owner[known]], idf, seed)
-        x = np.concatenate([x, np.log(said)], axis=1)
+        x = np.concatenate([x, np.log(_word_probs_out_of_fold(w, used, y, tasks, idf, seed))], axis=1)
     else:
         coef, intercept = _logistic(z, y)
     grown = trees.grow(x.astype(np.float32), y, seed)
     return Stacker(mean, scale, coef, intercept, words_in_both, words, grown)
-
-
-def _enough(panel: Panel, seed: int) -> Panel:
-    """Only trajectories with gold, and of many of them a random part."""
-    order = np.random.default_rng(seed).permutation(np.flatnonzero(panel.has_gold))
-    return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
 
 
 def _logistic(x: sparse.csr_matrix, y: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -152,6 +147,10 @@ def _weighed(raw: sparse.csr_matrix, idf: npt.NDArray[np.float32]) -> sparse.csr
     w = raw.multiply(idf).tocsr()
     length = np.sqrt(np.asarray(w.multiply(w).sum(axis=1)).ravel())
     return sparse.diags(1.0 / np.where(length > 0, length, 1.0)) @ w
+
+
+def _nothing_said(m: int) -> sparse.csr_matrix:
+    return sparse.csr_matrix((m, features.N_WORDS), dtype=np.float32)
 
 
 def _word_probs(w: sparse.csr_matrix, words: Words) -> FloatArray:

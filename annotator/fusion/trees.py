@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import HistGradientBoostingClassifier
-from threadpoolctl import threadpool_limits
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion.panel import N_VALUES
@@ -59,13 +58,12 @@ class Trees:
 
 
 def grow(x: npt.NDArray[np.float32], y: IntArray, seed: int) -> Trees:
-    """x (m, k), y (m,) from 0 to 2, at least two of them."""
+    """x (m, k), y (m,) from 0 to 2, at least two of them. Call it with one thread: more wait for each other."""
     model = HistGradientBoostingClassifier(
         max_iter=60, learning_rate=0.1, max_leaf_nodes=8, max_bins=31, min_samples_leaf=15, l2_regularization=1.0,
         max_features=0.4, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    with threadpool_limits(1, "openmp"):  # for so little work threads wait for each other: ten times slower with two
-        model.fit(x, y)
+    model.fit(x, y)
     parts: list[npt.NDArray[np.void]] = []
     roots, output, at = [], [], 0
     classes = model.classes_

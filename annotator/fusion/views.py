@@ -18,7 +18,7 @@ from annotator.models import Fusion, GoldLabel, Job, Membership, Posterior, Proj
 PER_PAGE = 25
 # How each method is called, in the order of the table.
 METHODS = {
-    "blend": "stacker and chain, their mean",
+    "blend": "stacker and chain, blended",
     "stacker": "stacker",
     "chain": "gold-anchored chain",
     "best_single": "the best single model",
