@@ -6,6 +6,7 @@ result counts as knowledge of the outcome; the human label of it does not.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,26 @@ def sets_of(folder: Path) -> list[str]:
     return sorted(path.stem.removeprefix("gold_") for path in folder.glob("gold_*.jsonl"))
 
 
+def panels_of(panel: Panel) -> dict[str, list[str]]:
+    """The panels of judges known by name; of others, thirds by their accuracy on all gold, for want of better."""
+    return panels(panel.raters) if set(STRONG) & set(panel.raters) else _thirds(panel)
+
+
+def _thirds(panel: Panel) -> dict[str, list[str]]:
+    right = ((panel.votes == panel.gold[:, None]) & (panel.gold != MISSING)[:, None]).sum(axis=0)
+    by_skill = [panel.raters[i] for i in np.argsort(-right, kind="stable")]
+    n = len(by_skill)
+    third = max(2, n // 3)
+    found = {
+        "strongest third": by_skill[:third],
+        "weakest third": by_skill[-third:],
+        "mixed, 3": by_skill[:: max(1, n // 3)][:3],
+        "mixed, 5": by_skill[:: max(1, n // 5)][:5],
+        f"all, {n}": by_skill,
+    }
+    return {name: chosen for name, chosen in found.items() if len(chosen) >= 2}
+
+
 def panels(raters: Sequence[str]) -> dict[str, list[str]]:
     """By name: panels of 3, 5 and 20 raters, from those that are there; one with fewer than two is left out."""
     there = sorted(raters)
@@ -39,7 +60,7 @@ def panels(raters: Sequence[str]) -> dict[str, list[str]]:
         "open, 5 small": small[:5],
         "open, 11": openly,
         "mixed, 5": strong[1:4:2] + openly[1:6:2],
-        "all, 20": there,
+        f"all, {len(there)}": there,
     }
     return {name: chosen for name, chosen in found.items() if len(chosen) >= 2}
 
@@ -90,8 +111,6 @@ def chosen(panel: Panel, raters: Sequence[str]) -> Panel:
         " ".join(part.split("\x1f", 1)[1] for part in text.split("\x1e")[1:] if part.split("\x1f", 1)[0] in marks)
         for text in panel.texts
     ]
-    from dataclasses import replace
-
     return replace(panel.by(raters), texts=texts)
 
 

@@ -86,7 +86,7 @@ class Fusion:
 
         def each(part: Panel) -> FloatArray:
             one = _chain_probs(part, self.chain, self.confusions, self.temper)
-            return np.concatenate([stacker.members(features.look(part)), one[None]]).transpose(1, 0, 2)
+            return np.concatenate([stacker.members(part), one[None]]).transpose(1, 0, 2)
 
         return _in_chunks(panel, each).transpose(1, 0, 2)
 
@@ -101,7 +101,7 @@ class Fusion:
             return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
         if self.method == "chain" or self.stacker is None:
             return _chain_probs(panel, self.chain, self.confusions, self.temper)
-        stacked = np.asarray(self.stacker.members(features.look(panel)).mean(axis=0), dtype=np.float64)
+        stacked = np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
         if self.method == "stacker":
             return stacked
         return _blend(stacked, _chain_probs(panel, self.chain, self.confusions, self.temper), self.weights)
@@ -186,7 +186,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         reason=_say(method, scores, n, panel.raters[best]),
         best=best,
         temper=temper,
-        stacker=_fit_stacker(learnt, seen, seed) if method in ("stacker", "blend") else None,
+        stacker=stackers.fit_on(learnt, seen, seed) if method in ("stacker", "blend") else None,
         temperature=heats[method],
         weights=weights,
         strength=_fit_strength(learnt, cooled[method], chain),
@@ -244,12 +244,6 @@ def _enough(panel: Panel, seed: int) -> Panel:
     return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
 
 
-def _fit_stacker(panel: Panel, seen: features.Look, seed: int) -> stackers.Stacker:
-    """On the steps with gold. seen: what the whole panel looks like."""
-    known = np.flatnonzero(panel.gold != MISSING)
-    return stackers.fit(seen.at(known), panel.gold[known].astype(np.int64) + 1, panel.groups[panel.owner[known]], seed)
-
-
 def _held_out(panel: Panel, seen: features.Look, seed: int) -> dict[str, FloatArray]:
     """By method (m, 3): every step by a fit that has not seen its task."""
     which = folds(panel.groups, _FOLDS, seed)
@@ -265,7 +259,7 @@ def _held_out(panel: Panel, seen: features.Look, seed: int) -> dict[str, FloatAr
         if "stacker" not in found or len(np.unique(rest.gold[rest.gold != MISSING])) < 2:
             found.pop("stacker", None)
             continue
-        found["stacker"][steps] = _fit_stacker(rest, seen.at(others), seed).members(seen.at(steps)).mean(axis=0)
+        found["stacker"][steps] = stackers.fit_on(rest, seen.at(others), seed).members_of(seen.at(steps)).mean(axis=0)
     return {"majority": majority(panel), **found}
 
 

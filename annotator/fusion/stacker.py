@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import features, trees
 from annotator.fusion.features import Look
-from annotator.fusion.panel import N_VALUES, folds
+from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
 
 _WORD_FOLDS = 3
 _STRENGTH = 2.0  # inverse regularisation of the logistic regressions
@@ -46,8 +46,12 @@ class Stacker:
     words: Words | None
     trees: trees.Trees
 
-    def members(self, seen: Look) -> FloatArray:
-        """(2, m, 3) what each learner believes of m steps."""
+    def members(self, panel: Panel) -> FloatArray:
+        """(2, m, 3) what each learner believes."""
+        return self.members_of(features.look(panel))
+
+    def members_of(self, seen: Look) -> FloatArray:
+        """The same of m steps that are seen already."""
         x = seen.numbers
         z = (x - self.mean) / self.scale
         logits = z @ self.coef.T * _NUMBERS_SCALE + self.intercept
@@ -79,12 +83,19 @@ class Stacker:
         return Stacker(a["mean"], a["scale"], a["coef"], a["intercept"], a["words_in_both"], words, grown)
 
 
-def fit(seen: Look, y: IntArray, tasks: IntArray, seed: int = 0) -> Stacker:
-    """y (m,): the position of each step's gold in -1, 0, +1, at least two of them, else ValueError. tasks (m,)."""
+def fit(panel: Panel, seed: int = 0) -> Stacker:
+    """On the steps with gold; at least two values have to occur among them, else ValueError."""
+    return fit_on(panel, features.look(panel), seed)
+
+
+def fit_on(panel: Panel, seen: Look, seed: int = 0) -> Stacker:
+    """The same, where what the panel looks like is known already."""
+    known = np.flatnonzero(panel.gold != MISSING)
+    y = panel.gold[known].astype(np.int64) + 1
     if len(np.unique(y)) < 2:
         raise ValueError("A stacker needs gold of at least two values.")
     with threadpool_limits(1):  # for so little work threads wait for each other: many times slower with two
-        return _fit(seen, y, tasks, seed)
+        return _fit(seen.at(known), y, panel.groups[panel.owner[known]], seed)
 
 
 def _fit(seen: Look, y: IntArray, tasks: IntArray, seed: int) -> Stacker:
