@@ -11,6 +11,7 @@ from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import JobFailed
+from annotator.fusion import actions as fusion
 from annotator.labelling import actions as labelling
 from annotator.labelling.intake import Changes
 from annotator.models import Adjudication, Annotation, Assignment, Dispute, Job, Membership, Project, User
@@ -118,7 +119,7 @@ def _decide(project: Project, reviewer: User) -> None:
 
 
 def _hear_models(project: Project, admin: User, judgements: Path) -> None:
-    """What two invented judges said, and a run of the rules, which a worker takes up."""
+    """What two invented judges said; a run of the rules and a fusion of all, which a worker takes up."""
     for path in sorted(judgements.glob("*.jsonl")):
         if not project.model_versions.filter(name=path.stem).exists():
             with path.open("rb") as file:
@@ -127,6 +128,8 @@ def _hear_models(project: Project, admin: User, judgements: Path) -> None:
         rules, selection = catalogue.read(project.slug).get("rules"), prelabelling.Selection()
         estimate = reading.estimate(project, rules, selection)
         prelabelling.start(project, rules, selection, estimate=estimate, user=admin)
+    if not project.jobs.filter(kind=Job.Kind.FUSE).exists():
+        fusion.start(project, user=admin)
 
 
 def _expect_done(job: Job) -> None:

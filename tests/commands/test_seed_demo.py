@@ -43,6 +43,7 @@ def test_the_demo_has_something_on_every_page(capsys: pytest.CaptureFixture[str]
     assert set(GoldLabel.objects.values_list("provenance", flat=True)) == {"unanimous", "adjudicated"}
     assert Release.objects.get().manifest["counts"]["n_trajectories"] == 3
     assert sorted(Job.objects.values_list("kind", "status")) == [
+        ("fuse", "queued"),  # for a worker
         ("import", "done"),
         ("import_predictions", "done"),
         ("import_predictions", "done"),
