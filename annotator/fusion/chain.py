@@ -127,7 +127,8 @@ def _believe_some(
         places = steps[now_real, t] + some[now_real]
         first_error[places] = (arrives[t] * backward[:, 0])[now_real]
         backward = (e[t] * backward / scale[t]) @ chain.transition.T
-    first_error[starts[some + 1] + some] = clean[last, np.arange(n)].sum(axis=1)
+    # No steps, no error.
+    first_error[starts[some + 1] + some] = np.where(last < 0, 1.0, clean[last, np.arange(n)].sum(axis=1))
 
 
 def log_evidence(panel: Panel, confusions: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """The chain against every sequence of labels, counted out."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotator.fusion import chain as module
 from annotator.fusion.chain import (
     PRIOR_START,
     PRIOR_TRANSITION,
@@ -19,7 +21,7 @@ from annotator.fusion.chain import (
     log_evidence,
 )
 from annotator.fusion.panel import MISSING
-from tests.fusion.panels import panel_of
+from tests.fusion.panels import made_up, panel_of
 
 
 def counted_out(e: np.ndarray, chain: Chain, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,3 +77,54 @@ def test_habits_are_counted_on_gold_and_a_silent_rater_says_nothing() -> None:
     assert habits[1].tolist() == [[0.5, 0.25, 0.25], [0.25, 0.5, 0.25], [0.25, 0.25, 0.5]]
     evidence = log_evidence(panel, habits)
     assert evidence[0] == pytest.approx(np.log([1 / 5, 1 / 4, 3 / 6]))
+
+
+@given(order=st.permutations(range(3)), seed=st.integers(0, 1000))
+def test_other_names_for_the_values_are_nothing(order: list[int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    starts, evidence = np.array([0, 4, 6]), rng.random((6, 3)) + 0.01
+    chain = Chain(rng.random(3) + 0.05, rng.random((3, 3)) + 0.05)
+    turned = Chain(chain.start[order], chain.transition[np.ix_(order, order)])
+    found = believe(starts, evidence[:, order], turned).probs
+    assert found == pytest.approx(believe(starts, evidence, chain).probs[:, order], abs=1e-12)
+
+
+@given(order=st.permutations(range(4)))
+def test_the_order_of_raters_is_nothing(order: list[int]) -> None:
+    panel = made_up(8, accuracies=[0.9, 0.6, 0.5, 0.8])
+    again = panel.by([panel.raters[i] for i in order])
+    expected = log_evidence(panel, fit_confusions(panel))
+    assert log_evidence(again, fit_confusions(again)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_rater_heard_twice_at_half_the_temper_counts_once() -> None:
+    panel = made_up(8, accuracies=[0.9, 0.6])
+    twice = panel.by(["r0", "r1", "r0", "r1"])
+    expected = log_evidence(panel, fit_confusions(panel))
+    assert log_evidence(twice, fit_confusions(twice)) / 2 == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_rater_that_never_speaks_changes_nothing() -> None:
+    panel = made_up(8, accuracies=[0.9, 0.6, 0.5])
+    probs = panel.probs.copy()
+    probs[:, 2] = np.nan
+    silent = replace(panel, probs=probs)
+    pair = panel.by(["r0", "r1"])
+    expected = log_evidence(pair, fit_confusions(pair))
+    assert log_evidence(silent, fit_confusions(silent)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_trajectories_of_every_length_at_once_are_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CELLS", 12)
+    rng = np.random.default_rng(0)
+    lengths = [3, 0, 7, 1, 5, 20, 2]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    evidence = rng.random((starts[-1], 3)) + 0.01
+    chain = Chain(PRIOR_START, PRIOR_TRANSITION)
+    found = believe(starts, evidence, chain)
+    for i, n in enumerate(lengths):
+        alone = believe(np.array([0, n]), evidence[starts[i] : starts[i + 1]], chain)
+        assert found.probs[starts[i] : starts[i + 1]] == pytest.approx(alone.probs, abs=1e-12)
+        first = found.first_error[starts[i] + i : starts[i + 1] + i + 1]
+        assert first == pytest.approx(alone.first_error, abs=1e-12)
+        assert first.sum() == pytest.approx(1.0, abs=1e-12)

@@ -1,12 +1,15 @@
 """Which method speaks, what it says of itself, and that it is not worse than its best rater."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from annotator.fusion import fit as module
 from annotator.fusion.fit import Fusion, best_single, ece, fit, gold_first_errors, score
 from annotator.fusion.panel import MISSING, Panel
+from benchmarks import panels as real
 from tests.fusion.panels import made_up, panel_of, without_gold
 
 ACCURACIES = [0.75, 0.6, 0.6, 0.55]
@@ -80,8 +83,6 @@ def test_gold_of_a_single_value_is_no_reason_to_fail() -> None:
 def test_large_panels_are_read_in_pieces() -> None:
     panel = made_up(60, accuracies=ACCURACIES, text_tells=True)
     fusion = fit(panel)
-    from annotator.fusion import fit as module
-
     whole = fusion.evidence(panel)
     before, module._CHUNK_STEPS = module._CHUNK_STEPS, 40
     try:
@@ -111,3 +112,82 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
     panel = panel_of([[1]], [[[1]]])
     with pytest.raises(ValueError, match=r"Panel.gold has the shape \(2,\)"):
         replace(panel, gold=np.zeros(2, dtype=np.int8))
+
+
+def beliefs(panel: Panel, rater: int) -> np.ndarray:
+    return np.eye(3)[panel.votes[:, rater] + 1] * 0.97 + 0.01
+
+
+def test_the_blend_speaks_unless_another_does_clearly_better() -> None:
+    panel = made_up(60, accuracies=[0.9, 0.6, 0.6])
+    good, poor, as_poor = (beliefs(panel, rater) for rater in range(3))
+    held_out = {"best_single": poor, "chain": poor, "stacker": poor, "blend": as_poor}
+    assert module._choose(panel, held_out) == "blend"
+    assert module._choose(panel, held_out | {"stacker": good}) == "stacker"
+    assert module._choose(panel, held_out | {"chain": good}) == "chain"
+    assert module._choose(panel, held_out | {"best_single": good}) == "best_single"
+    assert module._choose(panel, {"best_single": poor, "chain": as_poor}) == "chain"
+
+
+def test_the_reason_says_so_where_a_single_rater_is_better() -> None:
+    scores = {"best_single": module.Score(0.9, 0.8, 0.8, 0.1, 0.3), "blend": module.Score(0.8, 0.7, 0.7, 0.1, 0.5)}
+    assert module._say("best_single", scores, 30, "r0") == (
+        "On held-out tasks among 30 trajectories with gold r0, the best single rater, was clearly right more often "
+        "than any fusion (90.0 % of steps), so that one speaks alone."
+    )
+
+
+def test_the_weights_of_the_blend_go_to_who_is_right() -> None:
+    panel = made_up(100, accuracies=[0.9, 0.0])
+    good, poor = beliefs(panel, 0), beliefs(panel, 1)
+    on_stacker, on_chain = module._fit_weights(panel, good, poor)
+    assert on_stacker > 5 * on_chain
+    on_stacker, on_chain = module._fit_weights(panel, poor, good)
+    assert on_chain > 5 * on_stacker
+    # Against a search over a grid.
+    y = panel.gold.astype(np.int64) + 1
+    found = module._fit_weights(panel, good, poor)
+
+    def cost(a: float, b: float) -> float:
+        probs = module._blend(good, poor, (a, b))
+        away = (a - 0.6) ** 2 + (b - 0.4) ** 2
+        return float(-np.log(probs[np.arange(len(y)), y]).sum() + 30 * away)
+
+    assert all(cost(*found) <= cost(a, b) + 1e-3 for a in np.arange(0, 2, 0.1) for b in np.arange(0, 2, 0.1))
+
+
+def test_a_trajectory_without_steps_has_no_error() -> None:
+    panel = made_up(40, accuracies=ACCURACIES)
+    starts = np.concatenate([panel.starts, panel.starts[-1:]])
+    more = replace(panel, starts=starts, groups=np.append(panel.groups, 99), outcome=np.append(panel.outcome, np.nan))
+    found = fit(more).posterior(more)
+    assert found.first_error[-1] == 1.0
+    assert np.isfinite(found.probs).all()
+
+
+def test_gold_counts_as_known_in_the_posterior() -> None:
+    panel = without_gold(made_up(60, accuracies=ACCURACIES), 30)
+    fusion = fit(panel)
+    found = fusion.posterior(panel)
+    known = panel.gold != MISSING
+    assert np.array_equal(found.probs[known].argmax(axis=1) - 1, panel.gold[known])
+    assert found.probs[~known] == pytest.approx(fusion.evidence(panel)[~known])
+
+
+def test_of_very_much_gold_a_part_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = made_up(80, accuracies=ACCURACIES)
+    monkeypatch.setattr(module, "_MOST_STEPS", 150)
+    part = module._enough(panel, 0)
+    assert 140 < part.n_steps <= 150
+    fusion = fit(panel)
+    assert (fusion.n_trajectories, fusion.n_steps) == (80, panel.n_steps)
+
+
+@pytest.mark.parametrize("title", ["strong, 5", "cheap, 3", "open, 3", "open, 5 small", "mixed, 5"])
+def test_gold_of_25_real_trajectories_never_makes_it_worse_than_the_best_judge(shared_data: Path, title: str) -> None:
+    whole = real.read(shared_data / "agentprocessbench", ["bfcl", "hotpotqa"])
+    panel = real.chosen(whole, real.panels(whole.raters)[title])
+    order = np.random.default_rng(0).permutation(panel.n_trajectories)
+    learnt, held = panel.of(np.sort(order[:25])), panel.of(np.sort(order[25:]))
+    alone = float((held.votes[:, best_single(learnt)] == held.gold).mean())
+    assert accuracy(fit(learnt), held) >= alone
