@@ -19,6 +19,7 @@ from annotator.fusion.chain import Beliefs, Chain
 from annotator.fusion.crowd import majority
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
+from annotator.raters.metrics import calibration_bins, expected_calibration_error
 
 Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
@@ -32,7 +33,6 @@ _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 _CHUNK_STEPS = 50_000
-_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -231,11 +231,8 @@ def gold_first_errors(panel: Panel) -> IntArray:
 
 
 def ece(y: IntArray, probs: FloatArray) -> float:
-    """Expected calibration error of the likeliest value over 15 bins of equal width."""
-    sure, right = probs.max(axis=1), probs.argmax(axis=1) == y
-    bins = np.minimum((sure * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(bins, weights=sure - right, minlength=_BINS)
-    return float(np.abs(gaps).sum() / max(len(y), 1))
+    """Expected calibration error of the likeliest value, as on the page Raters. y (m,): 0 to 2."""
+    return float(expected_calibration_error(calibration_bins(probs, y)))
 
 
 def _enough(panel: Panel, seed: int) -> Panel:
