@@ -55,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if chosen.quick and title != quickest:
                 continue
             say(f"{title} …")
-            figures += _measure(title, panels.chosen(whole, raters), set_of, names, quick=chosen.quick)
+            found = _measure(title, panels.chosen(whole, raters), set_of, names, quick=chosen.quick)
+            figures += found
+            # Long runs say what they have: whoever stops one keeps that.
+            for figure in found:
+                say(f"  {figure.name}: {figure.value:.1f} {figure.unit}; {figure.bound}")
     if not chosen.no_scale:
         figures += _scale(20_000 if chosen.quick else 1_000_000)
     report("Fusion of raters", facts, figures, chosen.json)
