@@ -63,8 +63,11 @@ def test_from_the_key_press_to_the_exported_file(
     reviewer = page_of(world.reviewer, "/projects/demo/reviews/")
     reviewer.get_by_role("button", name="Review the first one").click()
     for n_left in (1, 0):
+        expect(reviewer.get_by_text("0 of 1 decided")).to_be_visible()  # not the page before any more
+        reviewer.wait_for_load_state()  # its script listens to the keys by now
         expect(reviewer.locator("[data-dispute]")).to_have_count(1)
         reviewer.keyboard.press("-")
+        expect(reviewer.locator("input[name=value][value='-1']")).to_be_checked()
         reviewer.locator("select[name=reason_code]").select_option("misread")
         reviewer.get_by_role("button", name="Decide", exact=True).first.click()
         expect(reviewer.get_by_text("Every dispute of this trajectory is decided.").first).to_be_visible()
