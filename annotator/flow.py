@@ -39,6 +39,7 @@ from annotator.prelabelling.imports import import_predictions
 from annotator.queue import actions as queue
 from annotator.releases import actions as releases
 from annotator.releases.policy import ReleasePolicy
+from annotator.selection import actions as selection
 
 logger = logging.getLogger(__name__)
 
@@ -192,6 +193,7 @@ HANDLERS: dict[str, Handler] = {
     Job.Kind.IMPORT: _import_upload,
     Job.Kind.PUBLISH: _publish,
     Job.Kind.FUSE: _fuse,
+    Job.Kind.SELECT: selection.choose_next,
 }
 
 

@@ -155,7 +155,7 @@ def retry(job: Job, *, user: User) -> Job:
         return again
     if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
-    if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS, Job.Kind.LEARN):
+    if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS, Job.Kind.LEARN, Job.Kind.SELECT):
         raise JobConflict("Start it again where it was started: it goes on with what is missing.")
     if job.kind not in _READS_NO_FILE:
         # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.

@@ -167,6 +167,7 @@ CELERY_BEAT_SCHEDULE = {
     "expire-claims": {"task": "workers.tasks.expire_claims", "schedule": timedelta(minutes=1)},
     "recover-jobs": {"task": "workers.tasks.recover_jobs", "schedule": timedelta(seconds=JOB_RESEND_SECONDS)},
     "train-due-scorers": {"task": "workers.tasks.train_due_scorers", "schedule": timedelta(minutes=1)},
+    "start-due-rounds": {"task": "workers.tasks.start_due_rounds", "schedule": timedelta(minutes=1)},
     "delete-old-uploads": {"task": "workers.tasks.delete_old_uploads", "schedule": timedelta(days=1)},
     "forget-expired": {"task": "workers.tasks.forget_expired", "schedule": timedelta(days=1)},
 }

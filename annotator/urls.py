@@ -18,6 +18,7 @@ from annotator.projects import views as projects
 from annotator.raters import reliability_views
 from annotator.raters import views as raters
 from annotator.releases import views as releases
+from annotator.selection import views as selection
 
 project_urls = [  # /projects/<slug>/
     path("", dashboard.project_overview, name="project-overview"),
@@ -31,6 +32,9 @@ project_urls = [  # /projects/<slug>/
     path("learning/", learning.learning_detail, name="learning"),
     path("learning/train/", learning.learning_start, name="learning-start"),
     path("beliefs/", fusion.beliefs, name="beliefs"),
+    path("selection/", selection.overview, name="selection"),
+    path("selection/start/", selection.start, name="selection-start"),
+    path("selection/<int:number>/", selection.round_detail, name="selection-round"),
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),

@@ -108,6 +108,7 @@ SHOTS = [
         "How often each person and model is right, per value and over time, beside what they had no part in.",
     ),
     Shot("beliefs", "admin", f"{PROJECT}beliefs/", "What all raters together are taken to say, and how right that is."),
+    Shot("selection", "admin", f"{PROJECT}selection/", "Rounds choose what people get next, and say what that bought."),
     Shot(
         "learning",
         "admin",

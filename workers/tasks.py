@@ -6,6 +6,7 @@ from annotator import accounts, flow, jobs
 from annotator.importing import uploads
 from annotator.prelabelling import learning
 from annotator.queue import actions as queue
+from annotator.selection import actions as selection
 
 
 @shared_task
@@ -37,6 +38,11 @@ def learn(job_id: int) -> None:
 @shared_task
 def train_due_scorers() -> None:
     learning.start_due()
+
+
+@shared_task
+def start_due_rounds() -> None:
+    selection.start_due()
 
 
 @shared_task

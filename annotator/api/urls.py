@@ -4,7 +4,7 @@ from csp.decorators import csp_update
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from annotator.api import assignments, disputes, fusion, models, projects, releases
+from annotator.api import assignments, disputes, fusion, models, projects, releases, selection
 from annotator.api.fallback import not_found
 
 app_name = "api"
@@ -27,6 +27,8 @@ urlpatterns = [
     path("projects/<slug:slug>/prelabel-runs/", models.run_list),
     path("projects/<slug:slug>/scorers/", models.scorer_list),
     path("projects/<slug:slug>/learning/", models.learning_detail),
+    path("projects/<slug:slug>/selection/", selection.selection_detail),
+    path("projects/<slug:slug>/selection/<int:number>/", selection.pick_list),
     path("projects/<slug:slug>/fusion/", fusion.fusion_detail),
     path("projects/<slug:slug>/posteriors/", fusion.posterior_list),
     path("projects/<slug:slug>/raters/", models.rater_list),

@@ -11,6 +11,7 @@ from annotator.models.accounts import User
 from annotator.prelabelling.learning_policy import LearningPolicy
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
+from annotator.selection.policy import SelectionPolicy
 
 
 def make_rater_code() -> str:
@@ -115,6 +116,11 @@ class Project(models.Model):
     def learning(self) -> LearningPolicy:
         """The learning policy; a project that says nothing trains nothing by itself."""
         return LearningPolicy.model_validate(self.learning_policy)
+
+    @property
+    def selection(self) -> SelectionPolicy:
+        """The selection policy; a project that says nothing has the default mix, by hand."""
+        return SelectionPolicy.model_validate(self.selection_policy)
 
 
 class Membership(models.Model):

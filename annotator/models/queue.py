@@ -53,6 +53,7 @@ class Assignment(models.Model):
         SPOT_QUESTION = "spot_question", "questions about single steps are always blind"
         NO_PREDICTION = "no_prediction", "the model had said nothing of the trajectory"
         ABSTAINED = "abstained", "the model gave no step a value"
+        RANDOM_SAMPLE = "random_sample", "chosen at random, to estimate by"
         SEES_REFERENCE = "sees_reference", "the model had read the reference"
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")

@@ -13,6 +13,7 @@ from annotator.errors import DomainError, InvalidInput, InvalidSettings
 from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
+from annotator.selection.policy import SelectionPolicy
 
 # What `change_settings` may change; the slug stands in links and exports, so it stays.
 CHANGEABLE = (
@@ -26,6 +27,8 @@ CHANGEABLE = (
     "asks_outcome",
     "label_scheme",
     "hint_policy",
+    "selection_policy",
+    "shows_why",
 )
 
 
@@ -45,6 +48,8 @@ class ProjectSettings(BaseModel):
     guideline: str | None = None
     label_scheme: dict[str, JsonValue] = {}
     hint_policy: dict[str, JsonValue] = {}
+    selection_policy: dict[str, JsonValue] = {}
+    shows_why: bool = False
 
     @classmethod
     def parse(cls, data: object) -> "ProjectSettings":
@@ -75,6 +80,8 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
         asks_outcome=settings.asks_outcome,
         label_scheme=LabelScheme.parse(settings.label_scheme).model_dump(mode="json"),
         hint_policy=HintPolicy.parse(settings.hint_policy).model_dump(mode="json"),
+        selection_policy=SelectionPolicy.parse(settings.selection_policy).model_dump(mode="json"),
+        shows_why=settings.shows_why,
     )
     try:
         project.full_clean()
@@ -108,6 +115,10 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         old["hint_policy"] = current.hints.model_dump(mode="json")
         hints = HintPolicy.parse({**old["hint_policy"], **changes["hint_policy"]})
         changes = {**changes, "hint_policy": hints.model_dump(mode="json")}
+    if "selection_policy" in changes:
+        old["selection_policy"] = current.selection.model_dump(mode="json")
+        selection = SelectionPolicy.parse({**old["selection_policy"], **changes["selection_policy"]})
+        changes = {**changes, "selection_policy": selection.model_dump(mode="json")}
     for name, value in changes.items():
         setattr(current, name, value)
     try:

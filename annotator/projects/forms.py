@@ -278,7 +278,8 @@ def settings_forms(project: Project, data: Any = None) -> tuple[SettingsForm, _D
     scheme = project.scheme.model_dump()
     dimensions = scheme.pop("dimensions")
     said = {f"hint_{name}": value for name, value in project.hints.model_dump().items()}
-    plain = [name for name in CHANGEABLE if name not in ("label_scheme", "hint_policy")]
+    elsewhere = ("label_scheme", "hint_policy", "selection_policy", "shows_why")
+    plain = [name for name in CHANGEABLE if name not in elsewhere]
     initial = {name: getattr(project, name) for name in plain} | scheme | said
     form = SettingsForm(data, initial=initial, label_suffix="", models=_showable(project))
     formset = DimensionFormSet(data, initial=dimensions, prefix="dimensions", form_kwargs={"label_suffix": ""})

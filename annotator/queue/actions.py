@@ -136,6 +136,7 @@ def skip(assignment_id: int, annotator: User, reason: str) -> None:
         wanted_steps=assignment.wanted_steps,
         wants_outcome=assignment.wants_outcome,
         priority=assignment.priority,
+        pick_id=assignment.pick_id,
     )
     audit.log(
         "assignment.skipped",

@@ -32,6 +32,8 @@ def _why_none(slot: Assignment, version: ModelVersion | None) -> str:
     """Why nothing can be shown, or an empty text."""
     if slot.wanted_steps is not None:
         return NoHints.SPOT_QUESTION  # people differ there: the model would decide
+    if slot.pick is not None and slot.pick.probability is not None:
+        return NoHints.RANDOM_SAMPLE  # estimates and promises rest on it
     if version is None:
         return NoHints.NO_PREDICTION
     if version.sees_reference:

@@ -9,6 +9,8 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 
 # Of opening a trajectory, in steps: what reading into it costs before the first label.
 OPENING_COST = 4.0
+# Annotations with a time, before a project's own cost is believed; and what no project's opening exceeds.
+LEAST_TIMED, MOST_OPENING = 30, 50.0
 
 
 def entropy(probs: FloatArray) -> FloatArray:
@@ -32,6 +34,19 @@ def disagreement(members: FloatArray) -> FloatArray:
 def cost(lengths: IntArray, opening: float = OPENING_COST, per_step: float = 1.0) -> FloatArray:
     """(n,) what judging each whole trajectory costs, in steps."""
     return np.asarray(opening + per_step * lengths, dtype=np.float64)
+
+
+def fitted_opening(n_steps: IntArray, active_ms: FloatArray) -> float | None:
+    """What opening a trajectory costs in steps, from how long people took; None where that cannot be told.
+
+    n_steps (n,): judged in each annotation; active_ms (n,): its time. The line time = opening + per step * n through
+    annotations, by least squares, the longest twentieth cut to its shortest: somebody went for coffee.
+    """
+    if len(n_steps) < LEAST_TIMED or len(np.unique(n_steps)) < 2:
+        return None
+    times = np.minimum(active_ms, np.quantile(active_ms, 0.95))
+    per_step, opening = np.polyfit(n_steps.astype(np.float64), times, 1)
+    return float(np.clip(opening / per_step, 0.0, MOST_OPENING)) if per_step > 0 else None
 
 
 def expected_errors_per_cost(probs: FloatArray, starts: IntArray, costs: FloatArray) -> FloatArray:

@@ -1,5 +1,6 @@
 """Which trajectories make a round: shares of several strategies, few siblings of one task, and a random slice. Pure."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -33,6 +34,7 @@ def choose(
     scores: by strategy (pool,); shares: by strategy, RANDOM among them, any positive numbers; groups (pool,): the task
     of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so
     that estimates from it stay unbiased; of what strategies choose, at most `most_siblings` of a task are in the round.
+    A strategy never chooses where its score is -inf: it knows nothing of that one.
     """
     size = len(groups)
     n = min(n, size)
@@ -44,10 +46,11 @@ def choose(
     per_task: dict[int, int] = {}
     names = [name for name in scores if shares.get(name)]
     wanted = dict(zip(names, _split([shares[name] for name in names], n - n_random), strict=True))
-    for name in names:
-        left = wanted[name]
+    # Once more without shares: what one strategy has nothing left for goes to the others, in their order.
+    for name, most in [*wanted.items(), *((name, n) for name in names)]:
+        left = min(most, n - len(picks))
         for i in np.lexsort((order, -scores[name])):
-            if left == 0:
+            if left == 0 or not np.isfinite(scores[name][i]):
                 break
             task = int(groups[i])
             if int(i) in taken or per_task.get(task, 0) >= most_siblings:
@@ -57,6 +60,33 @@ def choose(
             picks.append(Pick(int(i), name, float(scores[name][i]), None))
             left -= 1
     return picks
+
+
+def stratified(strata: IntArray, n: int, seed: int) -> list[Pick]:
+    """`n` of the pool at random, each stratum with its share: for a start that knows nothing yet. strata (pool,).
+
+    Every k-th of the pool in the order of strata, shuffled within each, from a random start: systematic sampling, by
+    which everything has the same probability n / pool of being chosen, also in strata smaller than k.
+    """
+    size = len(strata)
+    n = min(n, size)
+    if n == 0:
+        return []
+    rng = np.random.default_rng(seed)
+    order = np.lexsort((rng.permutation(size), strata))
+    places = ((np.arange(n) + rng.random()) * size / n).astype(np.int64)
+    return [Pick(int(i), RANDOM, None, n / size) for i in rng.permutation(order[places])]
+
+
+def interleaved(picks: list[Pick]) -> list[Pick]:
+    """In an order of which every beginning holds the strategies by their shares, whenever people stop."""
+    counts = Counter(pick.strategy for pick in picks)
+    seen: Counter[str] = Counter()
+    keys = []
+    for pick in picks:
+        keys.append((seen[pick.strategy] + 0.5) / counts[pick.strategy])
+        seen[pick.strategy] += 1
+    return [picks[i] for i in sorted(range(len(picks)), key=keys.__getitem__)]
 
 
 def spread(vectors: FloatArray, candidates: IntArray, n: int) -> IntArray:

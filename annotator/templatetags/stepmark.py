@@ -41,6 +41,7 @@ _MANAGE = [
     ("settings", "Settings", "project-settings"),
     ("hints", "Suggestions", "hint-report"),
     ("beliefs", "Beliefs", "beliefs"),
+    ("selection", "Selection", "selection"),
     ("learning", "Learning", "learning"),
     ("data", "Data", "table-list"),
     ("audit", "Audit", "audit-list"),

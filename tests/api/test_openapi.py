@@ -27,7 +27,7 @@ def test_the_checked_in_document_is_what_the_code_says() -> None:
 def test_every_route_is_in_the_document() -> None:
     routes = {str(pattern.pattern) for pattern in urls.urlpatterns if isinstance(pattern, URLPattern)}
     listed = {
-        re.sub(r"<\w+:(\w+)>", lambda found: {"pk": "{id}", "slug": "{slug}"}[found[1]], route)
+        re.sub(r"<\w+:(\w+)>", lambda found: {"pk": "{id}", "slug": "{slug}", "number": "{number}"}[found[1]], route)
         for route in routes - UNLISTED
     }
     assert {f"/api/v1/{route}" for route in listed} == set(openapi()["paths"])

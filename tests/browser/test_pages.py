@@ -56,6 +56,7 @@ PAGES = {
         "/projects/demo/guideline/changes/",
         "/projects/demo/guideline/older/",
         "/projects/demo/settings/",
+        "/projects/demo/selection/",
         "/projects/demo/learning/",
         "/projects/demo/data/",
         "/projects/demo/audit/",

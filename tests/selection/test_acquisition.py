@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.selection import acquisition as a
 
 STARTS = np.array([0, 2, 3])
@@ -38,3 +39,24 @@ def test_a_trajectory_that_looks_right_and_ended_wrong_contradicts_itself() -> N
     first = np.array([0.1, 0.0, 0.9, 0.7, 0.3])
     assert a.contradiction(first, STARTS, np.array([0.0, 1.0])) == pytest.approx([0.9, 0.7])
     assert a.contradiction(first, STARTS, np.array([1.0, np.nan])) == pytest.approx([0.1, 0])
+
+
+def test_the_cost_of_opening_comes_from_peoples_times() -> None:
+    """20 s for reading in and 5 s a step are four steps; one coffee break changes little."""
+    n_steps = np.arange(40) % 10 + 1
+    times = 20_000.0 + 5_000.0 * n_steps
+    assert a.fitted_opening(n_steps, times) == pytest.approx(4.0)
+    times[3] = 3_600_000.0
+    assert a.fitted_opening(n_steps, times) == pytest.approx(4.0, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "times"),
+    [
+        (np.arange(29), 5_000.0 * np.arange(29)),  # too few
+        (np.full(40, 3), np.arange(40.0)),  # all of one length
+        (np.arange(40), 1_000.0 * np.arange(40)[::-1]),  # the longer the quicker
+    ],
+)
+def test_a_cost_that_cannot_be_told_is_not_made_up(n_steps: IntArray, times: FloatArray) -> None:
+    assert a.fitted_opening(n_steps, times) is None

@@ -1,11 +1,13 @@
 """Rounds: shares, siblings, and a random slice that tells the truth about the pool."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotator.selection.batch import RANDOM, choose, spread
+from annotator.selection.batch import RANDOM, choose, interleaved, spread, stratified
 
 SCORES = np.arange(100, dtype=float)
 SHARES = {"errors": 0.6, "contradiction": 0.2, RANDOM: 0.2}
@@ -51,3 +53,40 @@ def test_spread_takes_the_farthest() -> None:
     assert spread(vectors, np.array([0, 1, 2, 3, 4]), 3).tolist() == [0, 4, 2]
     assert spread(vectors, np.array([1, 3]), 5).tolist() == [1, 3]
     assert spread(vectors, np.array([], dtype=int), 2).tolist() == []
+
+
+def test_a_strategy_does_not_choose_what_it_knows_nothing_of() -> None:
+    scores = np.where(np.arange(100) < 3, 1.0, -np.inf)
+    picks = choose({"errors": scores}, {"errors": 1.0}, 10, np.arange(100), 1, seed=0)
+    assert sorted(pick.index for pick in picks) == [0, 1, 2]
+
+
+def test_a_stratified_start_gives_each_stratum_its_share() -> None:
+    strata = np.repeat([2, 0, 1], [50, 30, 20])
+    picks = stratified(strata, 10, seed=3)
+    assert Counter(strata[[pick.index for pick in picks]].tolist()) == {2: 5, 0: 3, 1: 2}
+    assert {(pick.strategy, pick.score, pick.probability) for pick in picks} == {(RANDOM, None, 0.1)}
+    assert len(stratified(strata, 1000, seed=0)) == 100
+    assert stratified(strata[:0], 5, seed=0) == []
+
+
+def test_in_a_stratified_start_everything_is_equally_likely() -> None:
+    """Also what is alone in its stratum: of 7, 3 are drawn 4,000 times."""
+    strata = np.array([0, 1, 1, 2, 2, 2, 2])
+    drawn = Counter(pick.index for seed in range(4000) for pick in stratified(strata, 3, seed))
+    assert all(abs(drawn[i] / 4000 - 3 / 7) < 0.035 for i in range(7)), drawn
+
+
+def test_every_beginning_of_a_round_holds_the_shares() -> None:
+    order = interleaved(choose({"errors": SCORES}, {"errors": 80, RANDOM: 20}, 50, np.arange(100), 1, seed=0))
+    assert len(order) == 50
+    for n in range(5, 51, 5):
+        assert sum(pick.strategy == RANDOM for pick in order[:n]) == n // 5
+    errors = [pick.score or 0.0 for pick in order if pick.strategy == "errors"]
+    assert errors == sorted(errors, reverse=True)
+
+
+def test_what_a_strategy_has_nothing_for_goes_to_the_others() -> None:
+    nothing = np.full(100, -np.inf)
+    picks = choose({"contradiction": nothing, "errors": SCORES}, SHARES, 10, np.arange(100), 2, seed=1)
+    assert Counter(pick.strategy for pick in picks) == {"errors": 8, RANDOM: 2}

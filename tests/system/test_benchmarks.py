@@ -99,6 +99,7 @@ def test_the_benchmarks_of_fusion_and_effort_read_any_set(
         ("saving", "Saving labels", "API, 4 annotators: rate"),
         ("prelabel", "Pre-labelling with discriminative models", "tiniest, real lengths: (c) over (a)"),
         ("runs", "Pre-label runs", "gone on with"),
+        ("rounds", "Selection rounds", "60: the longest claim"),
     ],
 )
 def test_a_benchmark_runs_and_prints_its_table(name: str, title: str, figure: str, tmp_path: Path) -> None:

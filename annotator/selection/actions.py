@@ -1,0 +1,317 @@
+"""Rounds of selection: start one, choose, and put what was chosen first in the queue.
+
+A round touches open slots of trajectories that nobody has begun, and nothing else: whatever people hold, drafted or
+judged stays as it is, with its place in the queue.
+"""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Sum
+
+from annotator import audit, jobs
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.errors import DomainError, InvalidInput, JobConflict
+from annotator.models import (
+    Annotation,
+    Assignment,
+    Fusion,
+    Job,
+    Label,
+    Posterior,
+    Project,
+    SelectionPick,
+    SelectionRound,
+    User,
+)
+from annotator.models.importing import TrajectoryQuerySet
+from annotator.selection.acquisition import OPENING_COST, cost, fitted_opening
+from annotator.selection.batch import RANDOM, Pick, choose, interleaved, spread, stratified
+from annotator.selection.policy import STRATEGIES, SelectionPolicy
+
+logger = logging.getLogger(__name__)
+
+# Fusions by these methods have proved themselves on gold; by the others a round is still a cold start.
+_TRUSTED = (Fusion.Method.BLEND, Fusion.Method.STACKER, Fusion.Method.CHAIN)
+# A scheduled round starts when fewer than this share of the last one's trajectories wait.
+_NEARLY_TAKEN = 0.2
+# Candidates per trajectory wanted, of which `spread` takes those that are far from each other.
+_CANDIDATES = 5
+# The latest annotations from whose times costs are fitted.
+_TIMED = 5_000
+
+
+def untouched(project: Project) -> TrajectoryQuerySet:
+    """What a round may choose: every slot is open, none is an escalation, and nobody has left a draft."""
+    slots = Assignment.objects.live().filter(trajectory=OuterRef("pk"))
+    begun = Annotation.objects.filter(trajectory=OuterRef("pk"))
+    return project.trajectories.filter(
+        Exists(slots),
+        ~Exists(slots.exclude(status=Assignment.Status.OPEN)),
+        ~Exists(slots.filter(priority__gt=1)),
+        ~Exists(begun),
+    )
+
+
+@transaction.atomic
+def start(project: Project, *, user: User | None, is_scheduled: bool = False) -> Job:
+    """Queues a round with the project's policy. Raises JobConflict while one is open, InvalidInput without a pool."""
+    current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time
+    rounds = SelectionRound.objects.filter(project=current)
+    rounds.filter(is_open=True, job__finished_at__isnull=False).update(is_open=False)  # cancelled before it ran
+    if busy := rounds.filter(is_open=True).first():
+        raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
+    if not untouched(current).exists():
+        raise InvalidInput("Nothing was started: somebody has begun every trajectory that is in the queue.")
+    policy = current.selection
+    if policy.unit == "steps" and current.scheme.mode == "stop_at_first_error":
+        raise InvalidInput(
+            "Nothing was started: this project stops at the first error, so single steps cannot be asked for. Choose "
+            "whole trajectories."
+        )
+    job = jobs.enqueue(current, Job.Kind.SELECT, {}, unit="trajectories", n_total=None, user=user)
+    latest = rounds.order_by("-number").first()
+    SelectionRound.objects.create(
+        project=current,
+        job=job,
+        number=latest.number + 1 if latest else 1,
+        unit=policy.unit,
+        settings=policy.model_dump(mode="json"),
+        seed=secrets.randbits(31),
+        is_scheduled=is_scheduled,
+        created_by=user,
+    )
+    return job
+
+
+def start_due() -> int:
+    """Starts a round wherever the policy says so and most of the last one is taken; returns how many."""
+    n_started = 0
+    for project in Project.objects.filter(selection_policy__is_on=True).order_by("id"):
+        if is_due(project):
+            try:
+                start(project, user=None, is_scheduled=True)
+            except DomainError as error:
+                logger.info("No round for %s: %s", project.slug, error.message)
+            else:
+                n_started += 1
+    return n_started
+
+
+def is_due(project: Project) -> bool:
+    """Whether a scheduled round would start now, if there is anything to choose from."""
+    last = SelectionRound.objects.filter(project=project).select_related("job").last()
+    if last is None:
+        return True
+    if last.is_open and not last.job.is_finished:
+        return False
+    if last.job.status == Job.Status.FAILED:
+        return False  # a person has to look first
+    return waiting(last) < max(1, _NEARLY_TAKEN * last.picks.count())
+
+
+def waiting(round_: SelectionRound) -> int:
+    """How many trajectories of the round still have a slot that nobody has taken."""
+    status = Assignment.Status.OPEN
+    return round_.picks.filter(assignments__status=status).values("trajectory").distinct().count()
+
+
+def choose_next(job: Job) -> dict[str, Any]:
+    """What a job of a round does. Run again after a crash, it does nothing twice: it writes in one transaction."""
+    round_ = SelectionRound.objects.select_related("project").get(job=job)
+    if not round_.is_open:
+        return _result(round_)
+    try:
+        pool = _read_pool(round_.project)
+        jobs.report(job, 0, len(pool.ids))
+        picks = _choose(pool, round_)
+        jobs.report(job, len(pool.ids))
+        _write(round_, pool, picks)
+    except Exception as error:
+        if not jobs.is_outage(error):
+            SelectionRound.objects.filter(pk=round_.pk).update(is_open=False)
+        raise
+    return _result(round_)
+
+
+def _result(round_: SelectionRound) -> dict[str, Any]:
+    return {"round": round_.pk, "number": round_.number, "n_picks": round_.picks.count(), "n_pool": round_.n_pool}
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """What a round may choose from: n trajectories and, where a fusion has spoken of them, what is believed."""
+
+    ids: list[int]
+    lengths: IntArray  # (n,)
+    groups: IntArray  # (n,) the task
+    strata: IntArray  # (n,) where it comes from and how long it is
+    beliefs: dict[str, FloatArray]  # (n,) each; NaN where nothing is believed
+    profiles: FloatArray  # (n, 3) how likely the values and the first error are, to tell trajectories apart
+    fusion: Fusion | None
+    opening: float  # what opening a trajectory costs, in steps
+
+
+def _read_pool(project: Project) -> _Pool:
+    rows = list(
+        untouched(project).order_by("pk").values_list("pk", "n_steps", "group_key", "outcome", "metadata__data_source")
+    )
+    ids = [row[0] for row in rows]
+    lengths = np.array([row[1] for row in rows], dtype=np.int64)
+    groups = np.unique([row[2] or f"\0{row[0]}" for row in rows], return_inverse=True)[1].astype(np.int64)
+    sources = np.unique([str(row[4] or "") for row in rows], return_inverse=True)[1]
+    thirds = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths) if len(rows) else lengths
+    fusion = project.fusions.defer("parameters", "report").last()
+    names = ("expected_errors", "mean_entropy", "first_error_entropy", "disagreement")
+    beliefs = {name: np.full(len(ids), np.nan) for name in (*names, "clean")}
+    profiles = np.zeros((len(ids), 3))
+    place = {pk: i for i, pk in enumerate(ids)}
+    found = Posterior.objects.filter(project=project).values_list("trajectory", "first_error", *names)
+    for pk, first_error, *values in found.iterator(chunk_size=5_000):
+        i = place.get(pk)
+        if i is None:
+            continue
+        for name, value in zip(names, values, strict=True):
+            beliefs[name][i] = value
+        beliefs["clean"][i] = first_error[-1]
+        where = np.arange(1, len(first_error)) / max(len(first_error) - 1, 1)
+        profiles[i] = (first_error[-1], float(np.dot(where, first_error[:-1])), values[0] / max(lengths[i], 1))
+    outcome = np.array([np.nan if row[3] is None else min(max(row[3], 0.0), 1.0) for row in rows], dtype=np.float64)
+    beliefs["contradiction"] = np.abs(outcome - beliefs["clean"])
+    return _Pool(ids, lengths, groups, sources * 3 + thirds, beliefs, profiles, fusion, _opening(project))
+
+
+def _opening(project: Project) -> float:
+    """From the project's own timing log, once there is one."""
+    timed = Label.objects.submitted().filter(annotation__assignment__project=project, step__isnull=False)
+    rows = timed.order_by().values("annotation").annotate(n=Count("pk"), ms=Sum("active_ms")).filter(ms__gt=0)
+    latest = rows.order_by("-annotation").values_list("n", "ms")[:_TIMED]
+    n_steps, active_ms = zip(*latest, strict=True) if latest else ((), ())
+    fitted = fitted_opening(np.array(n_steps, dtype=np.int64), np.array(active_ms, dtype=np.float64))
+    return OPENING_COST if fitted is None else fitted
+
+
+def _choose(pool: _Pool, round_: SelectionRound) -> list[Pick]:
+    policy = SelectionPolicy.model_validate(round_.settings)
+    round_.n_pool, round_.fusion = len(pool.ids), pool.fusion
+    needs_beliefs = any(share and name not in ("oldest", RANDOM) for name, share in policy.shares.items())
+    round_.is_cold = needs_beliefs and (pool.fusion is None or pool.fusion.method not in _TRUSTED)
+    if round_.is_cold:
+        return stratified(pool.strata, policy.n_wanted, round_.seed)
+    scores = _scores(pool, policy)
+    shares = {str(name): float(share) for name, share in policy.shares.items()}
+    return interleaved(choose(scores, shares, policy.n_wanted, pool.groups, policy.most_siblings, round_.seed))
+
+
+def _scores(pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
+    """By strategy, (n,): the higher the sooner; -inf where the strategy knows nothing."""
+    judged = np.minimum(pool.lengths, policy.steps_each) if policy.unit == "steps" else pool.lengths
+    raw = {
+        "expected_errors": pool.beliefs["expected_errors"] / cost(judged, pool.opening),
+        "contradiction": pool.beliefs["contradiction"],
+        "first_error_entropy": pool.beliefs["first_error_entropy"],
+        "disagreement": pool.beliefs["disagreement"],
+        "mean_entropy": pool.beliefs["mean_entropy"],
+        "oldest": -np.arange(len(pool.ids), dtype=np.float64),
+    }
+    scores = {name: np.where(np.isnan(raw[name]), -np.inf, raw[name]) for name in raw if policy.shares.get(name)}  # type: ignore[call-overload]
+    if "mean_entropy" in scores:
+        n = max(1, round(policy.n_wanted * policy.shares["mean_entropy"] / 100))
+        known = np.flatnonzero(np.isfinite(scores["mean_entropy"]))
+        best = known[np.argsort(-scores["mean_entropy"][known], kind="stable")][: _CANDIDATES * n]
+        far = np.isin(np.arange(len(pool.ids)), spread(pool.profiles, best, n))
+        scores["mean_entropy"] = np.where(far, scores["mean_entropy"], scores["mean_entropy"] - 2)  # entropy is below 2
+    return scores
+
+
+@transaction.atomic
+def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
+    """Stores the picks and puts them first; those that somebody has begun meanwhile are left to them."""
+    project = Project.objects.select_for_update(no_key=True).get(pk=round_.project_id)
+    _forget_earlier(project)
+    policy = SelectionPolicy.model_validate(round_.settings)
+    chosen = [pool.ids[pick.index] for pick in picks]
+    slots = Assignment.objects.live().filter(trajectory__in=chosen)
+    # Whoever is claiming one of them holds its row: it is theirs, so it is passed over and not waited for.
+    locked = slots.open().select_for_update(skip_locked=True, of=("self",)).values_list("trajectory", flat=True)
+    have, wanted = Counter(locked), Counter(slots.values_list("trajectory", flat=True))
+    free = set(untouched(project).filter(pk__in=chosen).values_list("pk", flat=True))
+    kept = [p for p, pk in zip(picks, chosen, strict=True) if pk in free and have[pk] == wanted[pk]]
+    probs = dict(
+        Posterior.objects.filter(trajectory__in=[pool.ids[p.index] for p in kept]).values_list("trajectory", "probs")
+    )
+    rows = []
+    for rank, pick in enumerate(kept):
+        pk = pool.ids[pick.index]
+        beliefs = np.array(probs[pk]) if pk in probs else None
+        steps = None
+        if policy.unit == "steps" and pick.probability is None and beliefs is not None:
+            doubts = 1 - beliefs.max(axis=1)
+            steps = sorted(int(i) for i in np.argsort(-doubts, kind="stable")[: policy.steps_each])
+        before = {}
+        if beliefs is not None:
+            before = {
+                "values": [int(v) for v in beliefs.argmax(axis=1) - 1],
+                "expected_errors": round(float((1 - beliefs.max(axis=1)).sum()), 4),
+            }
+        rows.append(
+            SelectionPick(
+                round=round_,
+                trajectory_id=pk,
+                rank=rank,
+                strategy=pick.strategy,
+                score=pick.score,
+                steps=steps,
+                probability=pick.probability,
+                reason=_reason(pick, round_),
+                before=before,
+            )
+        )
+    stored = SelectionPick.objects.bulk_create(rows, batch_size=2_000)
+    open_slots = Assignment.objects.open().filter(trajectory__in=[pick.trajectory_id for pick in stored])
+    by_trajectory = {pick.trajectory_id: pick for pick in stored}
+    changed = []
+    for slot in open_slots:
+        pick_row = by_trajectory[slot.trajectory_id]
+        slot.pick = pick_row
+        slot.priority = 1 - pick_row.rank / (len(stored) + 1)  # in (0, 1]: escalations, above 1, go first
+        slot.wanted_steps = pick_row.steps
+        slot.wants_outcome = project.asks_outcome and pick_row.steps is None
+        changed.append(slot)
+    Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
+    round_.is_open = False
+    round_.report = {"n_taken_meanwhile": len(picks) - len(kept), "opening_steps": round(pool.opening, 1)}
+    round_.save(update_fields=["is_open", "is_cold", "n_pool", "fusion", "report"])
+    audit.log(
+        "selection.chosen",
+        round_,
+        user=round_.created_by,
+        project_id=project.pk,
+        data={"number": round_.number, "n_picks": len(stored), "n_pool": round_.n_pool, "is_cold": round_.is_cold},
+    )
+
+
+def _forget_earlier(project: Project) -> None:
+    """What earlier rounds chose and nobody has begun goes back to the pool, whole and without priority."""
+    left = Assignment.objects.open().filter(
+        pick__isnull=False, project=project, trajectory__in=untouched(project).values("pk")
+    )
+    held = left.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)
+    Assignment.objects.filter(pk__in=list(held)).update(
+        pick=None, priority=0, wanted_steps=None, wants_outcome=project.asks_outcome
+    )
+
+
+def _reason(pick: Pick, round_: SelectionRound) -> str:
+    if pick.strategy == RANDOM:
+        how = ", its share of its source and length" if round_.is_cold else ""
+        return f"drawn at random{how}; one of {round_.n_pool} with probability {pick.probability:.2g}"
+    assert pick.score is not None
+    score = "" if pick.strategy == "oldest" else f" (score {pick.score:.3g})"
+    return f"{STRATEGIES[pick.strategy][1]}{score}"

@@ -1,0 +1,67 @@
+"""What a round bought: by strategy, how much people settled of what it chose, and how often the belief was wrong."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+from django.db.models import Sum
+
+from annotator.models import GoldLabel, Label, SelectionRound
+from annotator.selection.batch import RANDOM
+from annotator.selection.policy import STRATEGIES
+
+
+@dataclass
+class Bought:
+    """Of one strategy in one round. Steps count where a person settled them and something was believed before."""
+
+    strategy: str
+    n_picks: int = 0
+    n_settled: int = 0  # trajectories with a settled step
+    n_steps: int = 0
+    n_wrong: int = 0  # steps whose settled value is not the one that was believed
+    active_ms: int = 0
+    against_random: float | None = None  # wrong steps per settled step, over that of the random slice
+
+    @property
+    def title(self) -> str:
+        return STRATEGIES[self.strategy][0]
+
+    @property
+    def active_seconds(self) -> int:
+        return self.active_ms // 1000
+
+    @property
+    def wrong_share(self) -> float | None:
+        return self.n_wrong / self.n_steps if self.n_steps else None
+
+
+def bought(round_: SelectionRound) -> list[Bought]:
+    """By strategy, in the order of STRATEGIES."""
+    picks = {pick.trajectory_id: pick for pick in round_.picks.all()}
+    values: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    gold = GoldLabel.objects.filter(
+        trajectory__picks__round=round_, step__isnull=False, value__isnull=False, settled_at__gte=round_.created_at
+    ).exclude(provenance=GoldLabel.Provenance.CERTIFIED)
+    for trajectory, index, value in gold.values_list("trajectory_id", "step__index", "value"):
+        assert value is not None  # filtered above
+        values[trajectory].append((index, value))
+    labels = Label.objects.submitted().filter(
+        annotation__trajectory__picks__round=round_, annotation__submitted_at__gte=round_.created_at
+    )
+    spent = dict(labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms")))
+    rows = {name: Bought(name) for name in STRATEGIES}
+    for pk, pick in picks.items():
+        row = rows[pick.strategy]
+        row.n_picks += 1
+        row.active_ms += spent.get(pk) or 0
+        settled = values.get(pk, [])
+        row.n_settled += bool(settled)
+        believed = pick.before.get("values")
+        if believed:
+            row.n_steps += len(settled)
+            row.n_wrong += sum(believed[index] != value for index, value in settled)
+    by_chance = rows[RANDOM].wrong_share
+    for row in rows.values():
+        if by_chance and row.wrong_share is not None and row.strategy != RANDOM:
+            row.against_random = row.wrong_share / by_chance
+    return [row for row in rows.values() if row.n_picks]

@@ -1,0 +1,90 @@
+"""The pages of selection: the policy and its rounds, and one round with what it chose, why, and what it bought."""
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db.models import Count
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from annotator import access
+from annotator.errors import DomainError, InvalidSettings
+from annotator.http import Request
+from annotator.models import Membership, SelectionRound
+from annotator.projects.actions import change_settings
+from annotator.selection import actions
+from annotator.selection.forms import SelectionForm
+from annotator.selection.policy import STRATEGIES
+from annotator.selection.reading import bought
+
+PER_PAGE = 50
+
+
+@require_http_methods(["GET", "POST"])
+def overview(request: Request, slug: str) -> HttpResponse:
+    """Shows the rounds and the policy, and changes the policy; for admins."""
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    project = membership.project
+    form = SelectionForm(project, request.POST if request.method == "POST" else None)
+    status = 200
+    if request.method == "POST":
+        status = 422
+        if form.is_valid():
+            try:
+                changed = change_settings(project, form.changes(), user=request.user)
+            except InvalidSettings as error:
+                form.refuse(error)
+            else:
+                said = "The selection policy was changed." if changed["new"] else "Nothing was changed."
+                messages.success(request, said, extra_tags="good")
+                return redirect("selection", slug)
+    rounds = SelectionRound.objects.filter(project=project).select_related("job", "created_by")
+    page = Paginator(rounds.annotate(n_picks=Count("picks")).order_by("-number"), PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    last = page[0] if len(page) else None
+    context = {
+        "membership": membership,
+        "section": "selection",
+        "form": form,
+        "policy": project.selection,
+        "shares": sorted(
+            ((share, STRATEGIES[name][0]) for name, share in project.selection.shares.items() if share), reverse=True
+        ),
+        "page": page,
+        "is_busy": last is not None and last.is_open and not last.job.is_finished,
+        "n_pool": actions.untouched(project).count(),
+    }
+    return render(request, "selection/overview.html", context, status=status)
+
+
+@require_POST
+def start(request: Request, slug: str) -> HttpResponse:
+    project = access.get_membership(request.user, slug, Membership.Role.ADMIN).project
+    try:
+        job = actions.start(project, user=request.user)
+    except DomainError as error:
+        messages.error(request, error.message, extra_tags="bad")
+        return redirect("selection", slug)
+    return redirect("selection-round", slug, job.selection_round.number)
+
+
+@require_safe
+def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
+    membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
+    rounds = SelectionRound.objects.select_related("job", "fusion", "created_by").defer(
+        "fusion__parameters", "fusion__report"
+    )
+    round_ = get_object_or_404(rounds, project=membership.project, number=number)
+    picks = round_.picks.select_related("trajectory").defer("trajectory__messages", "trajectory__tools")
+    page = Paginator(picks, PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "membership": membership,
+        "section": "selection",
+        "round": round_,
+        "page": page,
+        "rows": [(pick, STRATEGIES[pick.strategy][0], [i + 1 for i in pick.steps or []]) for pick in page],
+        "bought": bought(round_),
+        "n_waiting": actions.waiting(round_),
+    }
+    return render(request, "selection/round.html", context)

@@ -1,0 +1,341 @@
+"""Rounds in the queue: what is chosen, what people get first, and that nobody's work is touched."""
+
+import re
+import threading
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection, transaction
+from django.test import Client
+from django.utils.timezone import now
+
+from annotator import flow, jobs
+from annotator.errors import InvalidInput, JobConflict
+from annotator.models import Assignment, Fusion, Job, Posterior, Project, SelectionPick, SelectionRound, Trajectory
+from annotator.projects.actions import change_settings
+from annotator.queue import actions as queue
+from annotator.selection import actions
+from annotator.selection.policy import SelectionPolicy
+from annotator.selection.reading import bought
+from tests.factories import World, judge, label, make_trajectory, make_world, predict
+
+pytestmark = pytest.mark.django_db
+ONLY_ERRORS = {"expected_errors": 90, "random": 10}
+
+
+def make_fusion(project: Project, method: str = "blend") -> Fusion:
+    job = Job.objects.create(project=project, kind="fuse", unit="trajectories", status="done", finished_at=now())
+    return Fusion.objects.create(
+        project=project,
+        job=job,
+        number=project.fusions.count() + 1,
+        method=method,
+        reason="r",
+        parameters=b"",
+        refresh={
+            "start": [1, 1, 1],
+            "transition": [1] * 9,
+            "pooled": [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]],
+            "own": {},
+        },
+        report={},
+        n_trajectories=30,
+        n_steps=90,
+        data_sha256="0",
+        code_version="1",
+    )
+
+
+def believe(fusion: Fusion, trajectory: Trajectory, doubts: list[float], clean: float = 0.5) -> None:
+    """The fusion holds every step right, but for so much doubt."""
+    probs = [[doubt, 0.0, 1 - doubt] for doubt in doubts]
+    Posterior.objects.create(
+        project=fusion.project,
+        trajectory=trajectory,
+        fusion=fusion,
+        evidence=probs,
+        probs=probs,
+        first_error=[(1 - clean) / len(doubts)] * len(doubts) + [clean],
+        expected_errors=sum(doubts),
+        mean_entropy=sum(doubts) / len(doubts),
+        first_error_entropy=1 - clean,
+        disagreement=doubts[0],
+    )
+
+
+def pool(world: World, n: int = 20, **fields: Any) -> list[Trajectory]:
+    """Of which the fusion doubts each a little more than the one before, most in its middle step."""
+    fusion = make_fusion(world.project)
+    made = []
+    for i in range(n):
+        made.append(make_trajectory(world.project, n_steps=3, **fields))
+        believe(fusion, made[-1], [0.0, 0.4 * (i + 1) / n, 0.01])
+    return made
+
+
+def run(world: World, **policy: Any) -> SelectionRound:
+    if policy:
+        change_settings(world.project, {"selection_policy": policy}, user=world.admin)
+    job = actions.start(world.project, user=world.admin)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert job.status == Job.Status.DONE, job.error
+    return SelectionRound.objects.get(job=job)
+
+
+def test_people_get_first_what_is_most_worth_a_look(world: World) -> None:
+    made = pool(world)
+    round_ = run(world, shares=ONLY_ERRORS, n_wanted=10)
+    assert (round_.number, round_.is_open, round_.is_cold, round_.n_pool) == (1, False, False, 20)
+    picks = list(round_.picks.all())
+    by_chance = [pick for pick in picks if pick.strategy == "random"]
+    assert [pick.probability for pick in by_chance] == [0.05]
+    chosen = [pick.trajectory_id for pick in picks if pick.strategy == "expected_errors"]
+    left = [t.pk for t in reversed(made) if t.pk != by_chance[0].trajectory_id]
+    assert chosen == left[:9]
+    first = queue.claim_next(world.project, world.annotator)
+    assert first is not None
+    assert (first.trajectory_id, first.pick) == (picks[0].trajectory_id, picks[0])
+    assert first.priority == pytest.approx(1)
+    assert Assignment.objects.filter(priority=0).count() == 2 * 10
+    assert picks[1].before == {
+        "values": [1, 1, 1],
+        "expected_errors": pytest.approx((picks[1].score or 0) * 7, abs=1e-3),
+    }
+
+
+def test_a_start_without_trusted_beliefs_is_at_random_by_source_and_length(world: World) -> None:
+    for i in range(40):
+        make_trajectory(world.project, n_steps=2, metadata={"data_source": "a" if i < 10 else "b"})
+    round_ = run(world, n_wanted=8)
+    assert (round_.is_cold, round_.fusion) == (True, None)
+    sources = [pick.trajectory.metadata["data_source"] for pick in round_.picks.all()]
+    assert sorted(sources) == ["a"] * 2 + ["b"] * 6
+    assert {(pick.strategy, pick.probability) for pick in round_.picks.all()} == {("random", 0.2)}
+    make_fusion(world.project, "best_single")
+    assert run(world).is_cold
+
+
+def test_single_steps_are_asked_where_doubt_is_and_chance_is_asked_whole(world: World) -> None:
+    pool(world)
+    round_ = run(world, shares=ONLY_ERRORS, n_wanted=10, unit="steps", steps_each=1)
+    for pick in round_.picks.all():
+        wanted = None if pick.strategy == "random" else [1]
+        assert pick.steps == wanted
+        slots = pick.assignments.values_list("wanted_steps", "wants_outcome", "status")
+        assert list(slots) == [(wanted, wanted is None, "open")] * 2
+    pick = round_.picks.filter(strategy="expected_errors")[0]
+    for person in (world.annotator, world.second):
+        judge(pick.trajectory, person, [1, -1, 1])
+    assert list(pick.trajectory.gold_labels.values_list("step__index", "value")) == [(1, -1)]
+    found = {row.strategy: row for row in bought(round_)}
+    assert (found["expected_errors"].n_settled, found["expected_errors"].n_steps) == (1, 1)
+    assert found["expected_errors"].wrong_share == 1
+    assert found["random"].wrong_share is None
+
+
+def test_a_project_that_stops_at_the_first_error_is_asked_whole(world: World) -> None:
+    pool(world, 2)
+    change_settings(
+        world.project,
+        {"label_scheme": {"mode": "stop_at_first_error"}, "selection_policy": {"unit": "steps"}},
+        user=world.admin,
+    )
+    with pytest.raises(InvalidInput, match="stops at the first error"):
+        actions.start(world.project, user=world.admin)
+    assert not SelectionRound.objects.exists()
+    assert not Job.objects.filter(kind="select").exists()
+
+
+def test_what_somebody_has_begun_is_not_touched(world: World) -> None:
+    made = pool(world, 6)
+    claimed = queue.claim_next(world.project, world.annotator)
+    assert claimed is not None
+    judge(made[1], world.second, [1, 1, 1])
+    drafted = Assignment.objects.filter(trajectory=made[2])[0]
+    label(drafted, world.second, {0: 1})
+    queue.release_claim(drafted.pk, world.second)
+    before = list(Assignment.objects.filter(trajectory__in=made[:3]).order_by("id").values())
+    round_ = run(world, n_wanted=10)
+    assert {pick.trajectory_id for pick in round_.picks.all()} == {t.pk for t in made[3:]}
+    assert list(Assignment.objects.filter(trajectory__in=made[:3]).order_by("id").values()) == before
+
+
+def test_a_new_round_forgets_what_the_one_before_chose_and_nobody_took(world: World) -> None:
+    pool(world)
+    first = run(world, shares=ONLY_ERRORS, n_wanted=4, unit="steps", steps_each=1)
+    taken = queue.claim_next(world.project, world.annotator)
+    assert taken is not None
+    second = run(world, shares={"oldest": 90, "random": 10}, n_wanted=4, unit="trajectories")
+    assert second.number == 2
+    open_slots = Assignment.objects.open()
+    kept = open_slots.get(pick__round=first)
+    assert kept.trajectory_id == taken.trajectory_id
+    assert open_slots.filter(pick__round=second).count() == 2 * 4
+    assert not open_slots.filter(pick=None).exclude(priority=0, wanted_steps=None, wants_outcome=True).exists()
+
+
+def test_what_is_chosen_at_random_is_judged_blind_also_after_a_skip(world: World) -> None:
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, 1, 1])
+    change_settings(world.project, {"hint_policy": {"hinted": 100, "model": "judge"}}, user=world.admin)
+    world.project.refresh_from_db()
+    run(world, n_wanted=1)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    assert (slot.hint_arm, slot.no_hints, slot.hint_version) == ("blind", "random_sample", None)
+    queue.skip(slot.pk, world.annotator, "not mine")
+    other = queue.claim_next(world.project, world.second)
+    assert other is not None
+    assert (other.hint_arm, other.pick) == ("blind", slot.pick)
+
+
+def test_one_round_at_a_time(world: World) -> None:
+    pool(world, 2)
+    job = actions.start(world.project, user=world.admin)
+    with pytest.raises(JobConflict, match="round 1 has not ended yet"):
+        actions.start(world.project, user=world.admin)
+    jobs.cancel(job, user=world.admin)
+    assert run(world).number == 2
+    assert SelectionRound.objects.get(number=1).is_open is False
+    flow.run_job(job.pk)
+    assert SelectionPick.objects.filter(round__number=1).count() == 0
+
+
+def test_a_round_that_runs_again_after_a_crash_writes_nothing_twice(world: World) -> None:
+    pool(world, 4)
+    round_ = run(world)
+    before = list(SelectionPick.objects.values())
+    Job.objects.filter(pk=round_.job_id).update(status=Job.Status.QUEUED)
+    flow.run_job(round_.job_id)
+    assert list(SelectionPick.objects.values()) == before
+
+
+def test_without_anything_to_choose_nothing_is_started(world: World) -> None:
+    with pytest.raises(InvalidInput, match="begun every trajectory"):
+        actions.start(world.project, user=world.admin)
+    assert not Job.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_claim_under_way_keeps_its_slot_and_is_not_waited_for(world: World) -> None:
+    """Somebody has locked a slot and not committed yet: the round passes that trajectory over at once."""
+    made = pool(world, 4)
+    job = actions.start(world.project, user=world.admin)
+    claimed: list[int] = []
+
+    def choose_beside() -> None:
+        try:
+            flow.run_job(job.pk)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        slot = queue.claim_next(world.project, world.annotator)
+        assert slot is not None
+        claimed.append(slot.trajectory_id)
+        beside = threading.Thread(target=choose_beside)
+        beside.start()
+        beside.join(20)
+        assert not beside.is_alive(), "the round has waited for the claim"
+    round_ = SelectionRound.objects.get(job=job)
+    assert {pick.trajectory_id for pick in round_.picks.all()} == {t.pk for t in made} - set(claimed)
+    assert round_.report["n_taken_meanwhile"] == 1
+    slot.refresh_from_db()
+    assert (slot.status, slot.annotator, slot.pick) == ("claimed", world.annotator, None)
+
+
+def test_the_schedule_starts_a_round_when_the_last_one_is_nearly_taken(world: World) -> None:
+    pool(world)
+    assert actions.start_due() == 0
+    change_settings(world.project, {"selection_policy": {"is_on": True, "n_wanted": 5}}, user=world.admin)
+    assert actions.start_due() == 1
+    assert actions.start_due() == 0
+    round_ = SelectionRound.objects.get()
+    assert (round_.is_scheduled, round_.created_by) == (True, None)
+    flow.run_job(round_.job_id)
+    assert actions.start_due() == 0
+    for pick in round_.picks.all():
+        for person in (world.annotator, world.second):
+            judge(pick.trajectory, person, [1, 1, 1])
+    assert actions.start_due() == 1
+
+
+@pytest.mark.parametrize(("who", "status"), [("annotator", 403), ("reviewer", 403), ("outsider", 404)])
+def test_only_admins_see_and_start_rounds(world: World, client: Client, who: str, status: int) -> None:
+    pool(world, 2)
+    run(world)
+    client.force_login(world.outsider if who == "outsider" else world.user(who))
+    for path in ("selection/", "selection/1/"):
+        assert client.get(f"/projects/demo/{path}").status_code == status
+    assert client.post("/projects/demo/selection/start/").status_code == status
+    assert client.post("/projects/demo/selection/", {}).status_code == status
+    assert SelectionRound.objects.count() == 1
+
+
+def test_the_pages_say_what_was_chosen_why_and_what_it_bought(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    text = client.get("/projects/demo/selection/").content.decode()
+    assert "There has been none yet" in text
+    pool(world)
+    change_settings(world.project, {"selection_policy": {"shares": {"random": 50, "oldest": 50}}}, user=world.admin)
+    answer = client.post("/projects/demo/selection/start/")
+    assert answer.headers["Location"] == "/projects/demo/selection/1/"
+    assert "It is being chosen." in client.get("/projects/demo/selection/1/").content.decode()
+    flow.run_job(SelectionRound.objects.get().job_id)
+    for pick in SelectionPick.objects.all():
+        value = -1 if pick.strategy == "oldest" else 1
+        for person in (world.annotator, world.second):
+            judge(pick.trajectory, person, [1, value, 1])
+    text = client.get("/projects/demo/selection/1/").content.decode()
+    assert "20 of 20 trajectories" in text
+    assert "drawn at random; one of 20 with probability 0.5" in text
+    assert re.search(r"10 \(33\.3\W*%\)", text)
+    assert (
+        '<a href="/projects/demo/selection/1/">Round 1</a>' in client.get("/projects/demo/selection/").content.decode()
+    )
+    assert client.get("/projects/demo/selection/2/").status_code == 404
+
+
+def test_the_form_changes_the_policy_and_says_what_is_wrong(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    shares = dict.fromkeys(
+        ("contradiction", "mean_entropy", "first_error_entropy", "disagreement", "oldest", "expected_errors"), "0"
+    )
+    data = {"n_wanted": "30", "unit": "steps", "steps_each": "2", "most_siblings": "1", "shows_why": "on"}
+    data |= {f"share_{name}": share for name, share in shares.items()} | {"share_random": "90"}
+    answer = client.post("/projects/demo/selection/", data)
+    assert answer.status_code == 422
+    assert "The shares are 90 % in all; they have to be 100." in answer.content.decode()
+    world.project.refresh_from_db()
+    assert (world.project.selection, world.project.shows_why) == (SelectionPolicy(), False)
+    assert client.post("/projects/demo/selection/", data | {"share_random": "100"}).status_code == 302
+    world.project.refresh_from_db()
+    assert world.project.selection.shares == {"random": 100}
+    assert (world.project.selection.n_wanted, world.project.selection.unit) == (30, "steps")
+    assert world.project.shows_why is True
+
+
+@pytest.mark.parametrize("shows_why", [False, True])
+def test_annotators_read_how_it_was_chosen_only_if_the_project_says_so(
+    world: World, client: Client, shows_why: bool
+) -> None:
+    pool(world, 3)
+    change_settings(world.project, {"shows_why": shows_why}, user=world.admin)
+    run(world, shares={"random": 100})
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    client.force_login(world.annotator)
+    text = client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert ("chosen at random" in text) is shows_why
+    assert "probability" not in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_command_starts_a_round(capsys: pytest.CaptureFixture[str]) -> None:
+    pool(make_world(), 1)
+    call_command("select", "demo", "--no-wait")
+    job = Job.objects.latest("id")
+    assert (job.kind, job.status) == ("select", "queued")
+    assert capsys.readouterr().out == f"Started as job {job.pk}.\n"
