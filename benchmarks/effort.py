@@ -8,6 +8,8 @@ An answered step is right. Steps are asked for one by one, the most doubtful fir
 them the same model with a random order, and the trivial orders by length. Effort is the share of steps answered, and of
 the time by the cost model: 4 steps for opening a trajectory each time, 1 per step. The interval (95 %) of the ratio to
 random resamples tasks: the labels that are right after each round are counted again over tasks drawn anew.
+Before that: how many suggestions of 100 a person has to change who goes through each trajectory from step to step, if
+every label changes the suggestions after it.
 """
 
 import argparse
@@ -20,7 +22,8 @@ import numpy as np
 from annotator.fusion import chain as chains
 from annotator.fusion import stacker
 from annotator.fusion.crowd import majority
-from annotator.fusion.panel import MISSING, Panel
+from annotator.fusion.fit import fit
+from annotator.fusion.panel import MISSING, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
 from annotator.selection.acquisition import OPENING_COST, cost, doubt, expected_errors_per_cost
 from benchmarks import panels
@@ -53,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
     parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR")
     parser.add_argument("--panel", action="append", metavar="NAME", help=f"default: {'; '.join(PANELS)}")
+    parser.add_argument("--suggestions", action="store_true", help="only how many of them a person has to change")
     opts = parser.parse_args(arguments)
     names = panels.sets_of(opts.data)
     facts = [f"Sets: {', '.join(names) or 'none found'}; seed {SEED}."]
@@ -64,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for title in opts.panel or ("cheap, 3",) if opts.quick else opts.panel or PANELS:
             if title in there:
                 panel = panels.chosen(whole, there[title])
-                figures += _measure(title, panel.of(np.arange(60)) if opts.quick else panel, quick=opts.quick)
+                panel = panel.of(np.arange(60)) if opts.quick else panel
+                figures += _corrections(title, panel, quick=opts.quick)
+                figures += [] if opts.suggestions else _measure(title, panel, quick=opts.quick)
     report("Human effort", facts, figures, opts.json)
 
 
@@ -140,6 +146,55 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
     by_stacker = stacker.fit(learnt, SEED).members(panel).mean(axis=0)
     links = pair_potentials(chain, 0.5)
     return refresh(panel.starts, (by_chain + by_stacker) / 2, links, gold=answered.astype(np.int64)).probs
+
+
+def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
+    """How many suggestions of 100 a person has to change, in five folds by task.
+
+    The person goes from step to step; conditioned suggestions know the gold of the steps before.
+    """
+    say(f"{title}: suggestions …")
+    plain, conditioned = np.zeros(panel.n_steps, np.int64), np.zeros(panel.n_steps, np.int64)
+    for fold in np.unique(which := folds(panel.groups, 5, SEED)):
+        out = np.flatnonzero(which == fold)
+        held, fitted = panel.of(out), fit(panel.of(np.flatnonzero(which != fold)), SEED)
+        evidence = fitted.evidence(held)
+        mine = np.isin(panel.owner, out)
+        plain[mine] = evidence.argmax(axis=1) - 1
+        suggested = np.zeros(held.n_steps, np.int64)
+        for place in range(int(held.lengths.max())):
+            known = np.where(held.place < place, held.gold, MISSING).astype(np.int64)
+            here = held.place == place
+            suggested[here] = refresh(held.starts, evidence, fitted.links, gold=known).probs[here].argmax(axis=1) - 1
+        conditioned[mine] = suggested
+    has_gold = panel.gold != MISSING
+    figures = []
+    for name, said, aim in (
+        ("conditioned on the labels before", conditioned, 12.0),
+        ("as the models left them", plain, None),
+    ):
+        wrong = (said != panel.gold)[has_gold]
+        low, high = _interval(panel, wrong, has_gold)
+        figures.append(
+            Figure(
+                f"{title}: suggestions {name}",
+                100 * float(wrong.mean()),
+                "corrections/100 steps",
+                at_most=None if quick else aim,
+                bound=f"[{low:.1f}, {high:.1f}]",
+            )
+        )
+    return figures
+
+
+def _interval(panel: Panel, wrong: np.ndarray, has_gold: np.ndarray) -> tuple[float, float]:
+    """95 %, in percent, from drawing tasks anew."""
+    _, which = np.unique(panel.groups, return_inverse=True)
+    task = which[panel.owner[has_gold]]
+    sums, sizes = np.bincount(task, weights=wrong), np.bincount(task)
+    draws = np.random.default_rng(SEED).integers(0, len(sizes), (N_RESAMPLES, len(sizes)))
+    low, high = np.percentile(100 * sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _doubtful(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
     parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR")
     parser.add_argument("--no-scale", action="store_true", help="leave out the million steps")
+    parser.add_argument("--panel", action="append", metavar="NAME", help="only these, say 'cheap, 3'; default: all")
     chosen = parser.parse_args(arguments)
     names = panels.sets_of(chosen.data)
     figures: list[Figure] = []
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         there = panels.panels_of(whole)
         quickest = "cheap, 3" if "cheap, 3" in there else min(there, default="")
         for title, raters in there.items():
-            if chosen.quick and title != quickest:
+            if (chosen.quick and title != quickest) or (chosen.panel and title not in chosen.panel):
                 continue
             say(f"{title} …")
             found = _measure(title, panels.chosen(whole, raters), set_of, names, quick=chosen.quick)

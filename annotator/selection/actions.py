@@ -31,7 +31,7 @@ from annotator.models import (
     User,
 )
 from annotator.models.importing import TrajectoryQuerySet
-from annotator.selection.acquisition import OPENING_COST, cost, fitted_opening
+from annotator.selection.acquisition import OPENING_COST, cost, doubt, fitted_opening
 from annotator.selection.batch import RANDOM, Pick, choose, interleaved, spread, stratified
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
 
@@ -128,7 +128,8 @@ def choose_next(job: Job) -> dict[str, Any]:
     if not round_.is_open:
         return _result(round_)
     try:
-        pool = _read_pool(round_.project)
+        policy = SelectionPolicy.model_validate(round_.settings)
+        pool = _read_pool(round_.project, policy)
         jobs.report(job, 0, len(pool.ids))
         picks = _choose(pool, round_)
         jobs.report(job, len(pool.ids))
@@ -146,7 +147,10 @@ def _result(round_: SelectionRound) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Pool:
-    """What a round may choose from: n trajectories and, where a fusion has spoken of them, what is believed."""
+    """What a round may choose from: n trajectories and, where a fusion has spoken of them, what is believed.
+
+    beliefs: the figures of Posterior by name, of single steps only the most doubtful ones' expected errors.
+    """
 
     ids: list[int]
     lengths: IntArray  # (n,)
@@ -158,7 +162,7 @@ class _Pool:
     opening: float  # what opening a trajectory costs, in steps
 
 
-def _read_pool(project: Project) -> _Pool:
+def _read_pool(project: Project, policy: SelectionPolicy) -> _Pool:
     rows = list(
         untouched(project).order_by("pk").values_list("pk", "n_steps", "group_key", "outcome", "metadata__data_source")
     )
@@ -172,13 +176,17 @@ def _read_pool(project: Project) -> _Pool:
     beliefs = {name: np.full(len(ids), np.nan) for name in (*names, "clean")}
     profiles = np.zeros((len(ids), 3))
     place = {pk: i for i, pk in enumerate(ids)}
-    found = Posterior.objects.filter(project=project).values_list("trajectory", "first_error", *names)
-    for pk, first_error, *values in found.iterator(chunk_size=5_000):
+    # Of single steps only those count that would be asked for; the sum over all of them needs no arrays.
+    probs = "probs" if policy.unit == "steps" else "pk"
+    found = Posterior.objects.filter(project=project).values_list("trajectory", "first_error", probs, *names)
+    for pk, first_error, believed, *values in found.iterator(chunk_size=5_000):
         i = place.get(pk)
         if i is None:
             continue
         for name, value in zip(names, values, strict=True):
             beliefs[name][i] = value
+        if policy.unit == "steps":
+            beliefs["expected_errors"][i] = np.sort(doubt(np.array(believed)))[-policy.steps_each :].sum()
         beliefs["clean"][i] = first_error[-1]
         where = np.arange(1, len(first_error)) / max(len(first_error) - 1, 1)
         profiles[i] = (first_error[-1], float(np.dot(where, first_error[:-1])), values[0] / max(lengths[i], 1))
@@ -252,13 +260,12 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
         beliefs = np.array(probs[pk]) if pk in probs else None
         steps = None
         if policy.unit == "steps" and pick.probability is None and beliefs is not None:
-            doubts = 1 - beliefs.max(axis=1)
-            steps = sorted(int(i) for i in np.argsort(-doubts, kind="stable")[: policy.steps_each])
+            steps = sorted(int(i) for i in np.argsort(-doubt(beliefs), kind="stable")[: policy.steps_each])
         before = {}
         if beliefs is not None:
             before = {
                 "values": [int(v) for v in beliefs.argmax(axis=1) - 1],
-                "expected_errors": round(float((1 - beliefs.max(axis=1)).sum()), 4),
+                "expected_errors": round(float(doubt(beliefs).sum()), 4),
             }
         rows.append(
             SelectionPick(

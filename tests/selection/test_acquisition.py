@@ -44,7 +44,7 @@ def test_a_trajectory_that_looks_right_and_ended_wrong_contradicts_itself() -> N
 def test_the_cost_of_opening_comes_from_peoples_times() -> None:
     """20 s for reading in and 5 s a step are four steps; one coffee break changes little."""
     n_steps = np.arange(40) % 10 + 1
-    times = 20_000.0 + 5_000.0 * n_steps
+    times = np.asarray(20_000.0 + 5_000.0 * n_steps, dtype=np.float64)
     assert a.fitted_opening(n_steps, times) == pytest.approx(4.0)
     times[3] = 3_600_000.0
     assert a.fitted_opening(n_steps, times) == pytest.approx(4.0, abs=1.5)

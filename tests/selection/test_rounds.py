@@ -126,6 +126,9 @@ def test_single_steps_are_asked_where_doubt_is_and_chance_is_asked_whole(world: 
         slots = pick.assignments.values_list("wanted_steps", "wants_outcome", "status")
         assert list(slots) == [(wanted, wanted is None, "open")] * 2
     pick = round_.picks.filter(strategy="expected_errors")[0]
+    # Of that step alone, for reading in and one step.
+    doubts = [1 - max(row) for row in Posterior.objects.get(trajectory=pick.trajectory).probs]
+    assert pick.score == pytest.approx(doubts[1] / 5)
     for person in (world.annotator, world.second):
         judge(pick.trajectory, person, [1, -1, 1])
     assert list(pick.trajectory.gold_labels.values_list("step__index", "value")) == [(1, -1)]
