@@ -14,10 +14,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from knox.models import AuthToken
 from schemathesis import Case, GenerationMode
 
+from annotator import flow
+from annotator.selection import actions as selection
 from annotator.wsgi import application
 from tests.api.client import openapi
 from tests.api.test_access import make_rows
-from tests.factories import World
+from tests.factories import World, make_trajectory
 
 OPERATIONS = sorted((method.upper(), path) for path, methods in openapi()["paths"].items() for method in methods)
 # Reads one snapshot in a transaction of its own, which cannot be part of another.
@@ -37,12 +39,16 @@ bounded = settings(
 def parameters(path: str, rows: dict[str, int]) -> dict[str, Any]:
     """What leads to something that is there: most made-up ids would only find that nothing is."""
     kind = path.removeprefix("/api/v1/").split("s/")[0]
-    return {name: "demo" if name == "slug" else rows[kind] for name in re.findall(r"\{(\w+)\}", path)}
+    known = {"slug": "demo", "number": 1}
+    return {name: known.get(name) or rows[kind] for name in re.findall(r"\{(\w+)\}", path)}
 
 
 @pytest.fixture
 def rows(world: World) -> dict[str, int]:
-    return make_rows(world)
+    found = make_rows(world)
+    make_trajectory(world.project)  # nobody has begun it
+    flow.run_job(selection.start(world.project, user=world.admin).pk)
+    return found
 
 
 @cache
