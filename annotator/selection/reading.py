@@ -38,6 +38,8 @@ class Bought:
 def bought(round_: SelectionRound) -> list[Bought]:
     """By strategy, in the order of STRATEGIES."""
     picks = {pick.trajectory_id: pick for pick in round_.picks.all()}
+    # What nobody took went back to the pool with the next round: what it brought then is not of this one.
+    taken = set(round_.picks.filter(assignments__isnull=False).values_list("trajectory_id", flat=True))
     values: dict[int, list[tuple[int, int]]] = defaultdict(list)
     gold = GoldLabel.objects.filter(
         trajectory__picks__round=round_, step__isnull=False, value__isnull=False, settled_at__gte=round_.created_at
@@ -53,6 +55,8 @@ def bought(round_: SelectionRound) -> list[Bought]:
     for pk, pick in picks.items():
         row = rows[pick.strategy]
         row.n_picks += 1
+        if pk not in taken:
+            continue
         row.active_ms += spent.get(pk) or 0
         settled = values.get(pk, [])
         row.n_settled += bool(settled)

@@ -179,6 +179,17 @@ def test_a_new_round_forgets_what_the_one_before_chose_and_nobody_took(world: Wo
     assert not open_slots.filter(pick=None).exclude(priority=0, wanted_steps=None, wants_outcome=True).exists()
 
 
+def test_what_a_later_round_brought_is_not_of_the_earlier_one(world: World) -> None:
+    pool(world, 4)
+    first = run(world, shares={"oldest": 50, "random": 50}, n_wanted=4)
+    second = run(world)
+    for person in (world.annotator, world.second):
+        judge(second.picks.all()[0].trajectory, person, [1, 1, 1])
+    assert sum(row.n_settled for row in bought(first)) == 0
+    assert sum(row.n_picks for row in bought(first)) == 4
+    assert sum(row.n_settled for row in bought(second)) == 1
+
+
 def test_what_is_chosen_at_random_is_judged_blind_also_after_a_skip(world: World) -> None:
     trajectory = make_trajectory(world.project)
     predict(trajectory, [1, 1, 1])
