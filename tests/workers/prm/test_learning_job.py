@@ -334,9 +334,14 @@ def test_the_baseline_is_the_random_slice_once_rounds_have_run(toys: World, n_ra
     learnable = [t for t in trained if not is_held_out(t.group_key)]
     for rank, trajectory in enumerate(learnable[:20]):
         probability = 0.3 if rank < n_random else None
-        SelectionPick.objects.create(
+        pick = SelectionPick.objects.create(
             round=made, trajectory=trajectory, rank=rank, strategy="random", probability=probability, reason="."
         )
+        trajectory.assignments.update(pick=pick)
+    # Drawn, and put back into the pool by a later round: people judged it for another reason.
+    SelectionPick.objects.create(
+        round=made, trajectory=learnable[20], rank=20, strategy="random", probability=0.3, reason="."
+    )
     train(toys)
     (point,) = main_points()
     baseline = LearningPoint.objects.filter(is_baseline=True).first()
