@@ -15,12 +15,13 @@ every label changes the suggestions after it.
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from annotator.fusion import chain as chains
-from annotator.fusion import stacker
+from annotator.fusion import stacker, suggest
 from annotator.fusion.crowd import majority
 from annotator.fusion.fit import fit
 from annotator.fusion.panel import MISSING, Panel, folds
@@ -151,10 +152,11 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
 def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
     """How many suggestions of 100 a person has to change, in five folds by task.
 
-    The person goes from step to step; conditioned suggestions know the gold of the steps before.
+    The person goes from step to step; conditioned suggestions know the gold of the steps before. Those of all judges
+    together come from the fusion; those of one, the best on the other folds, are what the labelling page suggests.
     """
     say(f"{title}: suggestions …")
-    plain, conditioned = np.zeros(panel.n_steps, np.int64), np.zeros(panel.n_steps, np.int64)
+    plain, conditioned, alone, alone_conditioned = (np.zeros(panel.n_steps, np.int64) for _ in range(4))
     for fold in np.unique(which := folds(panel.groups, 5, SEED)):
         out = np.flatnonzero(which == fold)
         held, fitted = panel.of(out), fit(panel.of(np.flatnonzero(which != fold)), SEED)
@@ -167,11 +169,19 @@ def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
             here = held.place == place
             suggested[here] = refresh(held.starts, evidence, fitted.links, gold=known).probs[here].argmax(axis=1) - 1
         conditioned[mine] = suggested
+        single = _best_alone(panel.of(np.flatnonzero(which != fold)), held)
+        alone[mine] = single.argmax(axis=1) - 1
+        for first, last in pairwise(held.starts):
+            gold = {t: int(value) for t, value in enumerate(held.gold[first:last]) if value != MISSING}
+            here = suggest.conditioned(single[first:last], gold).argmax(axis=1) - 1
+            alone_conditioned[np.flatnonzero(mine)[first:last]] = here
     has_gold = panel.gold != MISSING
     figures = []
     for name, said, aim in (
         ("conditioned on the labels before", conditioned, 12.0),
         ("as the models left them", plain, None),
+        ("of the best judge, conditioned, as on the page", alone_conditioned, None),
+        ("of the best judge", alone, None),
     ):
         wrong = (said != panel.gold)[has_gold]
         low, high = _interval(panel, wrong, has_gold)
@@ -185,6 +195,19 @@ def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
             )
         )
     return figures
+
+
+def _best_alone(learnt: Panel, held: Panel) -> np.ndarray:
+    """(m, 3) the calibrated evidence of the judge that is right most often: what is true, where it says what it says."""
+    known = learnt.gold != MISSING
+    best = int(((learnt.votes == learnt.gold[:, None]) & known[:, None]).sum(axis=0).argmax())
+    counts = np.full((4, 3), 0.5)  # what it says, and last: nothing
+    np.add.at(counts, (_said(learnt.votes[known, best]), learnt.gold[known] + 1), 1.0)
+    return (counts / counts.sum(axis=1, keepdims=True))[_said(held.votes[:, best])]
+
+
+def _said(votes: np.ndarray) -> np.ndarray:
+    return np.where(votes == MISSING, 3, votes + 1).astype(np.int64)
 
 
 def _interval(panel: Panel, wrong: np.ndarray, has_gold: np.ndarray) -> tuple[float, float]:

@@ -155,10 +155,12 @@ def _whole(assignment: Assignment, user: User) -> Mapping[str, Any]:
     steps = list(Step.objects.filter(trajectory=trajectory).order_by("index"))
     for step in steps:
         step.is_wanted = assignment.wants_step(step.index)  # type: ignore[attr-defined]
+    state = _state_of(assignment, annotation, user)
+    labels = {label["step"]: label["value"] for label in state["labels"]}
     everything = {
-        **_state_of(assignment, annotation, user),
+        **state,
         "hint_arm": assignment.hint_arm or Assignment.HintArm.BLIND,
-        "hints": _as_rows(hints.hints_of(assignment)) if are_shown else None,
+        "hints": _as_rows(hints.hints_of(assignment, labels)) if are_shown else None,
         "project": assignment.project.slug,
         "wanted_steps": assignment.wanted_steps,
         "wants_outcome": assignment.wants_outcome,

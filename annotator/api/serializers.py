@@ -174,7 +174,8 @@ class HintSerializer(S.Serializer[Any]):
     """What a model says of a step or, where step is null, of the outcome. A suggestion: only your own label counts."""
 
     step = S.IntegerField(min_value=0, allow_null=True)
-    value = value_field()
+    value = value_field(help_text="In the hinted arm it knows your labels of the steps before.")
+    own_value = value_field(help_text="What the model says without knowing your labels.")
     certainty = S.FloatField(allow_null=True, help_text="The probability of the value; null for the outcome.")
     is_calibrated = S.BooleanField(help_text="Whether gold says how far the certainty can be believed.")
     is_shortened = S.BooleanField(help_text="The model had not read everything up to this step.")

@@ -63,7 +63,7 @@ def _save(basis: Basis, changes: Changes) -> bool:
     """False, and nothing is stored, if the basis is no longer what the database holds."""
     _refuse_what_does_not_fit(basis, changes)
     labels, written, cleared = dict(basis.labels), [], []
-    hint_values = _hint_values(basis)
+    hint_values = _hint_values(basis, changes)
     for step_id, value, details in _targets(basis, changes):
         before = labels.pop(step_id, None)
         if value is not None:
@@ -96,6 +96,7 @@ def _targets(basis: Basis, changes: Changes) -> Iterator[tuple[int | None, int |
         if "root" in details:
             root = details.pop("root")
             details["root_id"] = None if root is None else basis.steps[root]
+        details.pop("hint_value", None)  # _hint_values has read it
         yield basis.steps[index], value, details
     if "outcome" in changes.outcome:
         yield None, changes.outcome["outcome"], {}
@@ -130,10 +131,27 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
         raise InvalidInput(f"The labels were not saved. {said}", fields)
 
 
-def _hint_values(basis: Basis) -> dict[int | None, int]:
-    """By the step's id: what the model says of each step, as far as the annotator has been shown it."""
-    shown = hints.shown(basis.assignment, basis.draft)
-    return {None if index is None else basis.steps[index]: hint.value for index, hint in shown.items()}
+def _hint_values(basis: Basis, changes: Changes) -> dict[int | None, int]:
+    """By the step's id: what is suggested for each step, as far as the annotator has been shown it.
+
+    In the hinted arm the page says what it showed when the label was given: the suggestion may have changed since with
+    the labels before it. For whoever does not say, it is what follows from the labels as this save leaves them.
+    """
+    given = {index: label.value for index, label in basis.labels_by_index.items() if index is not None}
+    for index, value in changes.steps.items():
+        if value is None:
+            given.pop(index, None)
+        else:
+            given[index] = value
+    shown = hints.shown(basis.assignment, basis.draft, given)
+    values = {None if index is None else basis.steps[index]: hint.value for index, hint in shown.items()}
+    for index, details in changes.details.items():
+        if details.get("hint_value") is not None:
+            if index not in shown or not hints.follows(basis.assignment):
+                message = "No suggestion that changes with the labels is shown here: leave `hint_value` out."
+                raise InvalidInput(f"The labels were not saved. step {index}: {message}", {f"step {index}": message})
+            values[basis.steps[index]] = details["hint_value"]
+    return values
 
 
 def _label(
@@ -155,9 +173,8 @@ def _label(
         else:
             setattr(label, name, given)
     label.is_said_anew = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
-    label.hint_value = hint_value
     if label.is_said_anew:
-        label.is_after_hint = hint_value is not None
+        label.hint_value, label.is_after_hint = hint_value, hint_value is not None
     return label
 
 
@@ -260,7 +277,8 @@ def show_hints(assignment_id: int, annotator: User) -> dict[int | None, Hint]:
         raise HintsNotShown("You label this trajectory without suggestions.")
     annotation = draft_of(assignment, annotator)
     if hints.are_shown(assignment, annotation):
-        return hints.hints_of(assignment)
+        labels = annotation.labels.filter(step__isnull=False) if annotation else Label.objects.none()
+        return hints.hints_of(assignment, dict(labels.values_list("step__index", "value")))
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
         raise HintsNotShown(say_missing(missing).replace("submitting", "looking at the suggestions"))

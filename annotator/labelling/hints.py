@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from annotator.agreement.coefficients import FloatArray
+from annotator.fusion import suggest
 from annotator.models import Annotation, Assignment, Calibration, ModelVersion, Prediction
 from annotator.prelabelling.rules import Finding
 from annotator.raters.calibrated import calibrated
@@ -24,6 +27,7 @@ class Hint:
     rationale: str
     is_calibrated: bool
     is_shortened: bool  # the model had not read everything up to this step
+    own_value: int  # what the model says without knowing the annotator's labels
 
     @property
     def percent(self) -> int | None:
@@ -39,36 +43,74 @@ def are_shown(assignment: Assignment, annotation: Annotation | None) -> bool:
     )
 
 
-def shown(assignment: Assignment, annotation: Annotation | None) -> dict[int | None, Hint]:
-    """By step index (None: the outcome); a step of which the model said nothing has none. Nothing before its time."""
-    return hints_of(assignment) if are_shown(assignment, annotation) else {}
+def shown(
+    assignment: Assignment, annotation: Annotation | None, labels: Mapping[int, int] | None = None
+) -> dict[int | None, Hint]:
+    """By step index (None: the outcome); a step of which the model said nothing has none. Nothing before its time.
+
+    labels: the annotator's own by step index. In the hinted arm they change what is suggested for the steps after them.
+    """
+    return hints_of(assignment, labels) if are_shown(assignment, annotation) else {}
 
 
-def hints_of(assignment: Assignment) -> dict[int | None, Hint]:
+def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) -> dict[int | None, Hint]:
     """All that the version of the assignment says of what it asks for, as it was when the assignment was claimed."""
-    prediction = Prediction.objects.filter(
-        version=assignment.hint_version_id, trajectory=assignment.trajectory_id
-    ).first()
+    prediction = _prediction_of(assignment)
     if prediction is None:
         return {}
-    calibration_id = assignment.hint_calibration_id
-    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
-    probs = calibrated(prediction.probs, calibration)
+    own = _probs(assignment, prediction)
+    probs = own
+    if follows(assignment):
+        probs = suggest.conditioned(_evidence(assignment, own), labels or {})
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
         index: Hint(
             value=int(np.argmax(row)) - 1,
             certainty=float(row.max()),
             rationale=(prediction.rationales[index] if index < len(prediction.rationales) else None) or "",
-            is_calibrated=calibration is not None,
+            is_calibrated=assignment.hint_calibration_id is not None,
             is_shortened=shortened is not None and index >= shortened,
+            own_value=int(np.argmax(own[index])) - 1,
         )
         for index, row in enumerate(probs)
         if assignment.wants_step(index) and not np.isnan(row[0])
     }
     if prediction.outcome is not None and assignment.wants_outcome:
-        found[None] = Hint(prediction.outcome, None, "", is_calibrated=False, is_shortened=shortened is not None)
+        said = prediction.outcome
+        found[None] = Hint(said, None, "", False, is_shortened=shortened is not None, own_value=said)
     return found
+
+
+def follows(assignment: Assignment) -> bool:
+    """Whether each label changes what is suggested for the steps after it."""
+    return assignment.hint_arm == HintArm.HINTED
+
+
+def for_script(assignment: Assignment) -> dict[str, Any] | None:
+    """What the page needs to compute the same suggestions as `hints_of`, or None where they stay as they are."""
+    prediction = _prediction_of(assignment) if follows(assignment) else None
+    if prediction is None:
+        return None
+    evidence = _evidence(assignment, _probs(assignment, prediction))
+    return {
+        "evidence": [None if np.isnan(row[0]) else row.tolist() for row in evidence],
+        "start": suggest.LINKS.start.tolist(),
+        "transition": suggest.LINKS.transition.tolist(),
+    }
+
+
+def _prediction_of(assignment: Assignment) -> Prediction | None:
+    return Prediction.objects.filter(version=assignment.hint_version_id, trajectory=assignment.trajectory_id).first()
+
+
+def _probs(assignment: Assignment, prediction: Prediction) -> FloatArray:
+    calibration_id = assignment.hint_calibration_id
+    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
+    return calibrated(prediction.probs, calibration)
+
+
+def _evidence(assignment: Assignment, probs: FloatArray) -> FloatArray:
+    return suggest.trusted(probs, is_calibrated=assignment.hint_calibration_id is not None)
 
 
 def doubts_about(assignment: Assignment, annotation: Annotation) -> Mapping[int, str]:

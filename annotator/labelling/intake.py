@@ -29,6 +29,8 @@ class StepLabelIn(BaseModel):
     local_value: Value | None = None
     # What the project's label scheme asks for: category, severity, rationale, …
     extras: dict[str, JsonValue] = {}
+    # The suggestion that was in sight when the label was given; only where suggestions change with each label.
+    hint_value: Value | None = None
     # Evidence of reading; the server keeps the greatest it has heard of.
     active_ms: Milliseconds = 0
     is_seen: bool = False

@@ -62,10 +62,12 @@ def _page_of(assignment: Assignment, labels: Mapping[int | None, Label], shown: 
     return page
 
 
-def _as_data(label: Label) -> dict[str, object]:
-    """A step label as the page's script keeps it."""
+def _as_data(assignment: Assignment, label: Label) -> dict[str, object]:
+    """A step label as the page's script keeps it. Its suggestion goes back only where it could have changed since."""
+    follows = hints.follows(assignment) and label.hint_value is not None
     return {
         "value": label.value,
+        **({"hint_value": label.hint_value} if follows else {}),
         "root": label.root.index if label.root else None,
         "exit_reason": label.exit_reason,
         "local_value": label.local_value,
@@ -92,7 +94,8 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
     annotation = newest.first()
     rows = annotation.labels.select_related("step", "root") if annotation else []
     labels = {label.step.index if label.step else None: label for label in rows}
-    shown = hints.shown(assignment, annotation)
+    given = {index: label.value for index, label in labels.items() if index is not None}
+    shown = hints.shown(assignment, annotation, given)
     page = _page_of(assignment, labels, shown)
     membership = Membership.objects.select_related("project").get(project=assignment.project, user=request.user)
     scheme = assignment.project.scheme
@@ -125,7 +128,8 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "data": {
             "mode": scheme.mode,
             "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
-            "labels": {index: _as_data(label) for index, label in labels.items() if index is not None},
+            "labels": {index: _as_data(assignment, label) for index, label in labels.items() if index is not None},
+            "suggestions": hints.for_script(assignment),
         },
     }
     return render(request, "labelling/page.html", context, status=error.status if error else 200)

@@ -21,6 +21,7 @@ NEED_TRAJECTORIES, NEED_TASKS = 25, 10
 
 AGREES, AGREED_FIRST, PEOPLE, GOLD = "agrees_with_model", "agreed_before", "people_agree", "right_by_gold"
 CHANGED, MOVED, SECONDS = "changed_after_reveal", "moved_to_model", "active_seconds"
+CORRECTED = "corrected"
 UNITS = {
     AGREES: "labels on steps of which the model says something",
     AGREED_FIRST: "labels before anything was shown",
@@ -28,6 +29,7 @@ UNITS = {
     GOLD: "labels on steps with gold",
     CHANGED: "labels that stood when the suggestion was shown",
     MOVED: "labels that differed from the suggestion when it was shown",
+    CORRECTED: "labels given in sight of a suggestion",
     SECONDS: "labels with a measured time",
 }
 FIGURES = tuple(UNITS)
@@ -40,7 +42,9 @@ class Judged:
     """One person's submitted judgement of one trajectory; the arrays go by step and have NONE where there is nothing.
 
     `before` is the label that stood when the suggestion was shown (nowhere in the hinted arm), `final` the submitted
-    one; in the blind arm they are the same. `seconds` is NaN where no time was measured. `group` is the task.
+    one; in the blind arm they are the same. `model` is what it says by itself, `shown` what was suggested when the
+    final label was given: in the hinted arm that knows the labels of the steps before. `seconds` is NaN where no time
+    was measured. `group` is the task.
     """
 
     arm: Arm
@@ -50,6 +54,7 @@ class Judged:
     before: IntArray
     final: IntArray
     model: IntArray
+    shown: IntArray
     gold: IntArray
     seconds: FloatArray
     was_revealed: bool = False
@@ -109,6 +114,7 @@ def _own_sums(one: Judged) -> FloatArray:
     shown = stood & labelled & one.was_revealed
     differed = shown & (one.before != one.model)
     settled = labelled & (one.gold != NONE)
+    in_sight = labelled & (one.shown != NONE) & (one.arm == "hinted")
     timed = labelled & ~np.isnan(one.seconds)
     sums = {
         AGREES: ((one.final == one.model) & said, said),
@@ -116,6 +122,7 @@ def _own_sums(one: Judged) -> FloatArray:
         GOLD: ((one.final == one.gold) & settled, settled),
         CHANGED: ((one.final != one.before) & shown, shown),
         MOVED: ((one.final == one.model) & differed, differed),
+        CORRECTED: ((one.final != one.shown) & in_sight, in_sight),
         SECONDS: (np.where(timed, one.seconds, 0.0), timed),
         PEOPLE: (np.zeros(1), np.zeros(1)),
     }
@@ -176,6 +183,8 @@ def _figure(value: FloatArray, drawn: FloatArray, by_group: FloatArray, unit: st
 def _why_none(arm: Arm, name: str) -> str:
     if name in (CHANGED, MOVED) and arm != "reveal_after":
         return "Nothing is revealed in this arm."
+    if name == CORRECTED and arm != "hinted":
+        return "Nothing is suggested before the label in this arm."
     if name == AGREED_FIRST and arm == "hinted":
         return "Nothing is labelled before the suggestion is seen."
     return {

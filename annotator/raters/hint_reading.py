@@ -20,6 +20,7 @@ from annotator.raters.hint_figures import (
     ARMS,
     CHANGED,
     COMPARED,
+    CORRECTED,
     GOLD,
     MOVED,
     NONE,
@@ -38,6 +39,7 @@ TITLES = {
     GOLD: ("Accuracy", "How often a label is the value that counts."),
     CHANGED: ("Changed after the reveal", "Of the labels that stood when the suggestion was shown."),
     MOVED: ("Moved to the model's value", "Of the labels that differed from it when it was shown."),
+    CORRECTED: ("Corrected suggestions", "Of the labels given in sight of one, those with another value."),
     SECONDS: ("Active time per step", "The mean, without idle time; with the time after the reveal."),
 }
 
@@ -47,11 +49,15 @@ Key = tuple[int, int]  # trajectory and annotator
 def read(project: Project, against: Against) -> list[Judged]:
     """Every submitted judgement whose slot was drawn into an arm: the model had something to say about each of them."""
     drawn = {"annotation__assignment__project": project, "annotation__assignment__hint_version__isnull": False}
-    labels: dict[Key, dict[int, tuple[int, int]]] = defaultdict(dict)
+    labels: dict[Key, dict[int, tuple[int, int, int | None]]] = defaultdict(dict)
     place = (F("annotation__trajectory_id"), F("annotation__annotator_id"), F("step__index"))
-    rows = Label.objects.submitted().filter(**drawn, step__isnull=False).values_list(*place, "value", "active_ms")
-    for trajectory, annotator, index, value, active_ms in rows.iterator(chunk_size=10_000):
-        labels[trajectory, annotator][index] = (value, active_ms)
+    rows = (
+        Label.objects.submitted()
+        .filter(**drawn, step__isnull=False)
+        .values_list(*place, "value", "active_ms", "hint_value")
+    )
+    for trajectory, annotator, index, *label in rows.iterator(chunk_size=10_000):
+        labels[trajectory, annotator][index] = tuple(label)
     own: dict[Key, dict[int, int | None]] = defaultdict(dict)  # what stood before a suggestion was shown
     events = LabelEvent.objects.filter(**drawn, step__isnull=False, is_after_hint=False).order_by("id")
     for trajectory, annotator, index, value in events.values_list(*place, "value").iterator(chunk_size=10_000):
@@ -74,9 +80,9 @@ def read(project: Project, against: Against) -> list[Judged]:
         "assignment__hint_calibration_id",
     ):
         key = (trajectory, annotator)
-        final = _filled(n, {index: value for index, (value, _) in labels[key].items()})
+        final = _filled(n, {index: value for index, (value, _, _) in labels[key].items()})
         seconds = np.full(n, np.nan)
-        for index, (_, active_ms) in labels[key].items():
+        for index, (_, active_ms, _) in labels[key].items():
             seconds[index] = active_ms / 1000 or np.nan
         known = settled.get(trajectory)
         judged.append(
@@ -88,6 +94,7 @@ def read(project: Project, against: Against) -> list[Judged]:
                 before=final if arm == "blind" else _filled(n, own[key] if arm == "reveal_after" else {}),
                 final=final,
                 model=said.values(version, calibration, trajectory),
+                shown=_filled(n, {index: hint for index, (_, _, hint) in labels[key].items()}),
                 gold=np.where(known.has_gold, known.values, NONE) if known else _filled(n, {}),
                 seconds=seconds,
                 was_revealed=arm == "reveal_after" and shown_at is not None,

@@ -3,9 +3,9 @@
 
 class Hints {
   // valueOf(card): one's own value, or null; railOf: target -> link; refuse(message): why they cannot be shown;
-  // goTo(index): shows a card.
-  constructor({ cards, csrf, valueOf, railOf, outbox, refuse, goTo }) {
-    Object.assign(this, { cards, csrf, valueOf, railOf, outbox, refuse, goTo, asking: null });
+  // goTo(index): shows a card; model: what it says of each step, where labels change what is suggested, else null.
+  constructor({ cards, csrf, valueOf, railOf, outbox, refuse, goTo, model }) {
+    Object.assign(this, { cards, csrf, valueOf, railOf, outbox, refuse, goTo, model, asking: null });
     this.panel = document.getElementById("hints"); // there is none where nothing is to be shown
     this.status = document.getElementById("hints-status");
     this.#find();
@@ -21,9 +21,16 @@ class Hints {
     return (this.asking ??= this.#reveal().finally(() => (this.asking = null)));
   }
 
+  // What is suggested for a card, where that changes with each label; else undefined.
+  suggested(card) {
+    const hint = this.model && this.of.get(card);
+    return hint ? Number(hint.dataset.value) : undefined;
+  }
+
   // Marks the steps on which the model differs from what is labelled now.
   paint() {
     if (!this.of?.size) return;
+    if (this.model) this.#follow();
     let n = 0;
     for (const [card, hint] of this.of) {
       const differs = this.#differs(card, hint);
@@ -39,6 +46,47 @@ class Hints {
     const n = this.cards.length;
     const order = this.cards.map((_, i) => (current + 1 + i) % n);
     return order.find((index) => this.of.has(this.cards[index]) && this.#differs(this.cards[index], this.of.get(this.cards[index])));
+  }
+
+  // What the model says of each step, knowing the labels of the steps before it: annotator/fusion/suggest.py explains it
+  // and computes the same. Here it is done at once, so that nobody confirms what they have not seen.
+  #follow() {
+    const { evidence, start, transition } = this.model;
+    const given = new Map(this.cards.map((card) => [card.dataset.target, this.valueOf(card)]));
+    const normal = (p) => {
+      const sum = p.reduce((a, b) => a + b);
+      return p.map((x) => x / sum);
+    };
+    const onwards = (p) => transition[0].map((_, to) => p.reduce((sum, x, from) => sum + x * transition[from][to], 0));
+    let alone = start;
+    let known = start;
+    this.suggestions = new Map();
+    for (const [step, said] of evidence.entries()) {
+      const here = said ? said.map((x) => Math.max(x, 1e-9)) : [1, 1, 1];
+      if (said) this.suggestions.set(String(step), normal(here.map((x, i) => (x * known[i]) / alone[i])));
+      alone = onwards(normal(alone.map((x, i) => x * here[i])));
+      const label = given.get(String(step)) ?? null;
+      known = onwards(label === null ? normal(known.map((x, i) => x * here[i])) : [-1, 0, 1].map((v) => Number(v === label)));
+    }
+    for (const [card, hint] of this.of) {
+      const probs = this.suggestions.get(card.dataset.target);
+      if (probs) this.#show(hint, probs);
+    }
+  }
+
+  #show(hint, probs) {
+    const best = probs.indexOf(Math.max(...probs)); // the first of equals, as numpy's argmax
+    const value = best - 1;
+    const sure = `${Math.round(100 * probs[best])} % sure`;
+    if (Number(hint.dataset.value) !== value) {
+      hint.dataset.value = value;
+      const shown = hint.querySelector(".value");
+      shown.textContent = ["−1", "0", "+1"][best];
+      shown.className = `value ${["incorrect", "neutral", "correct"][best]}`;
+      hint.querySelector(".alone").hidden = value === Number(hint.dataset.own);
+    }
+    const certainty = hint.querySelector(".certainty");
+    if (certainty.textContent !== sure) certainty.textContent = sure;
   }
 
   #differs(card, hint) {

@@ -155,6 +155,7 @@ const startLabelling = () => {
     const before = state.get(target);
     return {
       value,
+      hint_value: hints.suggested(cards[index]), // what is in sight now; the next label may change it
       root: value === -1 && !stands ? root : null,
       exit_reason: exit || (independent.has(target) ? "independent" : ""),
       local_value: null,
@@ -198,7 +199,7 @@ const startLabelling = () => {
     target.scrollIntoView({ block: target.offsetHeight > room ? "start" : "center", behavior: "instant" });
   };
 
-  const hints = new Hints({ cards, csrf, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo });
+  const hints = new Hints({ cards, csrf, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo, model: data.suggestions });
 
   const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
   const isComplete = () => !cards.some((_, index) => isMissing(index));
@@ -319,6 +320,10 @@ const startLabelling = () => {
       card.querySelector("[data-extra=rationale]")?.focus();
     },
     d: () => goTo(hints.next(current) ?? current),
+    y: () => {
+      const value = hints.suggested(cards[Math.max(current, 0)]);
+      if (value !== undefined) labelCurrent(value);
+    },
     x: foldAll,
     "/": () => search.input.focus(),
     g: () => {

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Response, expect
 
+from annotator.labelling.hints import hints_of
 from annotator.models import Annotation, Assignment, Label, LabelEvent, User
 from annotator.queue import actions as queue
 from tests.browser.conftest import axe_violations
-from tests.factories import World, label, make_trajectory, make_world
+from tests.factories import World, label, make_trajectory, make_world, predict
 from tests.labelling.test_blindness import SECRETS, TOKEN, planted
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -157,3 +158,61 @@ def test_suggestions_from_the_start_choose_nothing(open_as: OpenAs) -> None:
     expect(page.locator("#hints-status")).to_have_text("1 of 3 suggestions differ from yours (d shows the next one).")
     expect(page.locator("#save-status")).to_have_text("All saved")
     assert set(Label.objects.values_list("is_after_hint", "hint_value")) == {(True, -1)}
+
+
+def test_a_label_changes_what_is_suggested_after_it_and_one_key_confirms(
+    open_as: OpenAs, console_errors: list[str]
+) -> None:
+    world = make_world(overlap=1, asks_outcome=False, hint_policy={"hinted": 100, "model": "judge"})
+    trajectory = make_trajectory(world.project, n_steps=6)
+    predict(trajectory, [1, 1, None, 1, -1, 0], sure=0.5)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    page = open_slot(open_as, world, slot)
+    given: dict[int, int] = {}
+
+    def agree() -> list[int | None]:
+        """The page shows what the server computes from the same labels; returns the values."""
+        shown = hints_of(slot, given)
+        for index, hint in shown.items():
+            card = page.locator(f"#step-{index} .hint")
+            expect(card.locator(".value").first).to_have_text({-1: "−1", 0: "0", 1: "+1"}[hint.value])
+            expect(card.locator(".certainty")).to_have_text(f"{hint.percent} % sure")
+            expect(card.locator(".alone")).to_be_visible(visible=hint.value != hint.own_value)
+        return [shown[index].value if index in shown else None for index in range(6)]
+
+    assert agree() == [1, 1, None, 1, -1, 0]
+    press(page, "-")
+    given[0] = -1
+    assert agree()[1] == -1  # an error carries on
+    expect(page.locator("#step-1")).to_contain_text("after your labels; alone it says +1")
+    expect(page.locator("#step-1")).to_be_focused()
+    press(page, "y")
+    given[1] = -1
+    agree()
+    expect(page.locator("#step-2")).to_be_focused()
+    press(page, "y")  # of this step nothing is suggested, so there is nothing to confirm
+    expect(page.locator("#n-labelled")).to_have_text("2")
+    page.context.set_offline(True)
+    press(page, "1")
+    given[2] = 1
+    agree()  # it needs no server
+    page.context.set_offline(False)
+    seen = hints_of(slot, given)[3].value
+    press(page, "0")
+    given[3] = 0
+    agree()
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    rows = Label.objects.order_by("step__index").values_list("step__index", "value", "hint_value", "is_after_hint")
+    assert list(rows) == [(0, -1, 1, True), (1, -1, -1, True), (2, 1, None, False), (3, 0, seen, True)]
+    assert axe_violations(page) == []
+    page.reload()
+    agree()
+    press(page, "g 1")  # another first label changes what follows, not what was in sight before
+    page.wait_for_timeout(900)
+    press(page, "1")
+    given[0] = 1
+    agree()
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    console_errors.clear()  # of the save that was cut off
+    assert list(rows.all())[1:] == [(1, -1, -1, True), (2, 1, None, False), (3, 0, seen, True)]

@@ -42,6 +42,7 @@ def test_two_reviewers_decide_blind_by_keyboard_and_settle_what_differs(
         page.goto(f"{live_server.url}/projects/demo/reviews/")
         page.get_by_role("button", name="Review the first one").click()
         expect(page.get_by_text("Two reviewers decide this trajectory")).to_be_visible()
+        expect(page.locator(".dispute.current")).to_be_visible()  # the script listens
         return page
 
     first = page_of(world.reviewer)

@@ -10,6 +10,7 @@ from annotator.raters.hint_figures import (
     AGREED_FIRST,
     AGREES,
     CHANGED,
+    CORRECTED,
     GOLD,
     MOVED,
     NONE,
@@ -31,11 +32,12 @@ def judged(arm: Arm, trajectory: int, final: list[int], **given: Any) -> Judged:
         "group": trajectory,
         "before": final if arm == "blind" else [N] * n,
         "model": [1] * n,
+        "shown": [N] * n,
         "gold": [N] * n,
         "seconds": [np.nan] * n,
         **given,
     }
-    arrays: dict[str, Any] = {name: np.array(about.pop(name)) for name in ("before", "model", "gold")}
+    arrays: dict[str, Any] = {name: np.array(about.pop(name)) for name in ("before", "model", "shown", "gold")}
     seconds = np.array(about.pop("seconds"), dtype=float)
     return Judged(arm=arm, trajectory=trajectory, final=np.array(final), seconds=seconds, **arrays, **about)
 
@@ -54,7 +56,7 @@ def test_the_figures_of_a_small_case_counted_by_hand() -> None:
                 "reveal_after", 1, [1, 1, -1, 1], rater=3, before=[-1, 1, -1, N], gold=[1, 1, N, 1], was_revealed=True
             ),
             judged("reveal_after", 2, [0, 0], rater=3, before=[0, 0]),  # submitted without the reveal
-            judged("hinted", 3, [1, 1]),
+            judged("hinted", 3, [1, 1, 0], shown=[1, -1, N]),  # two given in sight of a suggestion
         ]
     )
     assert values(found, "blind") == {
@@ -64,6 +66,7 @@ def test_the_figures_of_a_small_case_counted_by_hand() -> None:
         GOLD: pytest.approx(4 / 5),
         CHANGED: None,
         MOVED: None,
+        CORRECTED: None,
         SECONDS: 3.0,
     }
     assert values(found, "reveal_after") == {
@@ -73,13 +76,14 @@ def test_the_figures_of_a_small_case_counted_by_hand() -> None:
         GOLD: 1.0,
         CHANGED: pytest.approx(1 / 3),
         MOVED: pytest.approx(1 / 2),
+        CORRECTED: None,
         SECONDS: None,
     }
-    assert values(found, "hinted") == dict.fromkeys(values(found, "hinted"), None) | {AGREES: 1.0}
+    assert values(found, "hinted") == dict.fromkeys(values(found, "hinted"), None) | {AGREES: 2 / 3, CORRECTED: 0.5}
     hinted = found.arms["hinted"]
-    assert (hinted.n_judgements, hinted.n_trajectories, hinted.n_steps, hinted.n_raters) == (1, 1, 2, 1)
+    assert (hinted.n_judgements, hinted.n_trajectories, hinted.n_steps, hinted.n_raters) == (1, 1, 3, 1)
     assert found.arms["blind"].figures[PEOPLE].n == 3
-    assert found.differences["hinted"][AGREES].value == pytest.approx(3 / 8)
+    assert found.differences["hinted"][AGREES].value == pytest.approx(2 / 3 - 5 / 8)
     assert found.differences["hinted"][GOLD].reason == "No step judged in this arm has gold yet."
     # A single task has part in it: there is no interval.
     assert found.arms["hinted"].figures[AGREES].low is None

@@ -119,6 +119,7 @@ def test_the_api_gives_the_same_figures(labelled: World) -> None:
     reveal = arms["reveal_after"]["figures"]
     assert (reveal["agreed_before"]["value"], reveal["changed_after_reveal"]["value"]) == (0.5, 0.5)
     assert reveal["moved_to_model"]["value"] == 1.0
+    assert (reveal["corrected"]["value"], arms["hinted"]["figures"]["corrected"]["value"]) == (None, 0.5)
     assert reveal["active_seconds"] == {
         "value": 2.5, "low": None, "high": None, "n": 1, "unit": "labels with a measured time", "reason": "",
     }  # fmt: skip
