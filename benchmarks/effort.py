@@ -198,7 +198,7 @@ def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
 
 
 def _best_alone(learnt: Panel, held: Panel) -> np.ndarray:
-    """(m, 3) the calibrated evidence of the judge that is right most often: what is true, where it says what it says."""
+    """(m, 3) the calibrated evidence of the judge that is right most often: what is true where it says so."""
     known = learnt.gold != MISSING
     best = int(((learnt.votes == learnt.gold[:, None]) & known[:, None]).sum(axis=0).argmax())
     counts = np.full((4, 3), 0.5)  # what it says, and last: nothing

@@ -277,8 +277,8 @@ def show_hints(assignment_id: int, annotator: User) -> dict[int | None, Hint]:
         raise HintsNotShown("You label this trajectory without suggestions.")
     annotation = draft_of(assignment, annotator)
     if hints.are_shown(assignment, annotation):
-        labels = annotation.labels.filter(step__isnull=False) if annotation else Label.objects.none()
-        return hints.hints_of(assignment, dict(labels.values_list("step__index", "value")))
+        given = annotation.labels.filter(step__isnull=False) if annotation else Label.objects.none()
+        return hints.hints_of(assignment, dict(given.values_list("step__index", "value")))
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
         raise HintsNotShown(say_missing(missing).replace("submitting", "looking at the suggestions"))

@@ -146,7 +146,7 @@ def test_the_client_has_no_say_in_what_was_suggested(arm: str) -> None:
 
 
 # The model is sure enough that one error does not carry it away, and not so sure that two do not.
-FOLLOWING = {"said": [1, 1, 1, 1], "sure": 0.5}
+FOLLOWING: dict[str, Any] = {"said": [1, 1, 1, 1], "sure": 0.5}
 
 
 def test_a_label_changes_what_is_suggested_for_the_steps_after_it() -> None:
