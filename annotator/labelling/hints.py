@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray
 from annotator.fusion import suggest
 from annotator.models import Annotation, Assignment, Calibration, ModelVersion, Prediction
 from annotator.prelabelling.rules import Finding
@@ -28,6 +27,7 @@ class Hint:
     is_calibrated: bool
     is_shortened: bool  # the model had not read everything up to this step
     own_value: int  # what the model says without knowing the annotator's labels
+    evidence: tuple[float, ...] = ()  # the probabilities of -1, 0, +1 that labels act upon; () for the outcome
 
     @property
     def percent(self) -> int | None:
@@ -55,22 +55,27 @@ def shown(
 
 def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) -> dict[int | None, Hint]:
     """All that the version of the assignment says of what it asks for, as it was when the assignment was claimed."""
-    prediction = _prediction_of(assignment)
+    prediction = Prediction.objects.filter(
+        version=assignment.hint_version_id, trajectory=assignment.trajectory_id
+    ).first()
     if prediction is None:
         return {}
-    own = _probs(assignment, prediction)
-    probs = own
+    calibration_id = assignment.hint_calibration_id
+    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
+    own = probs = evidence = calibrated(prediction.probs, calibration)
     if follows(assignment):
-        probs = suggest.conditioned(_evidence(assignment, own), labels or {})
+        evidence = suggest.trusted(own, is_calibrated=calibration is not None)
+        probs = suggest.conditioned(evidence, labels or {})
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
         index: Hint(
             value=int(np.argmax(row)) - 1,
             certainty=float(row.max()),
             rationale=(prediction.rationales[index] if index < len(prediction.rationales) else None) or "",
-            is_calibrated=assignment.hint_calibration_id is not None,
+            is_calibrated=calibration is not None,
             is_shortened=shortened is not None and index >= shortened,
             own_value=int(np.argmax(own[index])) - 1,
+            evidence=tuple(evidence[index].tolist()),
         )
         for index, row in enumerate(probs)
         if assignment.wants_step(index) and not np.isnan(row[0])
@@ -86,31 +91,17 @@ def follows(assignment: Assignment) -> bool:
     return assignment.hint_arm == HintArm.HINTED
 
 
-def for_script(assignment: Assignment) -> dict[str, Any] | None:
+def for_script(assignment: Assignment, shown: Mapping[int | None, Hint]) -> dict[str, Any] | None:
     """What the page needs to compute the same suggestions as `hints_of`, or None where they stay as they are."""
-    prediction = _prediction_of(assignment) if follows(assignment) else None
-    if prediction is None:
+    evidence = {index: hint.evidence for index, hint in shown.items() if index is not None}
+    if not follows(assignment) or not evidence:
         return None
-    evidence = _evidence(assignment, _probs(assignment, prediction))
     return {
-        "evidence": [None if np.isnan(row[0]) else row.tolist() for row in evidence],
+        # Up to the last step with a suggestion; behind it there is nothing to be changed.
+        "evidence": [evidence.get(index) for index in range(max(evidence) + 1)],
         "start": suggest.LINKS.start.tolist(),
         "transition": suggest.LINKS.transition.tolist(),
     }
-
-
-def _prediction_of(assignment: Assignment) -> Prediction | None:
-    return Prediction.objects.filter(version=assignment.hint_version_id, trajectory=assignment.trajectory_id).first()
-
-
-def _probs(assignment: Assignment, prediction: Prediction) -> FloatArray:
-    calibration_id = assignment.hint_calibration_id
-    calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
-    return calibrated(prediction.probs, calibration)
-
-
-def _evidence(assignment: Assignment, probs: FloatArray) -> FloatArray:
-    return suggest.trusted(probs, is_calibrated=assignment.hint_calibration_id is not None)
 
 
 def doubts_about(assignment: Assignment, annotation: Annotation) -> Mapping[int, str]:

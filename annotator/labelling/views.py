@@ -129,7 +129,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
             "mode": scheme.mode,
             "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
             "labels": {index: _as_data(assignment, label) for index, label in labels.items() if index is not None},
-            "suggestions": hints.for_script(assignment),
+            "suggestions": hints.for_script(assignment, shown),
         },
     }
     return render(request, "labelling/page.html", context, status=error.status if error else 200)

@@ -60,16 +60,16 @@ class Hints {
     const onwards = (p) => transition[0].map((_, to) => p.reduce((sum, x, from) => sum + x * transition[from][to], 0));
     let alone = start;
     let known = start;
-    this.suggestions = new Map();
+    const suggestions = new Map();
     for (const [step, said] of evidence.entries()) {
       const here = said ? said.map((x) => Math.max(x, 1e-9)) : [1, 1, 1];
-      if (said) this.suggestions.set(String(step), normal(here.map((x, i) => (x * known[i]) / alone[i])));
+      if (said) suggestions.set(String(step), normal(here.map((x, i) => (x * known[i]) / alone[i])));
       alone = onwards(normal(alone.map((x, i) => x * here[i])));
       const label = given.get(String(step)) ?? null;
       known = onwards(label === null ? normal(known.map((x, i) => x * here[i])) : [-1, 0, 1].map((v) => Number(v === label)));
     }
     for (const [card, hint] of this.of) {
-      const probs = this.suggestions.get(card.dataset.target);
+      const probs = suggestions.get(card.dataset.target);
       if (probs) this.#show(hint, probs);
     }
   }

@@ -370,6 +370,7 @@ const startLabelling = () => {
     const action = actions[event.key];
     if (!action) return;
     event.preventDefault();
+    if (event.repeat && !"jk".includes(event.key)) return; // a key held down would judge steps that nobody has read
     action();
   }, { signal: life.signal });
   for (const button of document.querySelectorAll("[data-key]"))

@@ -216,3 +216,19 @@ def test_a_label_changes_what_is_suggested_after_it_and_one_key_confirms(
     expect(page.locator("#save-status")).to_have_text("All saved")
     console_errors.clear()  # of the save that was cut off
     assert list(rows.all())[1:] == [(1, -1, -1, True), (2, 1, None, False), (3, 0, seen, True)]
+
+
+def test_a_key_held_down_judges_one_step(open_as: OpenAs) -> None:
+    world, slot = claim("hinted")
+    page = open_slot(open_as, world, slot)
+    expect(page.locator("#step-0")).to_be_focused()
+    for key in ("y", "1"):
+        for _ in range(4):
+            page.keyboard.down(key)
+        page.keyboard.up(key)
+    expect(page.locator("#n-labelled")).to_have_text("2")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert list(Label.objects.order_by("step__index").values_list("value", flat=True)) == [-1, 1]
+    for _ in range(4):
+        page.keyboard.down("k")
+    expect(page.locator("#step-0")).to_be_focused()  # moving about goes on
