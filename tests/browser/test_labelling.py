@@ -187,6 +187,10 @@ def test_every_key_is_also_a_button(world: World, open_as: OpenAs) -> None:
     page.get_by_role("button", name="Undo").click()
     page.get_by_role("button", name="Help").click()
     expect(page.get_by_role("dialog")).to_be_visible()
+    # A line for each: the keys below each other, and what they do below each other beside them.
+    for column in ("#help dt", "#help dd"):
+        lefts = page.locator(column).evaluate_all("all => all.map((one) => one.getBoundingClientRect().left)")
+        assert len(lefts) > 8 and len(set(lefts)) == 1
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_hidden()
     expect(page.locator("#save-status")).to_have_text("All saved")

@@ -66,7 +66,7 @@ def test_a_file_is_checked_before_it_is_imported(admin: Client, world: World) ->
     html = page(admin, job)
     assert "What came in" in html
     assert 'href="/projects/demo/trajectories/"' in html
-    assert list(Trajectory.objects.values_list("external_id", flat=True)) == ["a", "b"]
+    assert list(Trajectory.objects.order_by("pk").values_list("external_id", flat=True)) == ["a", "b"]
     assert not Upload.objects.exists()
 
 
