@@ -13,6 +13,7 @@ from django.db import transaction
 from django.db.models import Exists, OuterRef
 
 from annotator import jobs
+from annotator.acceptance import actions as acceptance
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
@@ -64,6 +65,7 @@ def _take_in(trajectory_id: int) -> None:
     """What was said or decided of a trajectory changes what is believed of it, and what its disputes are worth."""
     fusion.refresh(trajectory_id)
     adjudication.weigh([trajectory_id])
+    acceptance.look(trajectory_id)
 
 
 @transaction.atomic
@@ -194,6 +196,8 @@ HANDLERS: dict[str, Handler] = {
     Job.Kind.PUBLISH: _publish,
     Job.Kind.FUSE: _fuse,
     Job.Kind.SELECT: selection.choose_next,
+    Job.Kind.ACCEPT: acceptance.accept,
+    Job.Kind.WITHDRAW: acceptance.withdraw,
 }
 
 

@@ -72,7 +72,7 @@ TASKS: dict[str, str] = {
     Job.Kind.LEARN: "workers.tasks.learn",
 }
 # Jobs of these kinds need nothing but their parameters, so the same may be tried again at any time.
-_READS_NO_FILE = (Job.Kind.PUBLISH, Job.Kind.FUSE, Job.Kind.TRAIN_SCORER)
+_READS_NO_FILE = (Job.Kind.PUBLISH, Job.Kind.FUSE, Job.Kind.TRAIN_SCORER, Job.Kind.WITHDRAW)
 
 
 def send(job_id: int, *, n_workers: int = 1) -> None:

@@ -10,8 +10,10 @@ from annotator.importing.schema import judged_sha256, steps_of
 from annotator.labelling import actions as labelling
 from annotator.labelling.intake import Changes
 from annotator.models import (
+    Acceptance,
     Annotation,
     Assignment,
+    Job,
     LearningPoint,
     Membership,
     ModelVersion,
@@ -136,6 +138,14 @@ def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcom
     wanted = {index: value for index, value in enumerate(values) if slot.wants_step(index)}
     label(slot, annotator, wanted, outcome if slot.wants_outcome else None)
     return flow.submit(slot.pk, annotator)
+
+
+def make_acceptance(project: Project, **fields: Any) -> Acceptance:
+    """A promise in force, under which a test may accept labels itself."""
+    job = Job.objects.create(project=project, kind=Job.Kind.ACCEPT, unit="trajectories", status=Job.Status.DONE)
+    promise = {"epsilon": 0.05, "delta": 0.1, "audit_share": 0.1, "threshold": 0.9, "seed": 1, "status": "active"}
+    number = project.acceptances.count() + 1
+    return Acceptance.objects.create(project=project, job=job, number=number, **{**promise, **fields})
 
 
 def predict(

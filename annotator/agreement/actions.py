@@ -61,7 +61,9 @@ def settle(trajectory_id: int) -> bool:
             gold[step_id] = (GoldLabel.Provenance.DISCARDED, None)
         else:
             gold[step_id] = (verdict.state, verdict.value)
-    n_removed = _remove_stale(trajectory, settled=gold.keys() | decided, disputed=disputed.keys() | decided)
+    n_removed = _remove_stale(
+        trajectory, asked=values.keys(), settled=gold.keys() | decided, disputed=disputed.keys() | decided
+    )
     rows = GoldLabel.objects.filter(trajectory=trajectory).values_list("step_id", "provenance", "value")
     known = {(step_id, (provenance, value)) for step_id, provenance, value in rows}
     gold = {step_id: settled for step_id, settled in gold.items() if (step_id, settled) not in known}
@@ -106,11 +108,18 @@ def _submitted_values(trajectory: Trajectory) -> dict[int | None, list[int]]:
     return values
 
 
-def _remove_stale(trajectory: Trajectory, *, settled: Set[int | None], disputed: Set[int | None]) -> int:
-    """Removes gold and disputes of steps that are no longer settled or disputed; returns how many."""
-    gold = GoldLabel.objects.filter(trajectory=trajectory).values_list("pk", "step_id")
+def _remove_stale(
+    trajectory: Trajectory, *, asked: Set[int | None], settled: Set[int | None], disputed: Set[int | None]
+) -> int:
+    """Removes gold and disputes of steps that are no longer settled or disputed; returns how many.
+
+    A model's accepted label stays where nobody was asked, and gives way where people differ.
+    """
+    gold = GoldLabel.objects.filter(trajectory=trajectory).values_list("pk", "step_id", "acceptance_id")
     disputes = Dispute.objects.filter(trajectory=trajectory).values_list("pk", "step_id")
-    stale_gold = [pk for pk, step_id in gold if step_id not in settled]
+    stale_gold = [
+        pk for pk, step_id, acceptance in gold if step_id not in settled and (acceptance is None or step_id in asked)
+    ]
     stale_disputes = [pk for pk, step_id in disputes if step_id not in disputed]
     GoldLabel.objects.filter(pk__in=stale_gold).delete()
     Dispute.objects.filter(pk__in=stale_disputes).delete()
@@ -126,7 +135,7 @@ def _store_gold(trajectory: Trajectory, gold: Mapping[int | None, tuple[str, int
         ],
         update_conflicts=True,
         unique_fields=["trajectory", "step"],
-        update_fields=["value", "provenance", "settled_at"],
+        update_fields=["value", "provenance", "settled_at", "acceptance"],
     )
 
 

@@ -13,6 +13,7 @@ from django.db.models import QuerySet
 
 from annotator.models import (
     Acceptance,
+    AcceptanceAudit,
     Adjudication,
     Annotation,
     AnnotationReturn,
@@ -241,8 +242,14 @@ TABLES: dict[str, Table] = {
         "Acceptances",
         "Promises under which a model's label became gold without a person.",
         lambda project: Acceptance.objects.filter(project=project).order_by("id"),
-        "id fusion=fusion__number epsilon delta threshold audit_share status stop_reason stopped_at "
-        "created_by=created_by__username created_at report",
+        "id job=job_id number epsilon delta audit_share status threshold most_each data_sha256 seed code_version "
+        "stop_reason stopped_at created_by=created_by__username created_at report",
+    ),
+    "acceptance-audits": _table(
+        "Acceptance audits",
+        "What would have been accepted of trajectories that people judged blind instead, and how much was wrong.",
+        lambda project: AcceptanceAudit.objects.filter(acceptance__project=project).order_by("id"),
+        "id acceptance=acceptance__number trajectory=trajectory__external_id values n_wrong settled_at",
     ),
     "selection-rounds": _table(
         "Selection rounds",

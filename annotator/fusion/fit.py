@@ -17,13 +17,12 @@ from annotator.fusion import features
 from annotator.fusion import stacker as stackers
 from annotator.fusion.chain import Beliefs, Chain
 from annotator.fusion.crowd import majority
-from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
+from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
 from annotator.raters.metrics import calibration_bins, expected_calibration_error
 
 Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
-LEAST_GOLD = 25  # trajectories
 _FOLDS = 5
 _TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as independent
 _TEMPERATURES = np.geomspace(0.5, 3.0, 25)

@@ -39,9 +39,13 @@ class Read:
         return digest.hexdigest()
 
 
-def read(project: Project) -> Read:
-    """Trajectories about which a model has said something, in the order of their ids, with people's gold."""
-    versions = latest_versions(project)
+def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as_said: bool = False) -> Read:
+    """Trajectories about which a model has said something, in the order of their ids, with people's gold.
+
+    versions: those to hear, by default the latest of every model. as_said: without the calibration that was fitted on
+    gold, and without the findings of rules, which may be there of some trajectories only.
+    """
+    versions = latest_versions(project) if versions is None else list(versions)
     said = Prediction.objects.filter(version__in=versions)
     facts = project.trajectories.filter(pk__in=said.values("trajectory")).order_by("pk")
     rows = list(facts.values_list("pk", "n_steps", "group_key", "outcome"))
@@ -53,7 +57,7 @@ def read(project: Project) -> Read:
     texts: list[list[str]] = [[] for _ in range(n_steps)]
     outcomes: list[list[int]] = [[] for _ in ids]
     for rater, version in enumerate(versions):
-        calibration = version.calibrations.last()
+        calibration = None if as_said else version.calibrations.last()
         predictions = Prediction.objects.filter(version=version).values_list(
             "trajectory", "probs", "rationales", "outcome"
         )
@@ -78,7 +82,7 @@ def read(project: Project) -> Read:
         groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, _ in rows], dtype=np.int64),
         texts=[" ".join(one) for one in texts],
         outcome=np.array(ended, dtype=np.float64),
-        context=_findings(project, place, starts),
+        context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
     return Read(ids, panel, versions)
 
@@ -86,9 +90,7 @@ def read(project: Project) -> Read:
 def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
     """(m,) what people have settled, or MISSING; labels of models that were accepted are no gold to learn from."""
     gold = np.full(int(starts[-1]), MISSING, dtype=np.int8)
-    settled = GoldLabel.objects.filter(step__isnull=False, value__isnull=False).exclude(
-        provenance=GoldLabel.Provenance.CERTIFIED
-    )
+    settled = GoldLabel.objects.by_people().filter(step__isnull=False, value__isnull=False)
     for some in _in_parts(list(place)):
         rows = settled.filter(trajectory__in=some).values_list("trajectory", "step__index", "value")
         for pk, index, value in rows.iterator(chunk_size=10_000):

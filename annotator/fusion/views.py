@@ -118,8 +118,8 @@ def _bars(counts: list[int]) -> list[Bar]:
 
 def _n_settled_since(project: Project, fusion: Fusion) -> int:
     """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
-    newer = GoldLabel.objects.filter(trajectory__project=project, settled_at__gt=fusion.created_at)
-    return newer.exclude(provenance=GoldLabel.Provenance.CERTIFIED).values("trajectory").distinct().count()
+    newer = GoldLabel.objects.by_people().filter(trajectory__project=project, settled_at__gt=fusion.created_at)
+    return newer.values("trajectory").distinct().count()
 
 
 def _first_error(row: Posterior) -> str:

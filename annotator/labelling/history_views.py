@@ -119,7 +119,7 @@ def _works(annotations: list[Annotation], reader: User, membership: Membership) 
     for comment in StepComment.objects.filter(**own).select_related("annotation", "step"):
         said[comment.annotation.assignment_id][comment.step].append(comment)
     gold: dict[int, dict[int | None, int | None]] = defaultdict(dict)
-    for row_ in GoldLabel.objects.filter(trajectory__in=trajectory_ids):
+    for row_ in GoldLabel.objects.by_people().filter(trajectory__in=trajectory_ids):
         gold[row_.trajectory_id][row_.step_id] = row_.value
     in_question = {
         *gold,

@@ -106,7 +106,7 @@ def reopen(assignment_id: int, annotator: User) -> Assignment:
 def is_settled(trajectory_id: int) -> bool:
     """Whether any step of it, or its outcome, is settled or disputed."""
     return (
-        GoldLabel.objects.filter(trajectory=trajectory_id).exists()
+        GoldLabel.objects.by_people().filter(trajectory=trajectory_id).exists()
         or Dispute.objects.filter(trajectory=trajectory_id).exists()
     )
 

@@ -4,7 +4,7 @@ from annotator.models.accounts import LoginAttempt, User
 from annotator.models.adjudication import Adjudication, Review
 from annotator.models.agreement import Dispute, GoldLabel
 from annotator.models.audit import AuditEvent
-from annotator.models.fusion import Acceptance, Fusion, LearningPoint, Posterior
+from annotator.models.fusion import Acceptance, AcceptanceAudit, Fusion, LearningPoint, Posterior
 from annotator.models.importing import ReferenceLabel, Step, Trajectory, Upload, UploadChunk
 from annotator.models.jobs import Job
 from annotator.models.labelling import Annotation, AnnotationReturn, Label, LabelEvent, StepComment
@@ -16,6 +16,7 @@ from annotator.models.selection import SelectionPick, SelectionRound
 
 __all__ = [
     "Acceptance",
+    "AcceptanceAudit",
     "Adjudication",
     "Annotation",
     "AnnotationReturn",

@@ -6,6 +6,12 @@ from django.db.models import Q
 from annotator.models.importing import Step, Trajectory
 
 
+class GoldLabelQuerySet(models.QuerySet["GoldLabel"]):
+    def by_people(self) -> "GoldLabelQuerySet":
+        """Without accepted labels of models: nothing may be measured or learnt by those."""
+        return self.exclude(provenance=GoldLabel.Provenance.CERTIFIED)
+
+
 class GoldLabel(models.Model):
     """The settled value of a step or, with no step, of the outcome, and how it was settled.
 
@@ -31,6 +37,8 @@ class GoldLabel(models.Model):
         related_name="gold_labels",
         help_text="The promise under which a model's label was accepted.",
     )
+
+    objects = GoldLabelQuerySet.as_manager()
 
     class Meta:
         constraints = [

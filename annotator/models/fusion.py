@@ -78,35 +78,81 @@ class Posterior(models.Model):
 
 
 class Acceptance(models.Model):
-    """A promise under which what the fusion believes becomes gold without a person, until an audit breaks it.
+    """A promise under which labels of models become gold without a person, until an audit breaks it.
 
     With probability 1 - delta at most epsilon of the accepted step labels are wrong.
     """
 
     class Status(models.TextChoices):
-        ACTIVE = "active"
-        STOPPED = "stopped"
+        WORKING = "working", "being tested"
+        REFUSED = "refused", "no rule keeps the promise"
+        ACTIVE = "active", "in force"
+        STOPPED = "stopped", "stopped by an admin"
+        BROKEN = "broken", "stopped by its audit"
+
+    IN_FORCE = (Status.WORKING, Status.ACTIVE)
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="acceptances")
-    fusion = models.ForeignKey(Fusion, on_delete=models.PROTECT, related_name="acceptances")
-    epsilon = models.FloatField()
-    delta = models.FloatField()
-    threshold = models.FloatField(help_text="The probability from which a value is accepted.")
-    audit_share = models.FloatField(help_text="The share of accepted trajectories that people go on judging blind.")
-    report = models.JSONField(help_text="The sample, the thresholds tried, the bound of each.")
-    status = models.CharField(max_length=8, choices=Status, default=Status.ACTIVE)
+    job = models.OneToOneField(Job, on_delete=models.PROTECT, related_name="acceptance")
+    number = models.PositiveIntegerField(help_text="Counts the acceptances of the project, from 1.")
+    epsilon = models.FloatField(help_text="The share of accepted labels that may be wrong.")
+    delta = models.FloatField(help_text="The probability with which more may be wrong all the same.")
+    audit_share = models.FloatField(help_text="The share of trajectories that people judge blind instead.")
+    status = models.CharField(max_length=8, choices=Status, default=Status.WORKING)
+    threshold = models.FloatField(null=True, help_text="The probability from which a value is accepted.")
+    most_each = models.PositiveIntegerField(null=True, help_text="Labels of one trajectory at most; null: all.")
+    versions = models.ManyToManyField(ModelVersion, related_name="+", help_text="The models that it hears.")
+    parameters = models.BinaryField(
+        default=b"", help_text="annotator.fusion.fit.Fusion.to_bytes, learnt without the sample that tested it."
+    )
+    report = models.JSONField(default=dict, help_text="The sample, the rules tried, the evidence for each.")
+    seed = models.PositiveBigIntegerField()
+    data_sha256 = models.CharField(max_length=64, blank=True, help_text="Of all that it was learnt and tested on.")
+    code_version = models.CharField(max_length=40)
     stop_reason = models.TextField(blank=True)
     stopped_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=now)
 
     class Meta:
+        ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["project"], condition=Q(status="active"), name="acceptance_one_active")
+            models.UniqueConstraint(fields=["project", "number"], name="acceptance_number_once"),
+            models.UniqueConstraint(fields=["project"], condition=Q(status="working"), name="acceptance_one_at_a_time"),
+            models.CheckConstraint(
+                condition=~Q(status="active") | Q(threshold__isnull=False), name="acceptance_active_has_a_rule"
+            ),
         ]
 
     def __str__(self) -> str:
-        return f"acceptance {self.pk} ({self.status})"
+        return f"acceptance {self.number}"
+
+
+class AcceptanceAudit(models.Model):
+    """A trajectory of which labels would have been accepted, had chance not given it to people instead."""
+
+    acceptance = models.ForeignKey(Acceptance, on_delete=models.PROTECT, related_name="audits")
+    trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="audits")
+    values = ArrayField(
+        models.SmallIntegerField(null=True), help_text="n_steps: what would have been accepted; null: nothing."
+    )
+    n_wrong = models.PositiveIntegerField(
+        null=True, help_text="Of these, those that people settled otherwise; null until they have settled all."
+    )
+    settled_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["acceptance", "trajectory"], name="acceptance_audit_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"audit of {self.trajectory_id}"
+
+    @property
+    def n_taken(self) -> int:
+        return sum(value is not None for value in self.values)
 
 
 class LearningPoint(models.Model):

@@ -35,6 +35,8 @@ class Job(models.Model):
         FUSE = "fuse", "fusion of all raters"
         SELECT = "select", "selection round"
         LEARN = "learn", "training in the loop"
+        ACCEPT = "accept", "acceptance of models' labels"
+        WITHDRAW = "withdraw", "withdrawal of accepted labels"
 
     class Queue(models.TextChoices):
         """Which workers take it: those on a machine with a GPU listen to `gpu`."""

@@ -64,7 +64,7 @@ class Selection(BaseModel):
     def of(self, project: Project) -> QuerySet[Trajectory]:
         chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()
         if self.gold != "any":
-            has_gold = Exists(GoldLabel.objects.filter(trajectory=OuterRef("pk"), step__isnull=False))
+            has_gold = Exists(GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False))
             chosen = chosen.filter(has_gold if self.gold == "with" else ~has_gold)
         chosen = chosen.order_by("id")
         return chosen[: self.limit] if self.limit else chosen

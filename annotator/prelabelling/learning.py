@@ -40,8 +40,6 @@ from annotator.raters.metrics import GoldTrajectory
 
 logger = logging.getLogger(__name__)
 
-# Whose gold is learnt from. What a model gave and nobody checked would teach it nothing but itself.
-PEOPLES = ("unanimous", "majority", "adjudicated")
 Slice = Literal["random slice", "half by hash"]
 
 
@@ -72,9 +70,8 @@ def gold_trajectories(project: Project) -> TrajectoryQuerySet:
     Where people were asked about single steps only, these count and the others have no gold. One that is half settled
     would show the easy half of its steps alone.
     """
-    gold = GoldLabel.objects.filter(
-        trajectory=OuterRef("pk"), step__isnull=False, value__isnull=False, provenance__in=PEOPLES
-    )
+    # What a model gave and nobody checked would teach it nothing but itself.
+    gold = GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False, value__isnull=False)
     step_gold = GoldLabel.objects.filter(step=OuterRef("pk"))
     unsettled = Step.objects.filter(~Exists(step_gold), trajectory=OuterRef("pk"))
     undecided = Dispute.objects.undecided().of_steps().filter(trajectory=OuterRef("pk"))
@@ -198,8 +195,8 @@ def read_snapshot(job: Job) -> Snapshot:
 def _values(chosen: TrajectoryQuerySet) -> dict[int, list[tuple[int, int]]]:
     """By trajectory: step index and value of people's gold."""
     found: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    gold = GoldLabel.objects.filter(
-        trajectory__in=chosen.values("pk"), step__isnull=False, value__isnull=False, provenance__in=PEOPLES
+    gold = GoldLabel.objects.by_people().filter(
+        trajectory__in=chosen.values("pk"), step__isnull=False, value__isnull=False
     )
     for trajectory, index, value in gold.values_list("trajectory_id", "step__index", "value"):
         assert value is not None  # filtered above
@@ -212,7 +209,7 @@ def _efforts(chosen: TrajectoryQuerySet) -> dict[int, tuple[int, int]]:
     labels = Label.objects.submitted().filter(
         annotation__trajectory__in=chosen.values("pk"),
         step__gold_labels__value__isnull=False,
-        step__gold_labels__provenance__in=PEOPLES,
+        step__gold_labels__acceptance__isnull=True,
     )
     rows = labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms"), Count("pk"))
     return {pk: (ms, n) for pk, ms, n in rows}

@@ -24,6 +24,8 @@ OPEN = """
       FROM annotator_trajectory AS trajectory, generate_series(0, %(overlap)s - 1) AS slot
      WHERE trajectory.project_id = %(project)s
        AND NOT EXISTS (SELECT FROM annotator_assignment WHERE trajectory_id = trajectory.id)
+       -- Settled without anybody: all its steps are models' accepted labels.
+       AND NOT EXISTS (SELECT FROM annotator_goldlabel WHERE trajectory_id = trajectory.id)
      ORDER BY trajectory.id, slot
 """
 

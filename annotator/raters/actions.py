@@ -35,8 +35,8 @@ class Gold:
 
 def read_gold(project: Project, against: Against) -> Gold:
     """The settled values of steps; a step without one (undecidable, discarded, not labelled) has no gold."""
-    labels = GoldLabel if against == "gold" else ReferenceLabel
-    rows = labels._default_manager.filter(trajectory__project=project, step__isnull=False, value__isnull=False)
+    labels = GoldLabel.objects.by_people() if against == "gold" else ReferenceLabel.objects.all()
+    rows = labels.filter(trajectory__project=project, step__isnull=False, value__isnull=False)
     values: dict[int, list[tuple[int, int]]] = {}
     for trajectory, index, value in rows.values_list("trajectory", "step__index", "value").iterator(chunk_size=10_000):
         assert index is not None

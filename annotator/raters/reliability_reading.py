@@ -366,9 +366,9 @@ def _said_by(
 
 def _gold(project: Project, layout: _Layout) -> FloatArray:
     """By place: what people settled; NaN where nothing is, or only a model's label was accepted."""
-    settled = GoldLabel.objects.filter(trajectory__project=project, step__isnull=False, value__isnull=False)
+    settled = GoldLabel.objects.by_people()
     given = columns(
-        settled.exclude(provenance=GoldLabel.Provenance.CERTIFIED),
+        settled.filter(trajectory__project=project, step__isnull=False, value__isnull=False),
         trajectory="trajectory_id",
         step="step__index",
         value="value",

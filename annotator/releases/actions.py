@@ -13,7 +13,7 @@ from annotator import audit
 from annotator.agreement import actions as agreement
 from annotator.bulk import copy_rows
 from annotator.errors import NothingToRelease
-from annotator.models import GoldLabel, Project, Release, ReleaseRow, User
+from annotator.models import Acceptance, GoldLabel, Project, Release, ReleaseRow, User
 from annotator.releases.compare import Frozen, TrajectoryChange, compare
 from annotator.releases.exporters import EXPORTERS
 from annotator.releases.exporters.record import FORMAT_VERSION
@@ -69,6 +69,7 @@ def freeze_rows(release: Release) -> None:
         release.manifest = {
             **_describe(project, release, policy),
             "agreement": _agreement_summary(project),
+            **_promises(project),
             "left_out": {reason: n for reason, n in left_out.items() if n},
         }
         release.save(update_fields=["manifest"])
@@ -97,6 +98,14 @@ def _agreement_summary(project: Project) -> dict[str, Any]:
         "n_steps": report.n_steps,
         **{name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in figures.items()},
     }
+
+
+def _promises(project: Project) -> dict[str, Any]:
+    """Under which promises labels of models are in the release; nothing where there are none."""
+    found = Acceptance.objects.filter(project=project, status=Acceptance.Status.ACTIVE)
+    fields = ("number", "epsilon", "delta", "threshold", "most_each")
+    promises = [{name: getattr(one, name) for name in fields} for one in found.only(*fields)]
+    return {"acceptances": promises} if promises else {}
 
 
 def seal(release: Release, *, progress: Callable[[int, int], None]) -> Release:

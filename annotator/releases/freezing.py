@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from typing import Any
 
-from django.db.models import Exists, F, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from annotator.models import (
+    Acceptance,
     Adjudication,
     GoldLabel,
     Label,
@@ -23,8 +24,12 @@ from annotator.releases.policy import ReleasePolicy, split_of
 
 
 def releasable(project: Project) -> TrajectoryQuerySet:
-    """Trajectories whose every step is settled; a half-settled one counts nowhere."""
-    gold = GoldLabel.objects.filter(step=OuterRef("pk"))
+    """Trajectories whose every step is settled; a half-settled one counts nowhere.
+
+    Nor does one with accepted labels whose promise an audit has just broken: they are being withdrawn.
+    """
+    broken = Acceptance.objects.filter(project=project, status=Acceptance.Status.BROKEN)
+    gold = GoldLabel.objects.filter(~Q(acceptance__in=list(broken)), step=OuterRef("pk"))
     unsettled = Step.objects.filter(~Exists(gold), trajectory=OuterRef("pk"))
     any_gold = GoldLabel.objects.filter(trajectory=OuterRef("pk"), step__isnull=False)
     return project.trajectories.filter(Exists(any_gold), ~Exists(unsettled)).order_by("id")

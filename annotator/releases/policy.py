@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from annotator.errors import InvalidSettings
 
 Split = Literal["train", "validation", "test"]
-Settled = Literal["unanimous", "majority", "adjudicated"]
+Settled = Literal["unanimous", "majority", "adjudicated", "certified"]
 ErrorView = Literal["as_labelled", "strict", "until_corrected", "stop_at_first"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 

@@ -19,6 +19,8 @@ from annotator import audit, jobs
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import DomainError, InvalidInput, JobConflict
 from annotator.models import (
+    Acceptance,
+    AcceptanceAudit,
     Annotation,
     Assignment,
     Fusion,
@@ -31,6 +33,7 @@ from annotator.models import (
     User,
 )
 from annotator.models.importing import TrajectoryQuerySet
+from annotator.queue.rest import rest_of
 from annotator.selection.acquisition import OPENING_COST, cost, doubt, fitted_opening
 from annotator.selection.batch import RANDOM, Pick, choose, interleaved, spread, stratified
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
@@ -48,11 +51,15 @@ _TIMED = 5_000
 
 
 def untouched(project: Project) -> TrajectoryQuerySet:
-    """What a round may choose: every slot is open, none is an escalation, and nobody has left a draft."""
+    """What a round may choose: every slot is open, none is an escalation or an audit, nobody has left a draft."""
     slots = Assignment.objects.live().filter(trajectory=OuterRef("pk"))
     begun = Annotation.objects.filter(trajectory=OuterRef("pk"))
+    audits = AcceptanceAudit.objects.filter(
+        trajectory=OuterRef("pk"), acceptance__status__in=Acceptance.IN_FORCE, settled_at=None
+    )
     return project.trajectories.filter(
         Exists(slots),
+        ~Exists(audits),
         ~Exists(slots.exclude(status=Assignment.Status.OPEN)),
         ~Exists(slots.filter(priority__gt=1)),
         ~Exists(begun),
@@ -283,12 +290,17 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
     stored = SelectionPick.objects.bulk_create(rows, batch_size=2_000)
     open_slots = Assignment.objects.open().filter(trajectory__in=[pick.trajectory_id for pick in stored])
     by_trajectory = {pick.trajectory_id: pick for pick in stored}
+    rest = rest_of(list(by_trajectory))
     changed = []
     for slot in open_slots:
         pick_row = by_trajectory[slot.trajectory_id]
         slot.pick = pick_row
         slot.priority = 1 - pick_row.rank / (len(stored) + 1)  # in (0, 1]: escalations, above 1, go first
         slot.wanted_steps = pick_row.steps
+        if pick_row.probability is None and slot.trajectory_id in rest:
+            # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
+            left = rest[slot.trajectory_id]
+            slot.wanted_steps = [i for i in left if pick_row.steps is None or i in pick_row.steps] or left
         slot.wants_outcome = project.asks_outcome and pick_row.steps is None
         changed.append(slot)
     Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
@@ -309,10 +321,12 @@ def _forget_earlier(project: Project) -> None:
     left = Assignment.objects.open().filter(
         pick__isnull=False, project=project, trajectory__in=untouched(project).values("pk")
     )
-    held = left.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)
-    Assignment.objects.filter(pk__in=list(held)).update(
+    held = dict(left.select_for_update(skip_locked=True, of=("self",)).values_list("pk", "trajectory"))
+    Assignment.objects.filter(pk__in=held).update(
         pick=None, priority=0, wanted_steps=None, wants_outcome=project.asks_outcome
     )
+    for trajectory, steps in rest_of(set(held.values())).items():
+        Assignment.objects.filter(pk__in=held, trajectory=trajectory).update(wanted_steps=steps)
 
 
 def _reason(pick: Pick, round_: SelectionRound) -> str:

@@ -41,9 +41,9 @@ def bought(round_: SelectionRound) -> list[Bought]:
     # What nobody took went back to the pool with the next round: what it brought then is not of this one.
     taken = set(round_.picks.filter(assignments__isnull=False).values_list("trajectory_id", flat=True))
     values: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    gold = GoldLabel.objects.filter(
+    gold = GoldLabel.objects.by_people().filter(
         trajectory__picks__round=round_, step__isnull=False, value__isnull=False, settled_at__gte=round_.created_at
-    ).exclude(provenance=GoldLabel.Provenance.CERTIFIED)
+    )
     for trajectory, index, value in gold.values_list("trajectory_id", "step__index", "value"):
         assert value is not None  # filtered above
         values[trajectory].append((index, value))

@@ -16,7 +16,7 @@ from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
 from annotator.importing import uploads
 from annotator.labelling.revisions import comment, return_annotation
 from annotator.models import (
-    Acceptance,
+    AcceptanceAudit,
     Calibration,
     Dispute,
     Fusion,
@@ -40,7 +40,7 @@ from annotator.prelabelling.actions import Selection
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.projects import invitations
 from annotator.releases.policy import ReleasePolicy
-from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
+from tests.factories import PASSWORD, World, judge, make_acceptance, make_trajectory, make_world
 
 
 def fill(world: World) -> None:
@@ -85,9 +85,7 @@ def believed(world: World, trajectory: Trajectory) -> None:
         probs=[[0.1, 0.2, 0.7]] * 2, first_error=[0.1, 0.1, 0.8], expected_errors=0.6, mean_entropy=0.8,
         first_error_entropy=0.5, disagreement=0.0,
     )  # fmt: skip
-    Acceptance.objects.create(
-        project=project, fusion=fusion, epsilon=0.05, delta=0.1, threshold=0.9, audit_share=0.1, report={}
-    )
+    AcceptanceAudit.objects.create(acceptance=make_acceptance(project), trajectory=trajectory, values=[1, None])
     chosen = SelectionRound.objects.create(
         project=project, job=select, number=1, unit="trajectories", settings={}, seed=1, is_open=False
     )

@@ -15,7 +15,7 @@ from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
 from annotator.fusion.panel import MISSING
 from annotator.models import Assignment, Dispute, Fusion, GoldLabel, Job, Label, Posterior, Trajectory
-from tests.factories import World, judge, label, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -130,12 +130,7 @@ def test_labels_of_models_are_no_gold(world: World) -> None:
     judge(trajectory, world.annotator, [1, 1, 1])
     judge(trajectory, world.second, [1, 1, 1])
     assert reading.gold_of(place, starts).tolist() == [1, 1, 1]
-    fusion = fuse(world)
-    from annotator.models import Acceptance
-
-    promise = Acceptance.objects.create(
-        project=world.project, fusion=fusion, epsilon=0.1, delta=0.1, threshold=0.9, audit_share=0.1, report={}
-    )
+    promise = make_acceptance(world.project)
     GoldLabel.objects.filter(trajectory=trajectory, step__index=1).update(provenance="certified", acceptance=promise)
     assert reading.gold_of(place, starts).tolist() == [1, MISSING, 1]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotator.fusion.crowd import chain_dawid_skene, dawid_skene, majority, one_coin
@@ -31,6 +31,7 @@ def test_one_good_rater_is_heard_above_two_that_guess(method: Method) -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
+@settings(deadline=None)
 @given(order=st.permutations(range(4)))
 def test_the_order_of_raters_is_nothing(method: Method, order: list[int]) -> None:
     panel = made_up(12, accuracies=[0.9, 0.6, 0.5, 0.8])

@@ -16,7 +16,6 @@ from annotator.adjudication.actions import DecisionIn
 from annotator.labelling import actions as labelling
 from annotator.labelling import revisions
 from annotator.models import (
-    Acceptance,
     Annotation,
     Dispute,
     Fusion,
@@ -31,7 +30,7 @@ from annotator.models import (
 )
 from annotator.queue import actions as queue
 from annotator.raters.reliability_reading import Against, Rater, read, report
-from tests.factories import World, judge, label, make_member, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_acceptance, make_member, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -242,15 +241,7 @@ def test_accepted_labels_of_models_judge_nobody(world: World) -> None:
     judge(trajectory, world.annotator, [1, -1])
     predict(trajectory, [1, -1])
     before = compared(world.project)
-    acceptance = Acceptance.objects.create(
-        project=world.project,
-        fusion=make_fusion(world.project),
-        epsilon=0.05,
-        delta=0.05,
-        threshold=0.9,
-        audit_share=0.1,
-        report={},
-    )
+    acceptance = make_acceptance(world.project)
     for step, value in zip(trajectory.steps.order_by("index"), (1, -1), strict=True):
         GoldLabel.objects.create(
             trajectory=trajectory,

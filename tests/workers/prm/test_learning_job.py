@@ -12,9 +12,7 @@ from pytest_django.fixtures import Settings
 from annotator import flow, jobs
 from annotator.errors import JobConflict
 from annotator.models import (
-    Acceptance,
     Assignment,
-    Fusion,
     GoldLabel,
     Job,
     Label,
@@ -30,7 +28,7 @@ from annotator.models import (
 from annotator.prelabelling import catalogue, learning, training
 from annotator.prelabelling.learning_policy import is_held_out, is_in_half
 from annotator.prelabelling.scorer_config import ScorerConfig
-from tests.factories import World, judge, label, make_trajectory, make_world
+from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world
 from tests.workers.prm import toy
 from workers import learn as learning_worker
 from workers import tasks
@@ -269,14 +267,7 @@ def test_what_is_half_settled_or_accepted_without_a_person_teaches_nothing(toys:
     assert half.pk not in learning.gold_trajectories(world.project).values_list("pk", flat=True)
     assert learning.due(world.project).n_gold == 24
     accepted = add(world, range(25, 26), judged=False)[0]
-    job = Job.objects.create(project=world.project, kind="fuse", unit="trajectories", status="done")
-    fusion = Fusion.objects.create(
-        project=world.project, job=job, number=1, method="chain", reason=".", parameters=b"", refresh={}, report={},
-        n_trajectories=1, n_steps=1,
-    )  # fmt: skip
-    promise = Acceptance.objects.create(
-        project=world.project, fusion=fusion, epsilon=0.05, delta=0.05, threshold=0.9, audit_share=0.1, report={}
-    )
+    promise = make_acceptance(world.project)
     for step in accepted.steps.all():
         GoldLabel.objects.create(
             trajectory=accepted, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()

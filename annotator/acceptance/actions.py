@@ -1,0 +1,496 @@
+"""Accepting labels of models under a promise, auditing it with every judgement, and taking the labels back.
+
+An acceptance is one piece of work: it tests the promise on the random sample that there is, and writes down the labels
+of trajectories that nobody has begun. What comes later is not covered by the sample, so it waits for another one.
+"""
+
+import math
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from django.db import transaction
+from django.db.models import Count, Q
+from django.utils.timezone import now
+
+from annotator import audit, jobs
+from annotator.acceptance import guarantee, sample
+from annotator.acceptance.guarantee import Rule, Trial
+from annotator.acceptance.sample import Drawn
+from annotator.acceptance.terms import Terms, n_to_learn, why_not
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.sums import BoolArray
+from annotator.errors import InvalidInput, JobConflict
+from annotator.fusion import reading
+from annotator.fusion.panel import MISSING, Panel
+from annotator.models import (
+    Acceptance,
+    AcceptanceAudit,
+    Assignment,
+    Dispute,
+    GoldLabel,
+    Job,
+    Project,
+    Step,
+    Trajectory,
+    User,
+)
+from annotator.queue import actions as queue
+from annotator.version import app_version
+
+if TYPE_CHECKING:
+    pass
+
+Status = Acceptance.Status
+
+# Trajectories that are written in one transaction: people who claim them wait for so long.
+WRITTEN_AT_ONCE = 200
+# An audited trajectory goes before everything that a round has chosen, and behind escalations.
+AUDIT_PRIORITY = 1.0
+
+
+@transaction.atomic
+def start(project: Project, terms: Terms, *, user: User | None) -> Job:
+    """Queues an acceptance. Raises JobConflict while one is under way, InvalidInput where something is missing."""
+    current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
+    if current.scheme.mode == "stop_at_first_error":
+        raise InvalidInput(
+            "Nothing was started: this project stops at the first error, so people cannot be asked for the other steps "
+            "of a trajectory alone."
+        )
+    for lost in current.acceptances.filter(status=Status.WORKING, job__finished_at__isnull=False):
+        _give_up(lost, "Its job ended before it was done.")
+    if busy := current.acceptances.filter(status=Status.WORKING).first():
+        raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
+    found = sample.counts(current)
+    if missing := why_not(found.n_drawn, found.n_elsewhere, found.n_pool):
+        raise InvalidInput(f"Nothing was started. {missing}")
+    job = jobs.enqueue(current, Job.Kind.ACCEPT, {}, unit="trajectories", n_total=None, user=user)
+    latest = current.acceptances.last()
+    Acceptance.objects.create(
+        project=current,
+        job=job,
+        number=latest.number + 1 if latest else 1,
+        **terms.model_dump(),
+        seed=secrets.randbits(31),
+        code_version=app_version(),
+        created_by=user,
+    )
+    return job
+
+
+def accept(job: Job) -> dict[str, Any]:
+    """What a job of an acceptance does. A worker that takes over goes on with the rule that was found."""
+    acceptance = Acceptance.objects.select_related("project").get(job=job)
+    try:
+        if acceptance.status == Status.WORKING:
+            found = _find_rule(job, acceptance) if acceptance.threshold is None else _look_again(acceptance)
+            if found is None:
+                _refuse(acceptance)
+            else:
+                _write_all(job, acceptance, found)
+    except Exception as error:
+        if not jobs.is_outage(error):
+            cancelled = isinstance(error, jobs.JobCancelled)
+            _give_up(acceptance, "Its job was cancelled." if cancelled else "Its job failed.")
+        raise
+    report = acceptance.report
+    return {"acceptance": acceptance.pk, "number": acceptance.number, "status": acceptance.status} | {
+        name: report.get(name, 0) for name in ("n_labels", "n_trajectories", "n_audits")
+    }
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What the rule takes of each trajectory that may be accepted: a value, or MISSING, by step."""
+
+    ids: list[int]
+    values: list[IntArray]
+
+
+def _find_rule(job: Job, acceptance: Acceptance) -> _Found | None:
+    """Learns without the part of the sample that tests, tests one rule after the other, stores the best that holds."""
+    from annotator.fusion.fit import fit  # scikit-learn, which the web side has no use for
+
+    project = acceptance.project
+    drawn = sample.drawn(project)
+    versions = sample.heard(project, drawn)
+    read = reading.read(project, versions, as_said=True)
+    panel = read.panel
+    place = {pk: i for i, pk in enumerate(read.ids)}
+    jobs.report(job, 0, len(read.ids))
+    with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
+    n_learn = n_to_learn(len(drawn.ids), len(with_gold - set(drawn.ids)))
+    order = np.random.default_rng(acceptance.seed).permutation(len(drawn.ids))
+    tests = drawn.some(np.sort(order[n_learn:]))
+    masked = panel.gold.copy()
+    for pk in tests.ids:
+        if pk in place:
+            masked[panel.starts[place[pk]] : panel.starts[place[pk] + 1]] = MISSING
+    fitted = fit(panel.with_gold(masked))
+    jobs.report(job, 0)
+    probs = fitted.evidence(panel)
+    pool = _Pool.of(project, read, tests, learnt=set(drawn.ids) - set(tests.ids))
+    chosen = np.flatnonzero(pool.is_left)
+    left = panel.of(chosen)
+    rules = guarantee.in_order(left.starts, probs[pool.is_left[panel.owner]], acceptance.epsilon)
+    trials = _trials(rules, panel, probs, pool, tests, place)
+    tried = guarantee.try_rules(trials, acceptance.epsilon, acceptance.delta)
+    best = guarantee.best(tried)
+    acceptance.report = {
+        "sample": {
+            "n_drawn": len(drawn.ids),
+            "n_learnt": n_learn,
+            "n_tested": len(tests.ids),
+            "n_unknown": int((~tests.is_known).sum()),
+            "n_gold": len(with_gold - set(tests.ids)),
+        },
+        "pool": {"n_trajectories": len(chosen), "n_steps": left.n_steps, "before": min(tests.begun).isoformat()},
+        "rules": len(rules),
+        "tried": [
+            {
+                "threshold": one.trial.rule.threshold,
+                "most_each": one.trial.rule.most_each,
+                "n_taken": int(one.trial.taken.sum()),
+                "n_wrong": int(one.trial.wrong.sum()),
+                "n_labels": one.trial.n_labels,
+                "evidence": round(one.evidence, 4),
+                "holds": one.holds,
+            }
+            for one in tried
+        ],
+        "method": fitted.method,
+    }
+    acceptance.data_sha256, acceptance.parameters = read.sha256, fitted.to_bytes()
+    if best is not None:
+        acceptance.threshold, acceptance.most_each = best.rule.threshold, best.rule.most_each
+    acceptance.versions.set(versions)
+    acceptance.save(update_fields=["report", "data_sha256", "parameters", "threshold", "most_each"])
+    return None if best is None else _found(best.rule, read, probs, pool.is_left)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Which trajectories of a panel may be accepted, and from which ones each round drew.
+
+    is_left (n,): heard of by every model, in every round's pool, and begun by nobody since. could_be (rounds, n): those
+    that the round could have drawn to be tested on, and perhaps a few more.
+    """
+
+    is_left: BoolArray
+    could_be: BoolArray
+
+    @staticmethod
+    def of(project: Project, read: reading.Read, tests: Drawn, learnt: set[int]) -> "_Pool":
+        made, judged = sample.made_at(read.ids), sample.first_judged(project)
+        candidates = set(sample.candidates(project).values_list("pk", flat=True))
+        complete = _complete(read.panel)
+        earliest = min(tests.begun)
+        is_left = [pk in candidates and made[pk] < earliest for pk in read.ids]
+        could_be = [
+            [made[pk] <= ended and not (pk in judged and judged[pk] < begun) and pk not in learnt for pk in read.ids]
+            for begun, ended in zip(tests.begun, tests.ended, strict=True)
+        ]
+        return _Pool(np.array(is_left, dtype=np.bool_) & complete, np.array(could_be, dtype=np.bool_) & complete)
+
+
+def _complete(panel: Panel) -> BoolArray:
+    """(n,) whether every rater has said something of the trajectory: only then is it like those of the sample."""
+    speaks = ~np.isnan(panel.probs[:, :, 0])
+    found = np.ones(panel.n_trajectories, dtype=np.bool_)
+    for rater in range(len(panel.raters)):
+        found &= np.bincount(panel.owner, weights=speaks[:, rater], minlength=panel.n_trajectories) > 0
+    return found
+
+
+def _trials(
+    rules: Sequence[Rule], panel: Panel, probs: FloatArray, pool: _Pool, tests: Drawn, place: dict[int, int]
+) -> Iterator[Trial]:
+    values = probs.argmax(axis=1) - 1
+    at = np.array([place.get(pk, -1) for pk in tests.ids], dtype=np.int64)
+    known = np.where(tests.is_known & (at >= 0), at, -1)
+    is_known = np.zeros(panel.n_trajectories + 1, dtype=np.bool_)
+    is_known[known] = True
+    # What is not settled, or was called undecidable, counts as wrong.
+    right = (panel.gold == values) & is_known[panel.owner]
+    complete = _complete(panel)[panel.owner]
+    for rule in rules:
+        takes = rule.takes(panel.starts, probs) & complete
+        taken = np.bincount(panel.owner[takes], minlength=panel.n_trajectories)
+        wrong = np.bincount(panel.owner[takes & ~right], minlength=panel.n_trajectories)
+        n_left = int(taken[pool.is_left].sum())
+        in_pool = pool.could_be @ taken
+        yield Trial(
+            rule,
+            taken=np.where(at >= 0, taken[at], 0),
+            wrong=np.where(at >= 0, wrong[at], 0),
+            most=int(taken[pool.could_be.any(axis=0)].max(initial=0)),
+            left=(n_left / np.maximum(in_pool, 1))[tests.rounds],
+            weights=tests.weights,
+            n_labels=n_left,
+        )
+
+
+def _look_again(acceptance: Acceptance) -> _Found:
+    """The same for a worker that takes over after a crash: what was written meanwhile is no candidate any more."""
+    from annotator.fusion.fit import Fusion as Fitted
+
+    fitted: Fitted = Fitted.from_bytes(bytes(acceptance.parameters))
+    assert acceptance.threshold is not None
+    read = reading.read(acceptance.project, list(acceptance.versions.order_by("name")), as_said=True)
+    before = datetime.fromisoformat(acceptance.report["pool"]["before"])
+    fresh = sample.candidates(acceptance.project).filter(created_at__lt=before)
+    left = set(fresh.values_list("pk", flat=True))
+    is_left = np.array([pk in left for pk in read.ids], dtype=np.bool_) & _complete(read.panel)
+    rule = Rule(acceptance.threshold, acceptance.most_each)
+    return _found(rule, read, fitted.evidence(read.panel), is_left)
+
+
+def _found(rule: Rule, read: reading.Read, probs: FloatArray, is_left: BoolArray) -> _Found:
+    takes = rule.takes(read.panel.starts, probs)
+    values = np.where(takes, probs.argmax(axis=1) - 1, MISSING)
+    ids, rows = [], []
+    for i in np.flatnonzero(is_left):
+        steps = slice(read.panel.starts[i], read.panel.starts[i + 1])
+        if takes[steps].any():
+            ids.append(read.ids[i])
+            rows.append(values[steps])
+    return _Found(ids, rows)
+
+
+def _write_all(job: Job, acceptance: Acceptance, found: _Found) -> None:
+    jobs.report(job, 0, len(found.ids))
+    for at in range(0, len(found.ids), WRITTEN_AT_ONCE):
+        some = slice(at, at + WRITTEN_AT_ONCE)
+        _write(acceptance, dict(zip(found.ids[some], found.values[some], strict=True)))
+        jobs.report(job, min(at + WRITTEN_AT_ONCE, len(found.ids)))
+    with transaction.atomic():
+        labels = GoldLabel.objects.filter(acceptance=acceptance)
+        written = labels.aggregate(n=Count("pk"), n_trajectories=Count("trajectory", distinct=True))
+        acceptance.report |= {
+            "n_labels": written["n"],
+            "n_trajectories": written["n_trajectories"],
+            "n_audits": acceptance.audits.count(),
+        }
+        acceptance.status = Status.ACTIVE
+        acceptance.save(update_fields=["report", "status"])
+        data = {"number": acceptance.number, "n_labels": written["n"], "epsilon": acceptance.epsilon}
+        project_id = acceptance.project_id
+        audit.log("acceptance.accepted", acceptance, user=acceptance.created_by, project_id=project_id, data=data)
+
+
+@transaction.atomic
+def _write(acceptance: Acceptance, values: dict[int, IntArray]) -> None:
+    """Labels and audits of some trajectories; one that somebody has begun or is claiming is left to them."""
+    project = Project.objects.select_for_update(no_key=True).get(pk=acceptance.project_id)  # no round at once
+    free = set(sample.candidates(project).filter(pk__in=values).values_list("pk", flat=True))
+    slots: dict[int, list[Assignment]] = defaultdict(list)
+    for slot in Assignment.objects.open().filter(trajectory__in=free).select_for_update(skip_locked=True, of=("self",)):
+        slots[slot.trajectory_id].append(slot)
+    wanted = Assignment.objects.live().filter(trajectory__in=free).order_by().values_list("trajectory")
+    n_wanted = dict(wanted.annotate(Count("pk")))
+    steps = {
+        (trajectory, index): pk
+        for pk, trajectory, index in Step.objects.filter(trajectory__in=free).values_list("pk", "trajectory", "index")
+    }
+    at = now()
+    labels: list[GoldLabel] = []
+    audits: list[AcceptanceAudit] = []
+    changed: list[Assignment] = []
+    idle: list[int] = []
+    for pk in sorted(free):
+        if len(slots[pk]) < n_wanted[pk]:
+            continue
+        said = [None if value == MISSING else int(value) for value in values[pk]]
+        if np.random.default_rng([acceptance.seed, pk]).random() < acceptance.audit_share:
+            audits.append(AcceptanceAudit(acceptance=acceptance, trajectory_id=pk, values=said))
+            changed += [_audited(slot, project) for slot in slots[pk]]
+            continue
+        labels += [
+            GoldLabel(
+                trajectory_id=pk,
+                step_id=steps[pk, index],
+                value=value,
+                provenance=GoldLabel.Provenance.CERTIFIED,
+                settled_at=at,
+                acceptance=acceptance,
+            )
+            for index, value in enumerate(said)
+            if value is not None
+        ]
+        rest = [index for index, value in enumerate(said) if value is None]
+        for slot in slots[pk]:
+            slot.wanted_steps = [i for i in rest if slot.wants_step(i)] or rest
+            if rest or slot.wants_outcome:
+                changed.append(slot)
+            else:
+                idle.append(slot.pk)
+    GoldLabel.objects.bulk_create(labels)
+    AcceptanceAudit.objects.bulk_create(audits)
+    fields = ["wanted_steps", "wants_outcome", "priority", "pick", "hint_arm", "no_hints"]
+    Assignment.objects.bulk_update(changed, fields)
+    Assignment.objects.filter(pk__in=idle).delete()
+
+
+def _audited(slot: Assignment, project: Project) -> Assignment:
+    """Asked whole and blind, and soon: an audit that waits watches nothing."""
+    slot.wanted_steps, slot.wants_outcome = None, project.asks_outcome
+    slot.pick, slot.priority = None, AUDIT_PRIORITY
+    slot.hint_arm, slot.no_hints = Assignment.HintArm.BLIND, Assignment.NoHints.RANDOM_SAMPLE
+    return slot
+
+
+def _refuse(acceptance: Acceptance) -> None:
+    acceptance.status = Status.REFUSED
+    acceptance.save(update_fields=["status"])
+    data = {"number": acceptance.number, "epsilon": acceptance.epsilon}
+    audit.log("acceptance.refused", acceptance, user=acceptance.created_by, project_id=acceptance.project_id, data=data)
+
+
+def _give_up(acceptance: Acceptance, reason: str) -> None:
+    """What was written so far goes back: the promise is about all of it, not about what came first."""
+    _end(acceptance, Status.STOPPED, f"{reason} What it had accepted was taken back.", user=acceptance.created_by)
+    _withdraw_all(acceptance)
+
+
+@transaction.atomic
+def _end(acceptance: Acceptance, status: Acceptance.Status, reason: str, *, user: User | None) -> None:
+    acceptance.status, acceptance.stop_reason, acceptance.stopped_at = status, reason, now()
+    acceptance.save(update_fields=["status", "stop_reason", "stopped_at"])
+    data = {"number": acceptance.number, "reason": reason}
+    audit.log(f"acceptance.{status}", acceptance, user=user, project_id=acceptance.project_id, data=data)
+
+
+@transaction.atomic
+def stop(acceptance: Acceptance, *, withdraws: bool, user: User | None) -> Job | None:
+    """Ends an acceptance; with `withdraws` a job takes its labels back. Raises JobConflict if it is over."""
+    current = Acceptance.objects.select_for_update(no_key=True).get(pk=acceptance.pk)
+    if current.status != Status.ACTIVE:
+        raise JobConflict(f"Nothing was changed: {current} is not in force ({current.get_status_display()}).")
+    kept = "Its labels were taken back." if withdraws else "Its labels stay, and nobody audits them any longer."
+    _end(current, Status.STOPPED, f"An admin ended it. {kept}", user=user)
+    return _enqueue_withdrawal(current, user=user) if withdraws else None
+
+
+def _enqueue_withdrawal(acceptance: Acceptance, *, user: User | None) -> Job:
+    params = {"acceptance": acceptance.pk}
+    return jobs.enqueue(acceptance.project, Job.Kind.WITHDRAW, params, unit="trajectories", n_total=None, user=user)
+
+
+def withdraw(job: Job) -> dict[str, Any]:
+    """What a job of a withdrawal does; run again, it takes back what is left."""
+    acceptance = Acceptance.objects.select_related("project").get(pk=job.params["acceptance"])
+    return {"acceptance": acceptance.pk, "number": acceptance.number, "n_labels": _withdraw_all(acceptance, job)}
+
+
+def _withdraw_all(acceptance: Acceptance, job: Job | None = None) -> int:
+    accepted = GoldLabel.objects.filter(acceptance=acceptance)
+    ids = list(accepted.order_by("trajectory").values_list("trajectory", flat=True).distinct())
+    n_labels = 0
+    for at in range(0, len(ids), WRITTEN_AT_ONCE):
+        if job is not None:
+            jobs.report(job, at, len(ids))
+        n_labels += _withdraw(acceptance, ids[at : at + WRITTEN_AT_ONCE])
+    queue.enqueue(acceptance.project)  # those whose slots were no longer needed
+    if job is not None:
+        jobs.report(job, len(ids), len(ids))
+    return n_labels
+
+
+@transaction.atomic
+def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
+    """Deletes accepted labels and has people asked about their steps, in slots that nobody has begun or in new ones."""
+    project = Project.objects.select_for_update(no_key=True).get(pk=acceptance.project_id)
+    # The slots before the trajectories, as whoever submits does: neither waits for the other for ever.
+    slots: dict[int, list[Assignment]] = defaultdict(list)
+    live = Assignment.objects.live().filter(trajectory__in=ids).order_by("trajectory", "slot")
+    for slot in live.select_for_update(of=("self",)):
+        slots[slot.trajectory_id].append(slot)
+    list(Trajectory.objects.select_for_update(no_key=True).order_by("pk").filter(pk__in=ids).values_list("pk"))
+    accepted = GoldLabel.objects.filter(acceptance=acceptance, trajectory__in=ids)
+    missing: dict[int, list[int]] = defaultdict(list)
+    for trajectory, index in accepted.values_list("trajectory_id", "step__index").order_by("step__index"):
+        assert index is not None
+        missing[trajectory].append(index)
+    n_steps = dict(Trajectory.objects.filter(pk__in=missing).values_list("pk", "n_steps"))
+    changed = []
+    for trajectory, steps in missing.items():
+        is_begun = any(slot.status != Assignment.Status.OPEN for slot in slots[trajectory])
+        if not is_begun:
+            for slot in slots[trajectory]:
+                if slot.wanted_steps is not None:
+                    both = sorted({*slot.wanted_steps, *steps})
+                    slot.wanted_steps = None if len(both) == n_steps[trajectory] else both
+                    changed.append(slot)
+            continue
+        for number in range(project.overlap):
+            Assignment.objects.create(
+                project=project,
+                trajectory_id=trajectory,
+                slot=len(slots[trajectory]) + number,
+                wanted_steps=steps,
+                wants_outcome=False,
+            )
+    Assignment.objects.bulk_update(changed, ["wanted_steps"])
+    n_deleted, _ = accepted.delete()
+    return n_deleted
+
+
+@transaction.atomic
+def look(trajectory_id: int) -> None:
+    """Counts the audit of a trajectory once people have settled it, and ends the acceptance if its promise is broken.
+
+    Call it whenever something was said or decided of a trajectory; most are in no audit.
+    """
+    audits = AcceptanceAudit.objects.filter(trajectory=trajectory_id, acceptance__status=Status.ACTIVE)
+    for one in audits.select_related("acceptance"):
+        _count(one)
+
+
+def _count(one: AcceptanceAudit) -> None:
+    trajectory = one.trajectory_id
+    out = Assignment.objects.live().filter(~Q(status=Assignment.Status.SUBMITTED), trajectory=trajectory)
+    if out.exists() or Dispute.objects.undecided().of_steps().filter(trajectory=trajectory).exists():
+        return
+    gold = GoldLabel.objects.by_people().filter(trajectory=trajectory, step__isnull=False)
+    settled = dict(gold.values_list("step__index", "value"))
+    if len(settled) < len(one.values):
+        return
+    one.n_wrong = sum(value is not None and settled[index] != value for index, value in enumerate(one.values))
+    one.settled_at = one.settled_at or now()
+    one.save(update_fields=["n_wrong", "settled_at"])
+    # Two audits that are settled at once: the second waits here and sees the first one's count.
+    acceptance = Acceptance.objects.select_for_update(no_key=True).get(pk=one.acceptance_id)
+    result = audited(acceptance)
+    if acceptance.status == Status.ACTIVE and result.evidence >= math.log(1 / acceptance.delta):
+        reason = (
+            f"Of {result.n_taken} labels in {result.n_settled} audited trajectories {result.n_wrong} were wrong. That "
+            f"is more than chance allows if {100 * acceptance.epsilon:g} % are wrong at most."
+        )
+        _end(acceptance, Status.BROKEN, reason, user=None)
+        _enqueue_withdrawal(acceptance, user=None)
+
+
+@dataclass(frozen=True)
+class Audited:
+    """How far the audit of an acceptance has got. `evidence` against the promise, as guarantee.audit_evidence."""
+
+    n_audits: int
+    n_settled: int
+    n_taken: int
+    n_wrong: int
+    evidence: float
+
+
+def audited(acceptance: Acceptance) -> Audited:
+    rows = list(acceptance.audits.all())
+    done = [row for row in rows if row.n_wrong is not None]
+    taken = np.array([row.n_taken for row in done], dtype=np.int64)
+    wrong = np.array([row.n_wrong for row in done], dtype=np.int64)
+    most = max((row.n_taken for row in rows), default=0)
+    evidence = guarantee.audit_evidence(taken, wrong, acceptance.epsilon, most)
+    return Audited(len(rows), len(done), int(taken.sum()), int(wrong.sum()), evidence)

@@ -1,0 +1,153 @@
+"""Who was drawn at random and judged blind, and which trajectories nobody has begun: what a promise is tested on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from django.db.models import Exists, Min, OuterRef, Q
+
+from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.models import (
+    Annotation,
+    Assignment,
+    GoldLabel,
+    ModelVersion,
+    Prediction,
+    Project,
+    SelectionPick,
+    SelectionRound,
+    Trajectory,
+)
+from annotator.models.importing import TrajectoryQuerySet
+from annotator.raters.actions import latest_versions
+from annotator.selection.actions import untouched
+
+Status = Assignment.Status
+# A model is heard if it has spoken of so much of the sample; others would be missing just where it matters.
+_HEARD_FROM = 0.95
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The trajectories that rounds drew at random, whole, and that somebody has taken; each in one round only.
+
+    ids: in the order of their ids. rounds (n,): the place of each one's round in `begun` and `ended`, between which it
+    was drawn. probabilities (n,): with which. is_known (n,): all its judgements are in, none given in sight of a model.
+    """
+
+    ids: list[int]
+    rounds: IntArray
+    probabilities: FloatArray
+    is_known: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    begun: list[datetime]
+    ended: list[datetime]
+
+    @property
+    def weights(self) -> FloatArray:
+        """(n,) the inverse probability, over the largest in the same round; 1 where all had the same."""
+        inverse = 1 / self.probabilities
+        largest = np.zeros(len(self.begun))
+        np.maximum.at(largest, self.rounds, inverse)
+        return np.asarray(inverse / largest[self.rounds], dtype=np.float64)
+
+    def some(self, chosen: IntArray) -> "Drawn":
+        """Of these places; rounds of which none is left are dropped."""
+        used, rounds = np.unique(self.rounds[chosen], return_inverse=True)
+        return Drawn(
+            ids=[self.ids[i] for i in chosen],
+            rounds=rounds.astype(np.int64),
+            probabilities=self.probabilities[chosen],
+            is_known=self.is_known[chosen],
+            begun=[self.begun[i] for i in used],
+            ended=[self.ended[i] for i in used],
+        )
+
+
+def drawn(project: Project) -> Drawn:
+    """What people take of a round's random part is a random part of it, too: they get it in a random order."""
+    taken = Assignment.objects.filter(pick=OuterRef("pk")).exclude(status=Status.OPEN)
+    picks = SelectionPick.objects.filter(
+        Exists(taken),
+        round__project=project,
+        round__job__finished_at__isnull=False,
+        probability__isnull=False,
+        steps__isnull=True,
+    )
+    rows = list(picks.order_by("trajectory").values_list("trajectory", "round", "probability"))
+    chosen = SelectionRound.objects.filter(project=project, job__finished_at__isnull=False).order_by("id")
+    rounds = list(chosen.select_related("job").only("created_at", "job__finished_at"))
+    place = {round_.pk: i for i, round_ in enumerate(rounds)}
+    ids = [row[0] for row in rows]
+    doubtful = Assignment.objects.live().filter(
+        ~Q(status=Status.SUBMITTED) | ~Q(hint_arm=Assignment.HintArm.BLIND), trajectory__in=ids
+    )
+    unknown = set(doubtful.values_list("trajectory", flat=True))
+    found = Drawn(
+        ids=ids,
+        rounds=np.array([place[row[1]] for row in rows], dtype=np.int64),
+        probabilities=np.array([row[2] for row in rows], dtype=np.float64),
+        is_known=np.array([pk not in unknown for pk in ids], dtype=np.bool_),
+        begun=[round_.created_at for round_ in rounds],
+        ended=[round_.job.finished_at or round_.created_at for round_ in rounds],
+    )
+    return found.some(np.arange(len(ids)))
+
+
+def candidates(project: Project) -> TrajectoryQuerySet:
+    """What nobody has ever been given, is in no audit, and does not wait as a round's random part.
+
+    The random part is left to people, so that the next promise can be tested, too.
+    """
+    slots = Assignment.objects.filter(trajectory=OuterRef("pk"))
+    accepted = GoldLabel.objects.filter(trajectory=OuterRef("pk"), acceptance__isnull=False)
+    return untouched(project).filter(
+        ~Exists(slots.exclude(hint_arm="")),  # an arm is drawn when somebody claims it, and stays
+        ~Exists(slots.filter(pick__probability__isnull=False)),
+        ~Exists(accepted),
+    )
+
+
+def heard(project: Project, sample: Drawn) -> list[ModelVersion]:
+    """The models whose word a promise may rest on: they have not learnt from this project's gold.
+
+    What a project's own scorer says of trajectories that it learnt from, or that had no gold when it was trained, would
+    be another thing in the sample than in the rest.
+    """
+    found = []
+    for version in latest_versions(project):
+        if version.kind == ModelVersion.Kind.SCORER:
+            continue
+        n = Prediction.objects.filter(version=version, trajectory__in=sample.ids).count()
+        if n >= _HEARD_FROM * len(sample.ids):
+            found.append(version)
+    return found
+
+
+def first_judged(project: Project) -> dict[int, datetime]:
+    """By trajectory: when the first judgement of it was submitted."""
+    rows = Annotation.objects.submitted().filter(assignment__project=project).order_by()
+    return dict(rows.values_list("trajectory").annotate(at=Min("submitted_at")).values_list("trajectory", "at"))
+
+
+def made_at(ids: Sequence[int]) -> dict[int, datetime]:
+    return dict(Trajectory.objects.filter(pk__in=ids).values_list("pk", "created_at"))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What there is to test a promise on, for a page that must not wait for arrays."""
+
+    n_drawn: int
+    n_known: int
+    n_elsewhere: int
+    n_pool: int
+
+
+def counts(project: Project) -> Counts:
+    sample = drawn(project)
+    gold = GoldLabel.objects.by_people().filter(trajectory__project=project, step__isnull=False, value__isnull=False)
+    with_gold = gold.exclude(trajectory__in=sample.ids).values("trajectory").distinct()
+    rated = Prediction.objects.filter(trajectory=OuterRef("pk"), version__in=heard(project, sample))
+    n_pool = candidates(project).filter(Exists(rated)).count()
+    return Counts(len(sample.ids), int(sample.is_known.sum()), with_gold.count(), n_pool)

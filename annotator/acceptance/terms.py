@@ -1,0 +1,59 @@
+"""What an admin promises, and when a sample is large enough to test it. Pure."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from annotator.errors import InvalidSettings
+from annotator.fusion.panel import LEAST_GOLD
+
+LEAST_SAMPLE = 50  # trajectories that test; with less no rule could ever hold
+# So many trajectories with gold outside the sample are enough to learn from; what lacks is taken from the sample.
+ENOUGH_TO_LEARN = 100
+
+
+class Terms(BaseModel):
+    """docs/acceptance.md explains each field."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epsilon: Annotated[float, Field(ge=0.005, le=0.2)] = 0.05
+    delta: Annotated[float, Field(ge=0.001, le=0.2)] = 0.1
+    audit_share: Annotated[float, Field(ge=0.02, le=0.5)] = 0.1
+
+    @classmethod
+    def parse(cls, data: object) -> "Terms":
+        """Raises InvalidSettings, naming each field that is wrong."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            fields = {".".join(map(str, e["loc"])) or "terms": e["msg"] for e in error.errors()}
+            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
+            raise InvalidSettings(f"Nothing was started: the promise does not fit. {said}.", fields) from None
+
+
+def n_to_learn(n_sample: int, n_elsewhere: int) -> int:
+    """How many of the sampled trajectories are learnt from instead of tested on; at most half.
+
+    n_elsewhere: trajectories with gold that are not in the sample.
+    """
+    return min(max(0, ENOUGH_TO_LEARN - n_elsewhere), n_sample // 2)
+
+
+def why_not(n_sample: int, n_elsewhere: int, n_pool: int) -> str:
+    """What is missing to test a promise, as a sentence; empty where nothing is.
+
+    n_sample: judged trajectories that were drawn at random; n_pool: those that nobody has begun and models have rated.
+    """
+    n_learnt = n_to_learn(n_sample, n_elsewhere)
+    if n_sample - n_learnt < LEAST_SAMPLE:
+        return (
+            f"The promise is tested on trajectories that a selection round drew at random and people judged blind. "
+            f"There are {n_sample}, of which {n_sample - n_learnt} can be spared for the test; it needs {LEAST_SAMPLE} "
+            "at least. Start rounds with a larger share at random."
+        )
+    if n_elsewhere + n_learnt < LEAST_GOLD:
+        return f"Gold of {n_elsewhere + n_learnt} trajectories is too little to learn from; {LEAST_GOLD} are needed."
+    if not n_pool:
+        return "There is nothing to accept: no model has rated a trajectory that nobody has begun."
+    return ""

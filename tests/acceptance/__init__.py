@@ -1,0 +1,1 @@
+"""Labels of models that become gold under a promise."""

@@ -1,0 +1,483 @@
+"""Accepting labels under a promise: what is written, what stays with people, the audit, and taking back."""
+
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytest
+from django.utils.timezone import now
+
+from annotator import flow, jobs
+from annotator.acceptance import actions, sample
+from annotator.acceptance.terms import Terms
+from annotator.adjudication.actions import DecisionIn
+from annotator.errors import InvalidInput, JobConflict
+from annotator.fusion import reading
+from annotator.fusion.fit import fit
+from annotator.fusion.panel import Panel
+from annotator.models import (
+    Acceptance,
+    AcceptanceAudit,
+    Annotation,
+    Assignment,
+    AuditEvent,
+    Dispute,
+    GoldLabel,
+    Job,
+    LearningPoint,
+    Project,
+    SelectionRound,
+    Trajectory,
+)
+from annotator.prelabelling.actions import Selection
+from annotator.projects.actions import change_settings
+from annotator.queue import actions as queue
+from annotator.raters.actions import read_gold
+from annotator.releases import actions as releases
+from annotator.releases.policy import ReleasePolicy
+from annotator.selection import actions as selection
+from tests.factories import World, judge, make_acceptance, make_trajectory, make_world, predict
+
+pytestmark = pytest.mark.django_db
+
+TERMS = Terms(epsilon=0.2, delta=0.2, audit_share=0.2)
+TRUTH = [1, -1, 1]
+_fitted: dict[str, Any] = {}
+
+
+@pytest.fixture(autouse=True)
+def _same_chance_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn is the same in every test, so that the same panel need not be learnt from again (3 s each)."""
+    monkeypatch.setattr("secrets.randbits", lambda _: 5)
+
+    def fit_once(panel: Panel, seed: int = 0) -> Any:
+        key = sha256(panel.probs.tobytes() + panel.gold.tobytes() + panel.groups.tobytes()).hexdigest()
+        if key not in _fitted:
+            _fitted[key] = fit(panel, seed)
+        return _fitted[key]
+
+    monkeypatch.setattr("annotator.fusion.fit.fit", fit_once)
+
+
+def make_pool(world: World, n: int, *, wrong_every: int = 0, is_silent: bool = False) -> list[Trajectory]:
+    """Two judges that say the truth of every step; of each `wrong_every`-th trajectory the first step is wrong.
+
+    is_silent: of the middle step they say nothing.
+    """
+    made = []
+    for i in range(n):
+        trajectory = make_trajectory(world.project, n_steps=3, group_key=f"task {i % 40}", enqueue=False)
+        said: list[int | None] = [-1 if wrong_every and i % wrong_every == 0 else 1, None if is_silent else -1, 1]
+        predict(trajectory, said, model="good", sure=0.96)
+        predict(trajectory, said, model="fair", sure=0.9)
+        made.append(trajectory)
+    queue.enqueue(world.project)
+    return made
+
+
+def draw(world: World, n: int, *, is_middle_open: bool = False) -> list[Trajectory]:
+    """A round of n trajectories, all at random, and what is in the database once the annotator has judged each.
+
+    is_middle_open: of every other one the middle step is +1.
+    """
+    policy = {"n_wanted": n, "shares": {"random": 100}}
+    change_settings(world.project, {"selection_policy": policy}, user=world.admin)
+    job = selection.start(world.project, user=world.admin)
+    flow.run_job(job.pk)
+    picked = [pick.trajectory for pick in SelectionRound.objects.get(job=job).picks.order_by("rank")]
+    slots = Assignment.objects.filter(trajectory__in=picked)
+    slots.update(status="submitted", annotator=world.annotator, hint_arm="blind")
+    at = now()
+    Annotation.objects.bulk_create(
+        Annotation(
+            assignment=slot, trajectory_id=slot.trajectory_id, annotator=world.annotator, revision=1, submitted_at=at
+        )
+        for slot in slots
+    )
+    GoldLabel.objects.bulk_create(
+        GoldLabel(
+            trajectory=trajectory,
+            step=step,
+            value=1 if is_middle_open and i % 2 else TRUTH[step.index],
+            provenance="unanimous",
+            settled_at=at,
+        )
+        for i, trajectory in enumerate(picked)
+        for step in trajectory.steps.all()
+    )
+    return picked
+
+
+def accept(world: World, terms: Terms = TERMS) -> Acceptance:
+    job = actions.start(world.project, terms, user=world.admin)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert job.status == Job.Status.DONE, job.error
+    return Acceptance.objects.get(job=job)
+
+
+@pytest.fixture
+def alone(db: None) -> World:
+    """One judgement is enough for a step; nobody is asked about the outcome."""
+    return make_world(overlap=1, max_overlap=1, asks_outcome=False)
+
+
+@pytest.fixture
+def promised(alone: World) -> Acceptance:
+    """160 trajectories, 110 of them judged at random, the rest accepted."""
+    make_pool(alone, 160)
+    draw(alone, 110)
+    return accept(alone)
+
+
+def rest_of(project: Project) -> set[int]:
+    return set(project.trajectories.filter(annotations=None).values_list("pk", flat=True))
+
+
+def test_sure_labels_become_gold_that_names_its_promise(alone: World, promised: Acceptance) -> None:
+    assert (promised.number, promised.status, promised.stop_reason) == (1, "active", "")
+    assert promised.report["sample"] == {"n_drawn": 110, "n_learnt": 55, "n_tested": 55, "n_unknown": 0, "n_gold": 55}
+    assert promised.report["pool"]["n_trajectories"] == 50
+    tried = promised.report["tried"]
+    assert tried[0]["holds"]
+    assert {one["n_wrong"] for one in tried} == {0}
+    labels = GoldLabel.objects.filter(acceptance=promised)
+    audits = promised.audits.all()
+    assert 0 < len(audits) < 25
+    assert set(labels.values_list("trajectory", flat=True)) | {a.trajectory_id for a in audits} == rest_of(
+        alone.project
+    )
+    assert promised.report["n_labels"] == labels.count() == 3 * (50 - len(audits))
+    assert {(row.step.index, row.value, row.provenance) for row in labels if row.step} == {
+        (0, 1, "certified"), (1, -1, "certified"), (2, 1, "certified")
+    }  # fmt: skip
+    event = AuditEvent.objects.get(action="acceptance.accepted")
+    assert event.data == {"number": 1, "n_labels": labels.count(), "epsilon": 0.2}
+
+
+def test_audited_trajectories_are_asked_whole_blind_and_first(alone: World, promised: Acceptance) -> None:
+    first = queue.claim_next(alone.project, alone.second)
+    assert first is not None
+    assert promised.audits.filter(trajectory=first.trajectory_id).exists()
+    assert (first.wanted_steps, first.hint_arm, first.no_hints) == (None, "blind", "random_sample")
+    assert not GoldLabel.objects.filter(trajectory=first.trajectory_id).exists()
+    left = Assignment.objects.filter(project=alone.project, status="open").values_list("trajectory", flat=True)
+    assert set(left) == {audit.trajectory_id for audit in promised.audits.exclude(trajectory=first.trajectory_id)}
+    # No round may change what is asked of them, and nothing settled is asked again by the next import.
+    assert not selection.untouched(alone.project).exists()
+    assert queue.enqueue(alone.project) == 0
+
+
+def test_steps_that_are_not_accepted_are_still_asked(alone: World) -> None:
+    make_pool(alone, 160, is_silent=True)
+    draw(alone, 110, is_middle_open=True)
+    promise = accept(alone, Terms(epsilon=0.2, delta=0.2, audit_share=0.02))
+    assert promise.status == "active"
+    part = GoldLabel.objects.filter(acceptance=promise).first()
+    assert part is not None
+    trajectory = part.trajectory
+    taken = set(trajectory.gold_labels.values_list("step__index", flat=True))
+    slot = Assignment.objects.get(trajectory=trajectory)
+    assert slot.wanted_steps == sorted({0, 1, 2} - taken)
+    assert slot.wanted_steps
+    policy = {"n_wanted": 50, "shares": {"oldest": 90, "random": 10}}
+    change_settings(alone.project, {"selection_policy": policy}, user=alone.admin)
+    flow.run_job(selection.start(alone.project, user=alone.admin).pk)
+    for slot in Assignment.objects.filter(pick__isnull=False, status="open").select_related("pick"):
+        assert slot.pick is not None
+        has_labels = slot.trajectory.gold_labels.exists()
+        whole = slot.pick.probability is not None or not has_labels
+        gold = set(slot.trajectory.gold_labels.values_list("step__index", flat=True))
+        assert slot.wanted_steps == (None if whole else sorted({0, 1, 2} - gold))
+    chosen = Assignment.objects.filter(
+        pick__probability=None, status="open", pick__isnull=False, trajectory__gold_labels__isnull=False
+    ).first()
+    assert chosen is not None
+    judge(chosen.trajectory, alone.annotator, [-1, 1, -1])
+    provenances = dict(chosen.trajectory.gold_labels.values_list("step__index", "provenance"))
+    assert {index: p for index, p in provenances.items() if p == "unanimous"}.keys() == set(chosen.wanted_steps or [])
+    assert sorted(provenances) == [0, 1, 2]
+    by_chance = Assignment.objects.filter(
+        pick__probability__isnull=False, status="open", trajectory__gold_labels__isnull=False
+    ).first()
+    if by_chance is not None:
+        judge(by_chance.trajectory, alone.annotator, [-1, 1, -1])
+        rows = by_chance.trajectory.gold_labels.values_list("value", "provenance", "acceptance")
+        assert set(map(str, rows)) == {"(-1, 'unanimous', None)", "(1, 'unanimous', None)"}
+
+
+def test_accepted_labels_are_no_gold_to_learn_or_measure_by(alone: World, promised: Acceptance) -> None:
+    accepted = GoldLabel.objects.filter(acceptance=promised).first()
+    assert accepted is not None
+    chosen = accepted.trajectory
+    assert (reading.gold_of({chosen.pk: 0}, np.array([0, 3])) == -9).all()
+    assert chosen.pk not in read_gold(alone.project, "gold").ids
+    assert chosen in Selection(gold="without").of(alone.project)
+    assert sample.counts(alone.project).n_elsewhere == 0
+
+
+def test_a_release_counts_them_only_if_its_policy_says_so(alone: World, promised: Acceptance) -> None:
+    n_certified = len(set(GoldLabel.objects.filter(acceptance=promised).values_list("trajectory", flat=True)))
+    by_default = releases.begin(alone.project, ReleasePolicy(), user=alone.admin)
+    with_them = releases.begin(alone.project, ReleasePolicy(provenances=["unanimous", "certified"]), user=alone.admin)
+    broken = releases.begin(alone.project, ReleasePolicy(provenances=["unanimous", "certified"]), user=alone.admin)
+    # freeze_rows wants no transaction around it; what it freezes is all that matters here.
+    from collections import Counter
+
+    from annotator.releases.freezing import frozen_rows, releasable
+
+    ids = list(releasable(alone.project).values_list("pk", flat=True))
+    assert len(ids) == 110 + n_certified
+    assert len(frozen_rows(by_default, ids, ReleasePolicy.parse(by_default.policy), Counter())) == 110
+    rows = frozen_rows(with_them, ids, ReleasePolicy.parse(with_them.policy), Counter())
+    assert len(rows) == 110 + n_certified
+    certified = [row for row in rows if row.record["steps"][0]["provenance"] == "certified"]
+    assert len(certified) == n_certified
+    assert [(s["value"], s["counts"], s["labels"]) for s in certified[0].record["steps"]] == [
+        (1, True, []), (-1, True, []), (1, True, [])
+    ]  # fmt: skip
+    Acceptance.objects.update(status="broken")
+    assert releasable(broken.project).count() == 110
+
+
+def judge_audits(world: World, promise: Acceptance, values: list[int]) -> int:
+    """Until the promise is broken or all are judged; returns how many."""
+    for n, one in enumerate(promise.audits.all()):
+        judge(one.trajectory, world.annotator, values)
+        promise.refresh_from_db()
+        if promise.status != "active":
+            return n + 1
+    return promise.audits.count()
+
+
+def test_an_audit_that_agrees_leaves_the_promise_in_force(alone: World, promised: Acceptance) -> None:
+    n = judge_audits(alone, promised, TRUTH)
+    assert promised.status == "active"
+    found = actions.audited(promised)
+    assert (found.n_audits, found.n_settled, found.n_taken, found.n_wrong) == (n, n, 3 * n, 0)
+    assert found.evidence < 0
+
+
+def test_a_broken_promise_ends_by_itself_and_people_are_asked_instead(alone: World, promised: Acceptance) -> None:
+    n_labels, accepted = promised.report["n_labels"], set(rest_of(alone.project))
+    accepted -= {audit.trajectory_id for audit in promised.audits.all()}
+    n = judge_audits(alone, promised, [-1, 1, -1])
+    assert n < promised.audits.count()
+    assert (promised.status, bool(promised.stopped_at)) == ("broken", True)
+    assert f"Of {3 * n} labels in {n} audited trajectories {3 * n} were wrong" in promised.stop_reason
+    job = Job.objects.get(kind="withdraw")
+    assert GoldLabel.objects.filter(acceptance=promised).count() == n_labels
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.result["n_labels"]) == ("done", n_labels)
+    assert not GoldLabel.objects.filter(provenance="certified").exists()
+    slots = Assignment.objects.filter(trajectory__in=accepted)
+    assert {(slot.status, slot.wanted_steps) for slot in slots} == {("open", None)}
+    assert slots.count() == len(accepted)
+
+
+def test_a_trajectory_with_a_judgement_out_or_a_dispute_is_no_audit_yet(db: None) -> None:
+    world = make_world(overlap=2, max_overlap=2, asks_outcome=False)
+    made = make_pool(world, 1)[0]
+    promise = make_acceptance(world.project)
+    audit = AcceptanceAudit.objects.create(acceptance=promise, trajectory=made, values=[1, None, -1])
+    judge(made, world.annotator, [1, -1, 1])
+    audit.refresh_from_db()
+    assert audit.n_wrong is None
+    judge(made, world.second, [1, 1, -1])
+    audit.refresh_from_db()
+    assert audit.n_wrong is None
+    for dispute in Dispute.objects.order_by("step__index"):
+        flow.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="misread"))
+    assert [(one.n_wrong, one.n_taken) for one in promise.audits.all()] == [(1, 2)]
+
+
+def test_an_admin_may_end_it_and_keep_or_take_back_the_labels(alone: World, promised: Acceptance) -> None:
+    n_labels = promised.report["n_labels"]
+    assert actions.stop(promised, withdraws=False, user=alone.admin) is None
+    promised.refresh_from_db()
+    assert promised.status == "stopped"
+    assert "nobody audits them any longer" in promised.stop_reason
+    assert GoldLabel.objects.filter(acceptance=promised).count() == n_labels
+    with pytest.raises(JobConflict, match="acceptance 1 is not in force"):
+        actions.stop(promised, withdraws=True, user=alone.admin)
+    assert not Job.objects.filter(kind="withdraw").exists()
+    assert judge_audits(alone, promised, [-1, 1, -1]) == 1
+    assert promised.audits.filter(n_wrong__isnull=False).count() == 0
+
+
+def test_what_was_begun_after_an_acceptance_gets_new_slots_when_it_is_taken_back(alone: World) -> None:
+    world = alone
+    make_pool(world, 160)
+    draw(world, 110)
+    part = Trajectory.objects.filter(annotations=None).first()
+    assert part is not None
+    promise = accept(world)
+    chosen = GoldLabel.objects.filter(acceptance=promise).values_list("trajectory", flat=True)[0]
+    GoldLabel.objects.filter(trajectory=chosen, step__index=2).delete()
+    Assignment.objects.create(
+        project=world.project, trajectory_id=chosen, slot=0, wanted_steps=[2], wants_outcome=False
+    )
+    trajectory = Trajectory.objects.get(pk=chosen)
+    judge(trajectory, world.annotator, TRUTH)
+    assert dict(trajectory.gold_labels.values_list("step__index", "provenance")) == {
+        0: "certified", 1: "certified", 2: "unanimous"
+    }  # fmt: skip
+    job = actions.stop(promise, withdraws=True, user=world.admin)
+    assert job is not None
+    flow.run_job(job.pk)
+    assert list(trajectory.gold_labels.values_list("step__index", flat=True)) == [2]
+    slots = list(Assignment.objects.filter(trajectory=trajectory).order_by("slot"))
+    assert [(slot.slot, slot.status, slot.wanted_steps) for slot in slots] == [
+        (0, "submitted", [2]), (1, "open", [0, 1])
+    ]  # fmt: skip
+    judge(trajectory, world.second, [-1, -1, 1])
+    assert dict(trajectory.gold_labels.values_list("step__index", "value")) == {0: -1, 1: -1, 2: 1}
+
+
+def test_people_who_differ_about_an_accepted_step_take_its_label_away(db: None) -> None:
+    world = make_world(overlap=2, max_overlap=2, asks_outcome=False)
+    made = make_pool(world, 1)[0]
+    promise = make_acceptance(world.project)
+    for step in made.steps.all():
+        GoldLabel.objects.create(
+            trajectory=made,
+            step=step,
+            value=1,
+            provenance="certified",
+            acceptance=promise,
+            settled_at=promise.created_at,
+        )
+    Assignment.objects.filter(trajectory=made).update(wanted_steps=[0, 1])
+    judge(made, world.annotator, [1, -1, 1])
+    judge(made, world.second, [1, 1, 1])
+    rows = made.gold_labels.order_by("step__index").values_list("step__index", "provenance", "acceptance")
+    assert [tuple(row) for row in rows.iterator()] == [(0, "unanimous", None), (2, "certified", promise.pk)]
+    assert [dispute.step and dispute.step.index for dispute in Dispute.objects.all()] == [1]
+
+
+def test_no_rule_holds_where_models_err_too_often(alone: World) -> None:
+    make_pool(alone, 160, wrong_every=2)
+    draw(alone, 110)
+    promise = accept(alone, Terms(epsilon=0.01, delta=0.05))
+    assert (promise.status, promise.threshold) == ("refused", None)
+    assert not GoldLabel.objects.filter(provenance="certified").exists()
+    assert not AcceptanceAudit.objects.exists()
+    assert Assignment.objects.filter(status="open", wanted_steps=None, hint_arm="").count() == 50
+    assert AuditEvent.objects.get(action="acceptance.refused").data == {"number": 1, "epsilon": 0.01}
+
+
+def test_judgements_that_are_out_or_not_blind_count_as_wrong(alone: World) -> None:
+    make_pool(alone, 160)
+    picked = draw(alone, 110)
+    hinted = alone.project.model_versions.first()
+    Assignment.objects.filter(trajectory=picked[0]).update(hint_arm="hinted", hint_version=hinted)
+    Assignment.objects.filter(trajectory=picked[1]).update(status="returned")
+    found = sample.drawn(alone.project)
+    assert [pk for pk, known in zip(found.ids, found.is_known, strict=True) if not known] == sorted(
+        trajectory.pk for trajectory in picked[:2]
+    )
+    assert set(found.weights) == {1.0}
+    assert found.probabilities.tolist() == [110 / 160] * 110
+
+
+def test_what_waits_by_chance_and_what_came_later_is_not_accepted(alone: World) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    late = make_pool(alone, 3)
+    policy = {"n_wanted": 5, "shares": {"random": 100}}
+    change_settings(alone.project, {"selection_policy": policy}, user=alone.admin)
+    job = selection.start(alone.project, user=alone.admin)
+    flow.run_job(job.pk)
+    waiting = {pick.trajectory_id for pick in SelectionRound.objects.get(job=job).picks.all()}
+    promise = accept(alone)
+    touched = set(GoldLabel.objects.filter(acceptance=promise).values_list("trajectory", flat=True))
+    touched |= {audit.trajectory_id for audit in promise.audits.all()}
+    assert touched
+    assert not touched & (waiting | {trajectory.pk for trajectory in late})
+
+
+def test_the_projects_own_scorer_is_not_heard(alone: World) -> None:
+    made = make_pool(alone, 60)
+    for trajectory in made:
+        predict(trajectory, TRUTH, model="own", kind="scorer")
+    predict(made[0], TRUTH, model="rare")
+    draw(alone, 20)
+    assert [version.name for version in sample.heard(alone.project, sample.drawn(alone.project))] == ["fair", "good"]
+    assert not LearningPoint.objects.exists()
+
+
+def test_what_cannot_start_is_refused_and_changes_nothing(alone: World) -> None:
+    make_pool(alone, 30)
+    with pytest.raises(InvalidInput, match=r"There are 0, of which 0 can be spared for the test; it needs 50 at least"):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    stopping = make_world("stopping", label_scheme={"mode": "stop_at_first_error"})
+    with pytest.raises(InvalidInput, match="this project stops at the first error"):
+        actions.start(stopping.project, TERMS, user=stopping.admin)
+    assert not Acceptance.objects.exists()
+    assert not Job.objects.filter(kind="accept").exists()
+
+
+def test_only_one_is_under_way_and_a_lost_one_gives_way(alone: World) -> None:
+    make_pool(alone, 130)
+    draw(alone, 110)
+    job = actions.start(alone.project, TERMS, user=alone.admin)
+    with pytest.raises(JobConflict, match=f"acceptance 1 has not ended yet. Its job is number {job.pk}"):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    jobs.cancel(job, user=alone.admin)
+    actions.start(alone.project, TERMS, user=alone.admin)
+    assert list(Acceptance.objects.values_list("number", "status")) == [(1, "stopped"), (2, "working")]
+
+
+def test_a_cancelled_acceptance_takes_back_what_it_had_written(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    monkeypatch.setattr(actions, "WRITTEN_AT_ONCE", 10)
+    job = actions.start(alone.project, TERMS, user=alone.admin)
+    report = jobs.report
+
+    def cancel_midway(job: Job, n_done: int, n_total: int | None = None) -> None:
+        if n_done == 20:
+            assert GoldLabel.objects.filter(provenance="certified").exists()
+            jobs.cancel(job, user=alone.admin)
+        report(job, n_done, n_total)
+
+    monkeypatch.setattr(jobs, "report", cancel_midway)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    promise = Acceptance.objects.get()
+    assert (job.status, promise.status) == ("cancelled", "stopped")
+    assert "What it had accepted was taken back" in promise.stop_reason
+    assert not GoldLabel.objects.filter(provenance="certified").exists()
+    assert Assignment.objects.filter(status="open", wanted_steps=None).count() == 50
+
+
+def test_a_worker_that_takes_over_goes_on_with_the_same_rule(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    monkeypatch.setattr(actions, "WRITTEN_AT_ONCE", 10)
+    job = actions.start(alone.project, TERMS, user=alone.admin)
+    write, n_calls = actions._write, 0
+
+    def die(*args: object) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 3:
+            raise KeyboardInterrupt
+        write(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(actions, "_write", die)
+    with pytest.raises(KeyboardInterrupt):
+        flow.run_job(job.pk)
+    before = Acceptance.objects.get()
+    n_before = GoldLabel.objects.filter(acceptance=before).count()
+    assert (before.status, n_before > 0) == ("working", True)
+    monkeypatch.setattr(actions, "_write", write)
+    Job.objects.filter(pk=job.pk).update(status="queued")
+    flow.run_job(job.pk)
+    promise = Acceptance.objects.get()
+    assert (promise.status, promise.threshold) == ("active", before.threshold)
+    labels = GoldLabel.objects.filter(acceptance=promise)
+    covered = set(labels.values_list("trajectory", flat=True)) | {a.trajectory_id for a in promise.audits.all()}
+    assert covered == rest_of(alone.project)
+    assert promise.report["n_labels"] == labels.count() > n_before
