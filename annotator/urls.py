@@ -5,6 +5,7 @@ from django.contrib.auth import views as auth_views
 from django.urls import include, path
 
 from annotator import signin
+from annotator.acceptance import views as acceptance
 from annotator.adjudication import views as adjudication
 from annotator.agreement import views as agreement
 from annotator.dashboard import audit_views, import_views, job_views, model_views, table_views, trajectory_views
@@ -35,6 +36,9 @@ project_urls = [  # /projects/<slug>/
     path("selection/", selection.overview, name="selection"),
     path("selection/start/", selection.start, name="selection-start"),
     path("selection/<int:number>/", selection.round_detail, name="selection-round"),
+    path("acceptance/", acceptance.overview, name="acceptance"),
+    path("acceptance/<int:number>/", acceptance.detail, name="acceptance-detail"),
+    path("acceptance/<int:number>/stop/", acceptance.stop, name="acceptance-stop"),
     path("raters/", raters.rater_list, name="rater-list"),
     path("hints/", raters.hint_report, name="hint-report"),
     path("raters/steps/", raters.rater_steps, name="rater-steps"),

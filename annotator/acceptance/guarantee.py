@@ -115,9 +115,10 @@ def prospect(starts: IntArray, probs: FloatArray, rule: Rule, epsilon: float) ->
 
 
 def in_order(starts: IntArray, probs: FloatArray, epsilon: float, rules: Sequence[Rule] = RULES) -> list[Rule]:
-    """The rules that have a prospect, the best first."""
-    prospects = {rule: prospect(starts, probs, rule, epsilon) for rule in rules}
-    return sorted((rule for rule in rules if prospects[rule] > 0), key=lambda rule: -prospects[rule])
+    """The rules that have a prospect, the best first; of those that take the same only one."""
+    different = {rule.takes(starts, probs).tobytes(): rule for rule in reversed(rules)}.values()
+    prospects = {rule: prospect(starts, probs, rule, epsilon) for rule in different}
+    return sorted((rule for rule in different if prospects[rule] > 0), key=lambda rule: -prospects[rule])
 
 
 def try_rules(trials: Iterator[Trial], epsilon: float, delta: float) -> list[Tried]:

@@ -114,5 +114,5 @@ def stop(request: Request, slug: str, number: int) -> HttpResponse:
         messages.error(request, error.message, extra_tags="bad")
     else:
         said = "Its labels are being taken back." if withdraws else "Its labels stay."
-        messages.success(request, f"{promise} was ended. {said}".capitalize(), extra_tags="good")
+        messages.success(request, f"{str(promise).capitalize()} was ended. {said}", extra_tags="good")
     return redirect("acceptance-detail", slug, number)

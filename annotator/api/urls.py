@@ -4,7 +4,7 @@ from csp.decorators import csp_update
 from django.urls import path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
-from annotator.api import assignments, disputes, fusion, models, projects, releases, selection
+from annotator.api import acceptances, assignments, disputes, fusion, models, projects, releases, selection
 from annotator.api.fallback import not_found
 
 app_name = "api"
@@ -29,6 +29,8 @@ urlpatterns = [
     path("projects/<slug:slug>/learning/", models.learning_detail),
     path("projects/<slug:slug>/selection/", selection.selection_detail),
     path("projects/<slug:slug>/selection/<int:number>/", selection.pick_list),
+    path("projects/<slug:slug>/acceptances/", acceptances.acceptance_list),
+    path("projects/<slug:slug>/acceptances/<int:number>/stop/", acceptances.acceptance_stop),
     path("projects/<slug:slug>/fusion/", fusion.fusion_detail),
     path("projects/<slug:slug>/posteriors/", fusion.posterior_list),
     path("projects/<slug:slug>/raters/", models.rater_list),

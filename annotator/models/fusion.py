@@ -127,6 +127,10 @@ class Acceptance(models.Model):
     def __str__(self) -> str:
         return f"acceptance {self.number}"
 
+    @property
+    def certainty(self) -> float:
+        return 1 - self.delta
+
 
 class AcceptanceAudit(models.Model):
     """A trajectory of which labels would have been accepted, had chance not given it to people instead."""

@@ -42,6 +42,7 @@ _MANAGE = [
     ("hints", "Suggestions", "hint-report"),
     ("beliefs", "Beliefs", "beliefs"),
     ("selection", "Selection", "selection"),
+    ("acceptance", "Acceptance", "acceptance"),
     ("learning", "Learning", "learning"),
     ("data", "Data", "table-list"),
     ("audit", "Audit", "audit-list"),

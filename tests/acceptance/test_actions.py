@@ -1,10 +1,13 @@
 """Accepting labels under a promise: what is written, what stays with people, the audit, and taking back."""
 
+import threading
+from collections import Counter
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pytest
+from django.db import connection, transaction
 from django.utils.timezone import now
 
 from annotator import flow, jobs
@@ -34,9 +37,10 @@ from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
 from annotator.raters.actions import read_gold
 from annotator.releases import actions as releases
+from annotator.releases.freezing import frozen_rows, releasable
 from annotator.releases.policy import ReleasePolicy
 from annotator.selection import actions as selection
-from tests.factories import World, judge, make_acceptance, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -221,11 +225,6 @@ def test_a_release_counts_them_only_if_its_policy_says_so(alone: World, promised
     by_default = releases.begin(alone.project, ReleasePolicy(), user=alone.admin)
     with_them = releases.begin(alone.project, ReleasePolicy(provenances=["unanimous", "certified"]), user=alone.admin)
     broken = releases.begin(alone.project, ReleasePolicy(provenances=["unanimous", "certified"]), user=alone.admin)
-    # freeze_rows wants no transaction around it; what it freezes is all that matters here.
-    from collections import Counter
-
-    from annotator.releases.freezing import frozen_rows, releasable
-
     ids = list(releasable(alone.project).values_list("pk", flat=True))
     assert len(ids) == 110 + n_certified
     assert len(frozen_rows(by_default, ids, ReleasePolicy.parse(by_default.policy), Counter())) == 110
@@ -481,3 +480,50 @@ def test_a_worker_that_takes_over_goes_on_with_the_same_rule(alone: World, monke
     covered = set(labels.values_list("trajectory", flat=True)) | {a.trajectory_id for a in promise.audits.all()}
     assert covered == rest_of(alone.project)
     assert promise.report["n_labels"] == labels.count() > n_before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_trajectory_that_somebody_is_claiming_is_left_to_them() -> None:
+    """The claim has its row but has not committed when the labels are written; nobody waits, and nothing is lost."""
+    world = make_world(overlap=1, max_overlap=1, asks_outcome=False)
+    make_pool(world, 160)
+    draw(world, 110)
+    job = actions.start(world.project, TERMS, user=world.admin)
+
+    def accept_beside() -> None:
+        try:
+            flow.run_job(job.pk)
+        finally:
+            connection.close()
+
+    with transaction.atomic():
+        slot = queue.claim_next(world.project, world.annotator)
+        assert slot is not None
+        beside = threading.Thread(target=accept_beside)
+        beside.start()
+        beside.join(60)
+        assert not beside.is_alive()
+    promise = Acceptance.objects.get()
+    assert promise.status == "active"
+    assert promise.report["n_trajectories"] + promise.report["n_audits"] == 49
+    slot.refresh_from_db()
+    assert (slot.status, slot.wanted_steps, slot.annotator) == ("claimed", None, world.annotator)
+    judge_values = label(slot, world.annotator, dict(enumerate(TRUTH)))
+    flow.submit(slot.pk, world.annotator)
+    rows = GoldLabel.objects.filter(trajectory=judge_values.trajectory_id)
+    assert {row.provenance for row in rows} == {"unanimous"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_release_names_the_promises_behind_it() -> None:
+    world = make_world(overlap=1, max_overlap=1, asks_outcome=False)
+    trajectory = make_pool(world, 1)[0]
+    promise = make_acceptance(world.project, most_each=3)
+    for step in trajectory.steps.all():
+        GoldLabel.objects.create(
+            trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+        )
+    release = releases.begin(world.project, ReleasePolicy(provenances=["certified"]), user=world.admin)
+    releases.freeze_rows(release)
+    terms = {"number": 1, "epsilon": 0.05, "delta": 0.1, "threshold": 0.9, "most_each": 3}
+    assert release.manifest["acceptances"] == [terms]

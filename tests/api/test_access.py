@@ -11,7 +11,7 @@ from annotator.models import Assignment, Dispute, Job, Release
 from annotator.queue import actions as queue
 from annotator.releases.policy import ReleasePolicy
 from tests.api.client import client_of, openapi, operation
-from tests.factories import World, judge, make_trajectory
+from tests.factories import World, judge, make_acceptance, make_trajectory
 
 DECISION = {"value": 1, "reason_code": "misread"}
 BAD_POLICY = {"policy": {"seed": "x"}}  # gets past the door, and no further: publishing has its own tests
@@ -36,6 +36,9 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("GET", "projects/demo/fusion/", None, 404, 403, 404, 404),
     ("POST", "projects/demo/fusion/", None, 404, 403, 403, 400),
     ("GET", "projects/demo/posteriors/", None, 404, 403, 200, 200),
+    ("GET", "projects/demo/acceptances/", None, 404, 403, 403, 200),
+    ("POST", "projects/demo/acceptances/", {"epsilon": 0.1}, 404, 403, 403, 400),
+    ("POST", "projects/demo/acceptances/1/stop/", {"withdraw": True}, 404, 403, 403, 200),
     ("GET", "projects/demo/learning/", None, 404, 403, 403, 200),
     ("POST", "projects/demo/learning/", None, 404, 403, 403, 202),
     ("PATCH", "projects/demo/learning/", {"every": 0}, 404, 403, 403, 400),
@@ -70,6 +73,7 @@ def make_rows(world: World) -> dict[str, int]:
     assert isinstance(assignment, Assignment)
     job = jobs.create(world.project, Job.Kind.IMPORT, {}, unit="bytes", n_total=1, user=world.admin)
     policy = ReleasePolicy().model_dump(mode="json")
+    make_acceptance(world.project)
     release = Release.objects.create(project=world.project, number=1, policy=policy, published_at=now())
     return {
         "assignment": assignment.pk,

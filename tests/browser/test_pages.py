@@ -10,12 +10,21 @@ from annotator import flow
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.fusion import actions as fusion
-from annotator.models import Dispute, Job, Release, Review, Trajectory, User
+from annotator.models import AcceptanceAudit, Dispute, Job, Release, Review, Trajectory, User
 from annotator.prelabelling import actions as prelabelling
 from annotator.prelabelling import catalogue, reading
 from annotator.releases.policy import ReleasePolicy
 from tests.browser.conftest import axe_violations
-from tests.factories import PASSWORD, World, judge, make_learning_point, make_trajectory, make_world, predict
+from tests.factories import (
+    PASSWORD,
+    World,
+    judge,
+    make_acceptance,
+    make_learning_point,
+    make_trajectory,
+    make_world,
+    predict,
+)
 from workers.prelabel import run as run_worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -57,6 +66,8 @@ PAGES = {
         "/projects/demo/guideline/older/",
         "/projects/demo/settings/",
         "/projects/demo/selection/",
+        "/projects/demo/acceptance/",
+        "/projects/demo/acceptance/1/",
         "/projects/demo/learning/",
         "/projects/demo/data/",
         "/projects/demo/audit/",
@@ -85,6 +96,13 @@ def full_world() -> tuple[World, dict[str, int]]:
     run_worker.work(run.job_id)
     prediction = predict(settled, [1, 0, 1])
     flow.run_job(fusion.start(world.project, user=world.admin).pk)
+    tried = {"threshold": 0.9, "most_each": 3, "n_taken": 90, "n_wrong": 2, "n_labels": 40, "evidence": 2.5}
+    sample = {"n_drawn": 60, "n_learnt": 0, "n_tested": 60, "n_unknown": 1, "n_gold": 100}
+    pool = {"n_trajectories": 20, "n_steps": 60}
+    written = {"n_labels": 40, "n_trajectories": 18, "n_audits": 2}
+    report = {"sample": sample, "pool": pool, "tried": [{**tried, "holds": True}], **written}
+    promise = make_acceptance(world.project, report=report, most_each=3)
+    AcceptanceAudit.objects.create(acceptance=promise, trajectory=open_, values=[1, None, -1])
     make_learning_point(world.project, 0.8, is_kept=True)
     make_learning_point(world.project, 0.6, is_baseline=True, n_steps=60)
     return world, {

@@ -1,0 +1,138 @@
+"""The pages, the API and the command of acceptance."""
+
+import math
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+
+from annotator import flow
+from annotator.acceptance import actions
+from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job
+from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
+from tests.factories import World, judge, make_acceptance, make_trajectory
+
+__all__ = ["_same_chance_each_time", "alone", "promised"]  # fixtures
+
+pytestmark = pytest.mark.django_db
+
+URL = "/projects/demo/acceptance/"
+API = "/api/v1/projects/demo/acceptances/"
+
+
+def text(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200
+    return " ".join(response.content.decode().split())
+
+
+def test_without_a_sample_the_page_says_what_is_missing(client: Client, world: World) -> None:
+    client.force_login(world.admin)
+    page = text(client, URL)
+    assert "0 trajectories drawn at random" in page
+    assert "There are 0, of which 0 can be spared for the test; it needs 50 at least." in page
+    assert '<button class="btn primary" id="start-acceptance" disabled>' in page
+    response = client.post(URL, {"epsilon": "5", "delta": "10", "audit_share": "10"}, follow=True)
+    assert "Nothing was started. The promise is tested on trajectories" in response.content.decode()
+    assert not Acceptance.objects.exists()
+
+
+@pytest.mark.parametrize("who", ["annotator", "reviewer"])
+def test_only_admins_see_and_start_promises(client: Client, world: World, who: str) -> None:
+    make_acceptance(world.project)
+    client.force_login(world.user(who))
+    for url in (URL, f"{URL}1/"):
+        assert client.get(url).status_code == 403
+    assert client.post(URL, {"epsilon": "5"}).status_code == 403
+    assert client.post(f"{URL}1/stop/", {"labels": "withdraw"}).status_code == 403
+    assert Acceptance.objects.get().status == "active"
+
+
+def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    client.force_login(alone.admin)
+    assert client.post(URL, {"epsilon": "90", "delta": "10", "audit_share": "10"}).status_code == 422
+    response = client.post(URL, {"epsilon": "20", "delta": "20", "audit_share": "20"})
+    assert (response.status_code, response["Location"]) == (302, f"{URL}1/")
+    promise = Acceptance.objects.get()
+    assert (promise.epsilon, promise.delta, promise.audit_share, promise.created_by) == (0.2, 0.2, 0.2, alone.admin)
+    assert "It is being tested." in text(client, f"{URL}1/")
+    assert "One is being tested." in text(client, URL)
+    flow.run_job(promise.job_id)
+    promise.refresh_from_db()
+    page = text(client, f"{URL}1/")
+    assert "The promise: with 80.0 % certainty at most 20.0 % of the accepted labels are wrong" in page
+    assert f"{promise.report['n_labels']} of 150 steps" in page
+    assert f"Evidence of {math.log(5):.2f} proves a rule" in page
+    assert page.count('<span class="badge good">chosen</span>') == 1
+    assert f"0 of {promise.audits.count()} trajectories that people got whole and blind instead" in page
+    assert '<span class="badge good">in force</span>' in text(client, URL)
+
+
+def test_a_refused_promise_says_so(client: Client, alone: World) -> None:
+    promise = make_acceptance(
+        alone.project,
+        status="refused",
+        threshold=None,
+        report={
+            "sample": {"n_drawn": 60, "n_learnt": 0, "n_tested": 60, "n_unknown": 2, "n_gold": 100},
+            "pool": {"n_trajectories": 9, "n_steps": 90},
+            "tried": [
+                {"threshold": 0.9, "most_each": None, "n_taken": 40, "n_wrong": 8, "n_labels": 50, "evidence": -2.5,
+                 "holds": False}
+            ],
+        },
+    )  # fmt: skip
+    client.force_login(alone.admin)
+    page = text(client, f"{URL}{promise.number}/")
+    assert "none: the sample does not prove of any rule that it keeps the promise. Nothing was accepted." in page
+    assert "8 (20.0 %)" in page
+    assert "2 of which were not judged in full and counted as wrong" in page
+    assert "The audit" not in page
+
+
+def test_an_admin_ends_a_promise_on_its_page(client: Client, alone: World, promised: Acceptance) -> None:
+    client.force_login(alone.admin)
+    response = client.post(f"{URL}1/stop/", {"labels": "withdraw"}, follow=True)
+    assert "Acceptance 1 was ended. Its labels are being taken back." in response.content.decode()
+    assert promised.report["n_labels"] > 0
+    flow.run_job(Job.objects.get(kind="withdraw").pk)
+    assert not GoldLabel.objects.filter(acceptance=promised).exists()
+    assert "Its labels were taken back" in text(client, f"{URL}1/")
+    response = client.post(f"{URL}1/stop/", {"labels": "keep"}, follow=True)
+    assert "acceptance 1 is not in force" in response.content.decode()
+
+
+def test_the_api_lists_and_ends_promises(client: Client, alone: World) -> None:
+    promise = make_acceptance(alone.project)
+    trajectory = make_trajectory(alone.project, n_steps=2)
+    AcceptanceAudit.objects.create(acceptance=promise, trajectory=trajectory, values=[1, None])
+    judge(trajectory, alone.annotator, [-1, 1])
+    client.force_login(alone.admin)
+    found: dict[str, Any] = client.get(API).json()["results"][0]
+    assert (found["number"], found["status"], found["threshold"]) == (1, "active", 0.9)
+    assert found["audit"] | {"evidence": 0} == {
+        "n_audits": 1, "n_settled": 1, "n_taken": 1, "n_wrong": 1, "evidence": 0
+    }  # fmt: skip
+    assert found["audit"]["evidence"] == pytest.approx(actions.audited(promise).evidence)
+    stop = f"{API}1/stop/"
+    assert client.post(stop, {"withdraw": "perhaps"}, content_type="application/json").status_code == 400
+    assert client.post(stop, {"withdraw": False}, content_type="application/json").json()["status"] == "stopped"
+    assert client.post(stop, {"withdraw": True}, content_type="application/json").status_code == 409
+    refused = client.post(API, {"epsilon": 2}, content_type="application/json")
+    assert (refused.status_code, "epsilon: Input should be less" in refused.json()["error"]["message"]) == (400, True)
+
+
+def test_the_command_starts_one_and_names_what_is_wrong(alone: World) -> None:
+    with pytest.raises(CommandError, match="epsilon: Input should be less than or equal to"):
+        call_command("accept", "demo", epsilon=0.5)
+    make_pool(alone, 130)
+    draw(alone, 110)
+    out = StringIO()
+    call_command("accept", "demo", epsilon=0.1, no_wait=True, stdout=out)
+    promise = Acceptance.objects.get()
+    assert out.getvalue() == f"Started as job {promise.job_id}.\n"
+    assert (promise.epsilon, promise.delta, promise.created_by) == (0.1, 0.1, None)
