@@ -104,6 +104,11 @@ def read(folder: Path, names: Sequence[str]) -> Panel:
     )
 
 
+def keys(folder: Path, name: str) -> list[tuple[int, int]]:
+    """Question and sample of each trajectory of one set, in the order in which `read` gives them."""
+    return [(row["query_index"], row["sample_index"]) for row in _rows(folder / f"gold_{name}.jsonl")]
+
+
 def chosen(panel: Panel, raters: Sequence[str]) -> Panel:
     """The panel of some raters alone, and of what these alone said."""
     marks = {f"{panel.raters.index(name)}" for name in raters}

@@ -1,17 +1,21 @@
 """The project's own step scorer on real trajectories: how often it is right on tasks that it has never seen.
 
-.venv/bin/python -m benchmarks.scorer [--quick] [--json OUT] [--data DIR] [--encoder NAME …] [--seeds N]
+.venv/bin/python -m benchmarks.scorer [--quick] [--json OUT] [--data DIR] [--encoder NAME …] [--seeds N] [--only PART …]
 
 Five folds by question. The scorer of each fold is trained on the other four alone, its number of epochs and its
 temperature included, so no figure has seen what it is measured on. Beside it: saying +1 always, and the best of the
 judges whose verdicts lie in DIR/judges, chosen on the very steps it is measured on (which flatters it).
+fused: the scorer as one more rater in panels of judges. What it says of the trajectories that the fusion learns from
+comes from scorers that had not seen their questions, nor those that the fusion is asked about.
+curves: as if gold came in as 25, 50 and 100 trajectories and in the end all: the first at random, the others as a
+strategy chooses by what the scorer of the step before says; steps right on the held-out questions.
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +24,15 @@ import numpy as np
 from benchmarks.bench import REAL_DATA, Figure, report, say
 
 if TYPE_CHECKING:
+    from annotator.prelabelling.scores import TrajectoryScores
     from workers.prm.data import Example
 
 SET = "hotpotqa"
 FOLDS = 5
+PARTS = ("alone", "fused", "curves")
+INNER_FOLDS = 3  # of what the fusion learns from
+AMOUNTS = (25, 50, 100)  # trajectories with gold, before all of them
+N_RESAMPLES = 2_000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,20 +43,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--encoder", action="append", metavar="NAME", help="hashed (default) or minilm; may be repeated"
     )
+    parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help="alone, fused, curves")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings per variant (default: 1)")
     chosen = parser.parse_args(arguments)
     if not (chosen.data / f"{SET}.jsonl").is_file():
         say(f"There is no {SET}.jsonl in {chosen.data}; name its folder with --data.")
         return 1
-    facts, figures = measure(chosen.data, chosen.encoder or ["hashed"], n_seeds=chosen.seeds, is_quick=chosen.quick)
+    parts, encoders = chosen.only or PARTS, chosen.encoder or ["hashed"]
+    ids, examples = _examples(chosen.data)
+    facts = [
+        f"{len(examples)} trajectories, {sum(one.n_steps for one in examples)} steps, "
+        f"{len({one.gold.group for one in examples})} questions; {FOLDS} folds by question, {chosen.seeds} seed(s)."
+    ]
+    figures: list[Figure] = []
+    if "alone" in parts:
+        more, figures = measure(chosen.data, ids, examples, encoders, n_seeds=chosen.seeds, is_quick=chosen.quick)
+        facts += more
+    if "fused" in parts and (chosen.data / f"gold_{SET}.jsonl").is_file():
+        figures += fused(chosen.data, ids, examples, encoders[0], is_quick=chosen.quick)
+    if "curves" in parts:
+        figures += curves(examples, encoders[0], is_quick=chosen.quick)
     report("Step scorer", facts, figures, chosen.json)
     return 0
 
 
-def measure(folder: Path, encoders: Sequence[str], *, n_seeds: int, is_quick: bool) -> tuple[list[str], list[Figure]]:
+def measure(
+    folder: Path,
+    ids: Sequence[str],
+    examples: "Sequence[Example]",
+    encoders: Sequence[str],
+    *,
+    n_seeds: int,
+    is_quick: bool,
+) -> tuple[list[str], list[Figure]]:
     from annotator.raters.metrics import compare
 
-    ids, examples = _examples(folder)
     gold = [one.gold for one in examples]
     said = {"always +1": [np.tile([0.0, 0.0, 1.0], (one.n_steps, 1)) for one in examples]}
     judges = _judges(folder, ids, examples)
@@ -60,10 +90,7 @@ def measure(folder: Path, encoders: Sequence[str], *, n_seeds: int, is_quick: bo
         for encoder in encoders
         for mask, mode in (("full", "blind"), ("prefix", "blind"), ("full", "with_reference"))
     ]
-    facts = [
-        f"{len(gold)} trajectories, {sum(one.n_steps for one in examples)} steps, "
-        f"{len({one.group for one in gold})} questions; {FOLDS} folds by question, {n_seeds} seed(s)."
-    ]
+    facts = []
     for encoder, mask, mode in variants:
         name = f"scorer {mask} {mode} {encoder}"
         begun = time.perf_counter()
@@ -131,6 +158,31 @@ def _judges(folder: Path, ids: Sequence[str], examples: "Sequence[Example]") -> 
 def _cross_validated(
     examples: "Sequence[Example]", encoder_name: str, mask: str, mode: str, seed: int, *, is_quick: bool
 ) -> list[np.ndarray]:
+    make = _maker(encoder_name, mask, mode, seed, is_quick=is_quick)
+    fold_of = _folds(examples, FOLDS, 1000 + seed)
+    said: dict[int, np.ndarray] = {}
+    for fold in range(FOLDS):
+        held, rest = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        said |= {i: scores.probs for i, scores in make([examples[int(i)] for i in rest])(examples, held).items()}
+    return [said[i] for i in range(len(examples))]
+
+
+def _folds(examples: "Sequence[Example]", n: int, seed: int) -> np.ndarray:
+    """(n_trajectories,) a fold for each, the same for all of a question."""
+    groups = list(dict.fromkeys(one.gold.group for one in examples))
+    order = np.random.default_rng(seed).permutation(len(groups))
+    fold_of = {groups[g]: place % n for place, g in enumerate(order)}
+    return np.array([fold_of[one.gold.group] for one in examples])
+
+
+# Examples and which of them -> what a trained scorer says of these, by their number.
+Score = Callable[["Sequence[Example]", np.ndarray], "dict[int, TrajectoryScores]"]
+
+
+def _maker(
+    encoder_name: str, mask: str, mode: str, seed: int, *, is_quick: bool
+) -> "Callable[[Sequence[Example]], Score]":
+    """Trains a scorer on examples. A sentence encoder remembers texts over all trainings."""
     from annotator.prelabelling.scorer_config import TrainingOptions
     from annotator.prelabelling.scores import TrajectoryScores
     from workers.prm.encoder import find_encoder
@@ -143,20 +195,147 @@ def _cross_validated(
             "max_epochs": 2 if is_quick else 200,
         }
     )  # fmt: skip
-    groups = list(dict.fromkeys(one.gold.group for one in examples))
-    order = np.random.default_rng(1000 + seed).permutation(len(groups))
-    fold_of = {groups[g]: place % FOLDS for place, g in enumerate(order)}
-    said: dict[int, np.ndarray] = {}
-    encoder = find_encoder(options.encoder, Path("encoders"))  # a sentence encoder remembers texts over all folds
-    for fold in range(FOLDS):
-        held = [i for i, one in enumerate(examples) if fold_of[one.gold.group] == fold]
-        learnt = learn([one for i, one in enumerate(examples) if i not in set(held)], options, encoder)
+    encoder = find_encoder(options.encoder, Path("encoders"))
+
+    def make(learning: "Sequence[Example]") -> Score:
+        learnt = learn(learning, options, encoder)
         scorer = Scorer(learnt.model_file(None), learnt.checkpoint, encoder)
-        for i, scores in scorer.score((i, examples[i].text) for i in held):
-            if not isinstance(scores, TrajectoryScores):
-                raise scores
-            said[i] = scores.probs
-    return [said[i] for i in range(len(examples))]
+
+        def score(examples: "Sequence[Example]", chosen: np.ndarray) -> dict[int, TrajectoryScores]:
+            found: dict[int, TrajectoryScores] = {}
+            for i, scores in scorer.score((int(i), examples[i].text) for i in chosen):
+                if not isinstance(scores, TrajectoryScores):
+                    raise scores
+                found[i] = scores
+            return found
+
+        return score
+
+    return make
+
+
+def fused(
+    folder: Path, ids: Sequence[str], examples: "Sequence[Example]", encoder_name: str, *, is_quick: bool
+) -> list[Figure]:
+    """Panels of judges with the scorer and without it, on the same held-out questions."""
+    from annotator.fusion.fit import fit
+    from annotator.fusion.panel import MISSING
+    from benchmarks import panels
+
+    whole = panels.read(folder, [SET])
+    keys = panels.keys(folder, SET)
+    number = {tuple(map(int, external_id.split(":")[-2:])): i for i, external_id in enumerate(ids)}
+    examples = [examples[number[key]] for key in keys]  # in the order of the panel
+    fold_of, make = _folds(examples, FOLDS, 1000), _maker(encoder_name, "full", "blind", 0, is_quick=is_quick)
+    there = panels.panels_of(whole)
+    right = ((whole.votes == whole.gold[:, None]) & (whole.gold != MISSING)[:, None]).sum(axis=0)
+    by_skill = [whole.raters[i] for i in np.argsort(right, kind="stable")]
+    titles = {f"weakest judge ({by_skill[0]})": by_skill[:1], **dict(list(there.items())[: 1 if is_quick else None])}
+    known = whole.gold != MISSING
+    is_right = {(title, kind): np.zeros(whole.n_steps, dtype=bool) for title in titles for kind in ("without", "with")}
+    for fold in range(FOLDS):
+        held, rest = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        said = make([examples[int(i)] for i in rest])(examples, held)
+        inner = _folds([examples[int(i)] for i in rest], INNER_FOLDS, 2000 + fold)
+        for part in range(INNER_FOLDS):
+            said |= make([examples[int(i)] for i in rest[inner != part]])(examples, rest[inner == part])
+        scores = np.concatenate([said[i].probs for i in range(len(examples))])
+        asked = np.isin(whole.owner, held)
+        gold = np.where(asked, MISSING, whole.gold).astype(np.int8)
+        for title, raters in titles.items():
+            panel = panels.chosen(whole, raters).with_gold(gold)
+            for kind, one in (("without", panel), ("with", panel.plus("scorer", scores))):
+                values = fit(one, 0).evidence(one).argmax(axis=1) - 1
+                is_right[title, kind][asked] = values[asked] == whole.gold[asked]
+    figures = []
+    owner = whole.owner[known]
+    groups = whole.groups[owner]
+    for title in titles:
+        without, having = (is_right[title, kind][known].astype(float) for kind in ("without", "with"))
+        gain = _interval(groups, having - without)
+        figures.append(
+            Figure(f"{title}, fused: steps right", 100 * without.mean(), "%", bound=_interval(groups, without))
+        )
+        bound = f"{_interval(groups, having)}; gain {100 * (having - without).mean():+.1f} {gain}"
+        figures.append(Figure(f"{title} and scorer, fused: steps right", 100 * having.mean(), "%", bound=bound))
+    return figures
+
+
+def _interval(groups: np.ndarray, values: np.ndarray) -> str:
+    """95 % of the mean over steps, in percent, questions drawn anew."""
+    _, which = np.unique(groups, return_inverse=True)
+    sums, sizes = np.bincount(which, weights=values), np.bincount(which)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (N_RESAMPLES, len(sums)))
+    low, high = np.percentile(100 * sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [2.5, 97.5])
+    return f"[{low:.1f}, {high:.1f}]"
+
+
+def _entropy(scores: "TrajectoryScores") -> float:
+    p = scores.probs.clip(1e-9)
+    return float(-(p * np.log(p)).sum(axis=1).mean())
+
+
+def _doubts_per_cost(scores: "TrajectoryScores") -> float:
+    from annotator.selection.acquisition import cost
+
+    n = np.array([len(scores.probs)])
+    return float((1 - scores.probs.max(axis=1)).sum() / cost(n)[0])
+
+
+def _spread(scores: "TrajectoryScores") -> float:
+    return float(np.mean(scores.spread)) if scores.spread is not None else 0.0
+
+
+# By what the scorer of the step before says: what is looked at next is what has most of it. None: chance.
+STRATEGIES: "dict[str, Callable[[TrajectoryScores], float] | None]" = {
+    "random": None,
+    "mean entropy": _entropy,
+    "committee disagreement": _spread,
+    "expected errors per cost": _doubts_per_cost,
+}
+
+
+def curves(examples: "Sequence[Example]", encoder_name: str, *, is_quick: bool) -> list[Figure]:
+    """Steps right on held-out questions after so many trajectories of gold, by the strategy that chose them."""
+    make = _maker(encoder_name, "full", "blind", 0, is_quick=is_quick)
+    fold_of = _folds(examples, FOLDS, 1000)
+    right: dict[tuple[str, int], dict[int, np.ndarray]] = {}
+
+    def tell(strategy: str, amount: int, score: Score, held: np.ndarray) -> None:
+        for i, scores in score(examples, held).items():
+            gold = examples[i].gold
+            hits = (scores.probs.argmax(axis=1) - 1 == gold.values)[gold.has_gold]
+            right.setdefault((strategy, amount), {})[i] = hits.astype(float)
+
+    amounts = [n for n in AMOUNTS if n < len(examples) * (FOLDS - 1) / FOLDS]
+    for fold in range(1 if is_quick else FOLDS):
+        held, pool = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
+        order = np.random.default_rng(fold).permutation(pool)
+        first = make([examples[int(i)] for i in order[: amounts[0]]]) if amounts else None
+        for strategy, wants in STRATEGIES.items():
+            chosen, score = list(order[: amounts[0]]) if amounts else [], first
+            for before, amount in zip([None, *amounts], amounts, strict=False):
+                if before is not None:
+                    assert score is not None
+                    left = np.array([i for i in order if i not in set(chosen)])
+                    if wants is not None:
+                        said = score(examples, left)
+                        left = left[np.argsort([-wants(said[int(i)]) for i in left], kind="stable")]
+                    chosen += list(left[: amount - before])
+                    score = make([examples[int(i)] for i in chosen])
+                assert score is not None
+                if before is not None or wants is None:  # the first ones are the same for all
+                    tell(strategy, amount, score, held)
+        tell("all", len(pool), make([examples[int(i)] for i in pool]), held)
+    figures = []
+    for (strategy, amount), rows in sorted(right.items(), key=lambda one: (one[0][1], one[0][0])):
+        hits = np.concatenate([rows[i] for i in sorted(rows)])
+        groups = np.concatenate([[examples[i].gold.group] * len(rows[i]) for i in sorted(rows)])
+        name = "all of the other folds" if strategy == "all" else f"{amount} trajectories, {strategy}"
+        figures.append(
+            Figure(f"learnt from {name}: steps right", 100 * hits.mean(), "%", bound=_interval(groups, hits))
+        )
+    return figures
 
 
 if __name__ == "__main__":

@@ -104,6 +104,11 @@ class Panel:
         places = [self.raters.index(name) for name in raters]
         return replace(self, raters=tuple(raters), probs=self.probs[:, places])
 
+    def plus(self, rater: str, probs: npt.NDArray[np.floating]) -> "Panel":
+        """With one more rater, who says probs (m, 3)."""
+        both = np.concatenate([self.probs, probs[:, None].astype(np.float32)], axis=1)
+        return replace(self, raters=(*self.raters, rater), probs=both)
+
     def with_gold(self, gold: npt.NDArray[np.int8]) -> "Panel":
         return replace(self, gold=gold)
 

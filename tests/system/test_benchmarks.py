@@ -71,7 +71,7 @@ def make_judges(folder: Path, n: int) -> None:
     [
         ("fusion", "cheap, 3: ours, all gold of the other folds", 100.0),
         ("effort", "cheap, 3: random, 99 % right", None),
-        ("acceptance", "cheap, 3, at most 15 % wrong, 100 sampled: promise broken, proved", 0.0),
+        ("acceptance", "strong, 9, at most 15 % wrong, 100 sampled: promise broken, proved", 0.0),
     ],
 )
 def test_the_benchmarks_of_panels_read_any_set(name: str, figure: str, right: float | None, tmp_path: Path) -> None:
