@@ -298,35 +298,34 @@ STRATEGIES: "dict[str, Callable[[TrajectoryScores], float] | None]" = {
 def curves(examples: "Sequence[Example]", encoder_name: str, *, is_quick: bool) -> list[Figure]:
     """Steps right on held-out questions after so many trajectories of gold, by the strategy that chose them."""
     make = _maker(encoder_name, "full", "blind", 0, is_quick=is_quick)
-    fold_of = _folds(examples, FOLDS, 1000)
+    fold_of, everything = _folds(examples, FOLDS, 1000), np.arange(len(examples))
     right: dict[tuple[str, int], dict[int, np.ndarray]] = {}
 
-    def tell(strategy: str, amount: int, score: Score, held: np.ndarray) -> None:
-        for i, scores in score(examples, held).items():
+    def learnt_from(chosen: Sequence[int], strategy: str, held: np.ndarray) -> "dict[int, TrajectoryScores]":
+        """What a scorer learnt from these says of everything; how often it is right on what is held out is kept."""
+        said = make([examples[i] for i in chosen])(examples, everything)
+        for i in held:
             gold = examples[i].gold
-            hits = (scores.probs.argmax(axis=1) - 1 == gold.values)[gold.has_gold]
-            right.setdefault((strategy, amount), {})[i] = hits.astype(float)
+            hits = (said[i].probs.argmax(axis=1) - 1 == gold.values)[gold.has_gold]
+            right.setdefault((strategy, len(chosen)), {})[i] = hits.astype(float)
+        return said
 
-    amounts = [n for n in AMOUNTS if n < len(examples) * (FOLDS - 1) / FOLDS]
     for fold in range(1 if is_quick else FOLDS):
         held, pool = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
-        order = np.random.default_rng(fold).permutation(pool)
-        first = make([examples[int(i)] for i in order[: amounts[0]]]) if amounts else None
+        order = [int(i) for i in np.random.default_rng(fold).permutation(pool)]
+        amounts = [n for n in AMOUNTS if n < len(order)]
+        learnt_from(order, "all", held)
+        if not amounts:
+            continue
+        first = learnt_from(order[: amounts[0]], "random", held)
         for strategy, wants in STRATEGIES.items():
-            chosen, score = list(order[: amounts[0]]) if amounts else [], first
-            for before, amount in zip([None, *amounts], amounts, strict=False):
-                if before is not None:
-                    assert score is not None
-                    left = np.array([i for i in order if i not in set(chosen)])
-                    if wants is not None:
-                        said = score(examples, left)
-                        left = left[np.argsort([-wants(said[int(i)]) for i in left], kind="stable")]
-                    chosen += list(left[: amount - before])
-                    score = make([examples[int(i)] for i in chosen])
-                assert score is not None
-                if before is not None or wants is None:  # the first ones are the same for all
-                    tell(strategy, amount, score, held)
-        tell("all", len(pool), make([examples[int(i)] for i in pool]), held)
+            chosen, said = order[: amounts[0]], first
+            for amount in amounts[1:]:
+                left = [i for i in order if i not in set(chosen)]
+                if wants is not None:
+                    left.sort(key=lambda i: -wants(said[i]))
+                chosen = chosen + left[: amount - len(chosen)]
+                said = learnt_from(chosen, strategy, held)
     figures = []
     for (strategy, amount), rows in sorted(right.items(), key=lambda one: (one[0][1], one[0][0])):
         hits = np.concatenate([rows[i] for i in sorted(rows)])

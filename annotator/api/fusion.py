@@ -1,6 +1,5 @@
 """What all raters together are taken to say: for reviewers and admins, never for annotators."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,16 +41,15 @@ def fusion_detail(request: ApiRequest, slug: str) -> Response:
     fusion = project.fusions.defer("parameters").last()
     if fusion is None:
         raise Http404("The raters of this project have not been fused yet. Start it with a POST to this address.")
-    scores = {
-        name: {key: None if math.isnan(value) else value for key, value in score.items()}
-        for name, score in fusion.report["scores"].items()
-    }
     found = {
         **{name: getattr(fusion, name) for name in ("number", "method", "reason", "n_trajectories", "n_steps")},
         "data_sha256": fusion.data_sha256,
         "created_at": fusion.created_at,
         "raters": [str(version) for version in fusion.versions.order_by("name")],
-        "scores": scores,
+        "scores": {
+            name: {**score, "step_acc_interval": fusion.report.get("intervals", {}).get(name)}
+            for name, score in fusion.report["scores"].items()
+        },
     }
     return Response(FusionSerializer(found).data)
 

@@ -628,6 +628,9 @@ class MethodScoreSerializer(S.Serializer[Any]):
     """One method on tasks that it had not seen; shares from 0 to 1, nll in nats per step."""
 
     step_acc = S.FloatField()
+    step_acc_interval = S.ListField(
+        child=S.FloatField(), allow_null=True, help_text="95 %, tasks drawn anew; null of older fusions."
+    )
     macro_f1 = S.FloatField()
     first_err_acc = S.FloatField(allow_null=True)
     ece = S.FloatField()

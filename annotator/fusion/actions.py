@@ -1,5 +1,6 @@
 """Fusing all raters of a project, and keeping what is believed about a trajectory up to date with every label."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from annotator.version import app_version
 
 if TYPE_CHECKING:
     from annotator.fusion.fit import Fusion as Fitted
+    from annotator.fusion.fit import Score
 
 SEED = 0
 # Trajectories that are written in one transaction: people who label them wait for so long.
@@ -120,7 +122,9 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
             "own": {str(who): rows.tolist() for who, rows in people.own.items()},
         },
         report={
-            "scores": {name: asdict(score) for name, score in fitted.scores.items()},
+            "scores": {name: _plain(score) for name, score in fitted.scores.items()},
+            "intervals": fitted.intervals,
+            "reliability": [asdict(one) for one in fitted.reliability],
             "certainty": np.histogram(sure, bins=_BINS, range=(0.0, 1.0))[0].tolist(),
             "n_trajectories": len(found.ids),
             "n_steps": found.panel.n_steps,
@@ -135,6 +139,11 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
     data = {"number": number, "method": fitted.method, "n_trajectories": fitted.n_trajectories}
     audit.log("fusion.fitted", fusion, user=job.created_by, project_id=job.project_id, data=data)
     return fusion
+
+
+def _plain(score: "Score") -> dict[str, float | None]:
+    """As JSON: no number is null."""
+    return {name: None if math.isnan(value) else value for name, value in asdict(score).items()}
 
 
 @transaction.atomic

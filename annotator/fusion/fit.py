@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -19,7 +19,7 @@ from annotator.fusion.chain import Beliefs, Chain
 from annotator.fusion.crowd import majority
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
-from annotator.raters.metrics import calibration_bins, expected_calibration_error
+from annotator.raters.metrics import Bin, calibration_bins, expected_calibration_error, reliability, resampled
 
 Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
@@ -32,6 +32,7 @@ _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 _CHUNK_STEPS = 50_000
+_RESAMPLES = 1_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class Fusion:
     """What is needed to turn the judgements of the same raters into beliefs.
 
     confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; weights: the exponents of stacker
-    and chain in the blend; scores: by method, held out.
+    and chain in the blend; scores: by method, held out. Of a fit alone, not in its bytes: intervals, by method the 95 %
+    of step_acc over tasks; reliability, how sure and how often right the one that speaks was on held-out tasks.
     """
 
     raters: tuple[str, ...]
@@ -67,6 +69,8 @@ class Fusion:
     n_trajectories: int
     n_steps: int
     scores: Mapping[str, Score] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    reliability: Sequence[Bin] = ()
 
     @property
     def links(self) -> Chain:
@@ -190,6 +194,8 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         weights=weights,
         strength=_fit_strength(learnt, cooled[method], chain),
         scores=scores,
+        intervals={name: _interval(learnt, probs) for name, probs in cooled.items()},
+        reliability=_reliability(learnt, cooled[method]),
         **base,  # type: ignore[arg-type]
     )
 
@@ -232,6 +238,22 @@ def gold_first_errors(panel: Panel) -> IntArray:
 def ece(y: IntArray, probs: FloatArray) -> float:
     """Expected calibration error of the likeliest value, as on the page Raters. y (m,): 0 to 2."""
     return float(expected_calibration_error(calibration_bins(probs, y)))
+
+
+def _interval(panel: Panel, probs: FloatArray) -> tuple[float, float]:
+    """The 95 % interval of the share of right steps, tasks drawn anew."""
+    known = np.flatnonzero(panel.gold != MISSING)
+    _, which = np.unique(panel.groups[panel.owner[known]], return_inverse=True)
+    right = probs[known].argmax(axis=1) - 1 == panel.gold[known]
+    sums = np.stack([np.bincount(which, weights=right), np.bincount(which).astype(np.float64)], axis=1)
+    drawn = resampled(sums, _RESAMPLES, seed=0)
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _reliability(panel: Panel, probs: FloatArray) -> list[Bin]:
+    known = np.flatnonzero(panel.gold != MISSING)
+    return reliability(calibration_bins(probs[known], panel.gold[known].astype(np.int64) + 1))
 
 
 def _enough(panel: Panel, seed: int) -> Panel:

@@ -14,6 +14,7 @@ from annotator.errors import DomainError
 from annotator.fusion import actions
 from annotator.http import Request
 from annotator.models import Fusion, GoldLabel, Job, Membership, Posterior, Project
+from annotator.raters.reading import SIZE, points
 
 PER_PAGE = 25
 # How each method is called, in the order of the table.
@@ -28,9 +29,12 @@ METHODS = {
 
 @dataclass(frozen=True)
 class MethodRow:
+    """Shares from 0 to 1; the first error is None where no trajectory has gold in full."""
+
     title: str
     is_chosen: bool
-    scores: dict[str, float]
+    scores: dict[str, float | None]
+    interval: list[float] | None
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
     if fusion is not None:
         context |= {
             "methods": _methods(fusion),
+            "points": points(fusion.report.get("reliability", [])),
+            "size": SIZE,
             "bars": _bars(fusion.report["certainty"]),
             "n_new": _n_settled_since(project, fusion),
             "is_trusted": fusion.method in ("blend", "stacker", "chain"),
@@ -91,13 +97,9 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
 
 
 def _methods(fusion: Fusion) -> list[MethodRow]:
-    scores = fusion.report["scores"]
+    scores, intervals = fusion.report["scores"], fusion.report.get("intervals", {})
     return [
-        MethodRow(
-            title,
-            name == fusion.method,
-            {key: 100 * value for key, value in scores[name].items() if key != "nll"} | {"nll": scores[name]["nll"]},
-        )
+        MethodRow(title, name == fusion.method, scores[name], intervals.get(name))
         for name, title in METHODS.items()
         if name in scores
     ]

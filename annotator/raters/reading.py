@@ -134,7 +134,7 @@ def model_rows(
                 recall=recall,
                 matrix=_matrix(version, report.confusion, against),
                 domains=domains,
-                points=_points([vars(one) for one in report.reliability]),
+                points=points([vars(one) for one in report.reliability]),
                 calibration=_calibration(calibration) if calibration else None,
             )
         )
@@ -170,8 +170,8 @@ def _matrix(version: ModelVersion, confusion: Sequence[Sequence[int]], against: 
     return [MatrixRow(VALUES[i], [cell(i, j) for j in [*order, len(VALUES)]]) for i in order]
 
 
-def _points(bins: Sequence[Mapping[str, Any]]) -> list[Point]:
-    """The bins that hold something; the area of a dot is its share of the steps."""
+def points(bins: Sequence[Mapping[str, Any]]) -> list[Point]:
+    """The bins that hold something, for raters/_reliability.html; the area of a dot is its share of the steps."""
     most = max((one["n"] for one in bins), default=0)
     side = SIZE - 2 * MARGIN
     return [
@@ -192,6 +192,6 @@ def _calibration(calibration: Calibration) -> CalibrationShown:
         calibration,
         ece_before=f"{100 * before['ece']:.1f}",
         ece_after=f"{100 * after['ece']:.1f}",
-        before=_points(before["reliability"]),
-        after=_points(after["reliability"]),
+        before=points(before["reliability"]),
+        after=points(after["reliability"]),
     )

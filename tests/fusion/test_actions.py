@@ -172,9 +172,23 @@ def test_the_page_says_what_is_believed_and_why(world: World, client: Client) ->
     text = client.get("/projects/demo/beliefs/").content.decode()
     assert fusion.reason.replace("'", "&#x27;") in text
     assert text.count('<rect class="bar"') == 10
+    low, high = fusion.report["intervals"][fusion.method]
+    assert f"{100 * low:.1f} % to {100 * high:.1f} %" in text
+    assert text.count('<circle class="dot"') == sum(one["n"] > 0 for one in fusion.report["reliability"]) > 0
     assert trajectories[35].external_id in text
     step = client.get(f"/projects/demo/trajectories/{trajectories[35].pk}/models/").content.decode()
     assert step.count("all raters together") == 3
+
+
+def test_gold_of_single_steps_alone_is_enough_though_no_first_error_is_known(world: World, client: Client) -> None:
+    trajectories = project_with_judges(world, n=40, n_gold=30)
+    GoldLabel.objects.filter(trajectory__in=trajectories, step__index=0).delete()
+    fusion = fuse(world)
+    assert {score["first_err_acc"] for score in fusion.report["scores"].values()} == {None}
+    client.force_login(world.admin)
+    assert client.get("/projects/demo/beliefs/").status_code == 200
+    scores = client.get("/api/v1/projects/demo/fusion/").json()["scores"]
+    assert scores[fusion.method]["first_err_acc"] is None
 
 
 @pytest.mark.parametrize(
@@ -202,6 +216,7 @@ def test_the_api_says_the_same(world: World, client: Client) -> None:
     found = client.get("/api/v1/projects/demo/fusion/").json()
     assert (found["number"], found["method"], found["raters"]) == (1, fusion.method, ["good v1", "poor v1"])
     assert set(found["scores"]) == set(fusion.report["scores"])
+    assert found["scores"][fusion.method]["step_acc_interval"] == fusion.report["intervals"][fusion.method]
     rows = client.get("/api/v1/projects/demo/posteriors/").json()
     assert rows["count"] == 40
     first = rows["results"][0]

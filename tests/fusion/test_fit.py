@@ -51,6 +51,13 @@ def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -
     y = held.gold.astype(np.int64) + 1
     assert ece(y, fusion.evidence(held)) < 0.06
     assert fusion.members(held).shape == (3, held.n_steps, 3)
+    assert set(fusion.intervals) == set(fusion.scores)
+    for name, (low, high) in fusion.intervals.items():
+        assert low < fusion.scores[name].step_acc < high
+        assert 0.005 < high - low < 0.2
+    assert sum(one.n for one in fusion.reliability) == (learnt.gold != MISSING).sum()
+    right = sum(one.n * (one.accuracy or 0) for one in fusion.reliability) / learnt.n_steps
+    assert right == pytest.approx(fusion.scores[fusion.method].step_acc)
 
 
 def test_where_words_tell_nothing_it_works_without() -> None:

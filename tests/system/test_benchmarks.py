@@ -24,15 +24,17 @@ def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: P
     (tmp_path / "judges/strict").mkdir(parents=True)
     with (
         (tmp_path / "hotpotqa.jsonl").open("w") as data,
+        (tmp_path / "gold_hotpotqa.jsonl").open("w") as gold,
         (tmp_path / "judges/strict/hotpotqa.jsonl").open("w") as judge,
     ):
-        for number in range(15):
+        for number in range(24):
             messages = toy.messages_of(toy.values_of(number), number)
             steps = [str(i) for i, message in enumerate(messages) if message["role"] == "assistant"]
-            record = {"data_source": "toys", "query_index": number, "sample_index": 0}
+            record = {"data_source": "toys", "query_index": number, "sample_index": 0, "updated_at": "2026-01-01"}
             labels = dict(zip(steps, toy.values_of(number), strict=True))
             data.write(json.dumps({**record, "question": f"{number}?", "messages": messages, "step_labels": labels}))
             data.write("\n")
+            gold.write(json.dumps({**record, "step_labels": labels}) + "\n")
             judge.write(json.dumps({**record, "step_labels": dict.fromkeys(steps, -1)}) + "\n")
     out = tmp_path / "figures.json"
     command = [sys.executable, "-m", "benchmarks.scorer", "--quick", "--json", str(out), "--data", str(tmp_path)]
@@ -40,11 +42,15 @@ def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: P
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stderr
-    values = [value for number in range(15) for value in toy.values_of(number)]
+    values = [value for number in range(24) for value in toy.values_of(number)]
     figures = {row["name"]: row["value"] for row in json.loads(out.read_text())["figures"]}
     assert figures["always +1: steps right"] == pytest.approx(100 * values.count(1) / len(values))
     assert figures["best judge of 1: strict: steps right"] == pytest.approx(100 * values.count(-1) / len(values))
     assert "scorer prefix blind hashed seed 0: steps right" in figures
+    alone = figures["weakest judge (strict), fused: steps right"]
+    assert alone == pytest.approx(100 * values.count(-1) / len(values))
+    assert "weakest judge (strict) and scorer, fused: steps right" in figures
+    assert "learnt from all of the other folds: steps right" in figures
 
 
 def make_judges(folder: Path, n: int) -> None:
