@@ -20,6 +20,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     from django.db import connection
 
     from annotator import flow
+    from annotator.acceptance import sample
     from annotator.models import Assignment, Job, SelectionRound
     from annotator.projects.actions import change_settings
     from annotator.queue import actions as queue
@@ -57,7 +58,9 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
             finally:
                 connection.close()
 
-        for what in ("first round", "second round, which forgets the first"):
+        for what in ("first round", "second round, which forgets the first", "third round, of single steps"):
+            unit = "steps" if "steps" in what else "trajectories"
+            change_settings(project, {"selection_policy": {**policy, "unit": unit}}, user=admin)
             job = actions.start(project, user=admin)
             person = threading.Thread(target=claim)
             ended.clear()
@@ -80,6 +83,11 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
                     bound=f"{n} chosen, {slots} slots",
                 )
             )
+        with stopwatch() as looking:
+            n = sample.candidates(project).count()
+        figures.append(
+            Figure(f"{size:,}: what an acceptance may take", looking(), "s", at_most=10, bound=f"{n} of them")
+        )
         figures.append(
             Figure(f"{size:,}: claims meanwhile, p95", percentile(claims, 0.95), "ms", bound=f"{len(claims)} claims")
         )

@@ -46,7 +46,7 @@ CLAIM = f"""
         SELECT id FROM annotator_assignment
          WHERE project_id = %(project)s AND status = 'open'
            AND trajectory_id NOT IN (SELECT trajectory_id FROM annotator_assignment WHERE annotator_id = %(user)s)
-         ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED
+         ORDER BY priority DESC, id LIMIT 1 FOR UPDATE {{how}}
     ), claimed AS (
         UPDATE annotator_assignment AS slot
            SET status = 'claimed', annotator_id = %(user)s, claimed_at = %(at)s, lease_expires_at = %(lease)s,
@@ -55,7 +55,7 @@ CLAIM = f"""
         RETURNING {COLUMNS}
     ), logged AS (
         INSERT INTO annotator_auditevent (action, project_id, user_id, username, object_type, object_id, data, at)
-        SELECT 'assignment.claimed', project_id, annotator_id, %(username)s, 'assignment', id, '{{}}', %(at)s
+        SELECT 'assignment.claimed', project_id, annotator_id, %(username)s, 'assignment', id, '{{{{}}}}', %(at)s
           FROM claimed
     )
     TABLE claimed
@@ -88,20 +88,25 @@ def lock(project: Project, annotator: User, at: datetime) -> Found:
 
 
 def claim(project: Project, annotator: User, at: datetime) -> Assignment | None:
-    """In a transaction of its own after `lock`, so that it sees what another tab has claimed."""
+    """In a transaction of its own after `lock`, so that it sees what another tab has claimed.
+
+    A slot that somebody else is claiming is passed over. Where all are held, by a round that is being written, it
+    waits: there is work, though for a second nobody can have it.
+    """
+    values: dict[str, int | str | bool | datetime] = {
+        "project": project.pk,
+        "user": annotator.pk,
+        "username": annotator.username,
+        "at": at,
+        "lease": at + timedelta(minutes=project.claim_minutes),
+        "is_blind": project.hints.is_blind,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            CLAIM,
-            {
-                "project": project.pk,
-                "user": annotator.pk,
-                "username": annotator.username,
-                "at": at,
-                "lease": at + timedelta(minutes=project.claim_minutes),
-                "is_blind": project.hints.is_blind,
-            },
-        )
+        cursor.execute(CLAIM.format(how="SKIP LOCKED"), values)
         row = cursor.fetchone()
+        if row is None and Assignment.objects.claimable_by(annotator).filter(project=project).exists():
+            cursor.execute(CLAIM.format(how=""), values)
+            row = cursor.fetchone()
     slot = Assignment.from_db("default", FIELDS, row) if row else None
     if slot is not None and not slot.hint_arm:
         hints.draw(slot, project)

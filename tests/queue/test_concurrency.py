@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from annotator.models import Assignment, User
 from annotator.queue import actions as queue
@@ -71,3 +71,29 @@ def test_two_imports_that_end_together_fill_the_queue_once() -> None:
         make_trajectory(project, n_steps=1, enqueue=False)
     assert run_at_once([lambda: queue.enqueue(project) and None] * 4) == []
     assert Assignment.objects.count() == 40
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_a_round_holds_every_slot_a_claim_waits_for_it() -> None:
+    project = make_project(overlap=1)
+    person = make_member(project)
+    trajectory = make_trajectory(project, n_steps=1)
+    claimed: list[Assignment | None] = []
+
+    def claim() -> None:
+        try:
+            claimed.append(queue.claim_next(project, person))
+        finally:
+            connection.close()
+
+    beside = threading.Thread(target=claim)
+    with transaction.atomic():
+        list(Assignment.objects.filter(project=project).select_for_update())
+        beside.start()
+        beside.join(0.5)
+        assert beside.is_alive()
+        Assignment.objects.filter(project=project).update(priority=0.5)
+    beside.join(10)
+    assert claimed[0] is not None
+    assert (claimed[0].trajectory_id, claimed[0].priority) == (trajectory.pk, 0.5)
+    assert queue.claim_next(project, person) is None
