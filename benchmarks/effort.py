@@ -152,8 +152,8 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
 def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
     """How many suggestions of 100 a person has to change, in five folds by task.
 
-    The person goes from step to step; conditioned suggestions know the gold of the steps before. Those of all judges
-    together come from the fusion; those of one, the best on the other folds, are what the labelling page suggests.
+    The person goes from step to step; conditioned suggestions know the gold of the steps before, as on the labelling
+    page, which shows those of one model (here the best on the other folds) or of all together.
     """
     say(f"{title}: suggestions …")
     plain, conditioned, alone, alone_conditioned = (np.zeros(panel.n_steps, np.int64) for _ in range(4))
@@ -163,24 +163,19 @@ def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
         evidence = fitted.evidence(held)
         mine = np.isin(panel.owner, out)
         plain[mine] = evidence.argmax(axis=1) - 1
-        suggested = np.zeros(held.n_steps, np.int64)
-        for place in range(int(held.lengths.max())):
-            known = np.where(held.place < place, held.gold, MISSING).astype(np.int64)
-            here = held.place == place
-            suggested[here] = refresh(held.starts, evidence, fitted.links, gold=known).probs[here].argmax(axis=1) - 1
-        conditioned[mine] = suggested
         single = _best_alone(panel.of(np.flatnonzero(which != fold)), held)
         alone[mine] = single.argmax(axis=1) - 1
         for first, last in pairwise(held.starts):
             gold = {t: int(value) for t, value in enumerate(held.gold[first:last]) if value != MISSING}
-            here = suggest.conditioned(single[first:last], gold).argmax(axis=1) - 1
-            alone_conditioned[np.flatnonzero(mine)[first:last]] = here
+            steps = np.flatnonzero(mine)[first:last]
+            for rows, found in ((evidence, conditioned), (single, alone_conditioned)):
+                found[steps] = suggest.conditioned(rows[first:last], gold).argmax(axis=1) - 1
     has_gold = panel.gold != MISSING
     figures = []
     for name, said, aim in (
-        ("conditioned on the labels before", conditioned, 12.0),
-        ("as the models left them", plain, None),
-        ("of the best judge, conditioned, as on the page", alone_conditioned, None),
+        ("of all judges together, conditioned on the labels before", conditioned, 12.0),
+        ("of all judges together", plain, None),
+        ("of the best judge, conditioned on the labels before", alone_conditioned, None),
         ("of the best judge", alone, None),
     ):
         wrong = (said != panel.gold)[has_gold]

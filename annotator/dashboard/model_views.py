@@ -102,7 +102,8 @@ def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
 
 
 def _speakers(trajectory: Trajectory) -> list[Speaker]:
-    predictions = trajectory.predictions.select_related("version").order_by("version__name", "-version__number")
+    own = trajectory.predictions.exclude(version__kind=ModelVersion.Kind.FUSION)  # its row is the posterior
+    predictions = own.select_related("version").order_by("version__name", "-version__number")
     latest = Calibration.objects.filter(version__predictions__trajectory=trajectory)
     fitted = {one.version_id: one for one in latest.order_by("version_id", "-id").distinct("version_id")}
     return [

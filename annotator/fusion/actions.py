@@ -13,7 +13,7 @@ from django.utils.timezone import now
 from annotator import audit, jobs
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import InvalidInput, JobConflict, JobFailed
-from annotator.fusion import reading
+from annotator.fusion import reading, suggestions
 from annotator.fusion.chain import Chain
 from annotator.fusion.panel import MISSING, N_VALUES
 from annotator.fusion.people import People, fit_people
@@ -65,6 +65,9 @@ def fuse(job: Job) -> dict[str, Any]:
     else:
         fitted = fit(found.panel, SEED)
         fusion, is_new = _store(job, found, fitted), True
+    if suggestions.are_wanted(job.project):
+        suggestions.write(fusion, found, fitted)
+        jobs.report(job, 0)
     evidence, members = fitted.evidence(found.panel), fitted.members(found.panel)
     apart = disagreement(members)
     n_done = 0

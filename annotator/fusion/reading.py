@@ -19,11 +19,15 @@ _LABELS = 20_000  # ids in one query
 
 @dataclass(frozen=True)
 class Read:
-    """The panel, the trajectory that each row of it is, and the model versions that are its raters."""
+    """The panel, the trajectory that each row of it is, and the model versions that are its raters.
+
+    said_outcome (n,): how each trajectory ended by the models' word alone; NaN where none says so.
+    """
 
     ids: list[int]
     panel: Panel
     versions: list[ModelVersion]
+    said_outcome: FloatArray
 
     @property
     def sha256(self) -> str:
@@ -46,8 +50,8 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     gold, and without the findings of rules, which may be there of some trajectories only.
     """
     versions = latest_versions(project) if versions is None else list(versions)
-    said = Prediction.objects.filter(version__in=versions)
-    facts = project.trajectories.filter(pk__in=said.values("trajectory")).order_by("pk")
+    spoken_of = Prediction.objects.filter(version__in=versions).values("trajectory")
+    facts = project.trajectories.filter(pk__in=spoken_of).order_by("pk")
     rows = list(facts.values_list("pk", "n_steps", "group_key", "outcome"))
     ids = [pk for pk, *_ in rows]
     starts = np.concatenate([[0], np.cumsum([n for _, n, *_ in rows])]).astype(np.int64)
@@ -69,10 +73,8 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
                     texts[starts[i] + t].append(rationale)
             if outcome is not None:
                 outcomes[i].append(outcome)
-    ended = [
-        reward if reward is not None else (float(np.mean(models)) if models else float("nan"))
-        for (_, _, _, reward), models in zip(rows, outcomes, strict=True)
-    ]
+    said = [float(np.mean(models)) if models else float("nan") for models in outcomes]
+    ended = [one if reward is None else reward for (_, _, _, reward), one in zip(rows, said, strict=True)]
     tasks: dict[str, int] = {}
     panel = Panel(
         raters=tuple(str(version) for version in versions),
@@ -84,7 +86,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
         outcome=np.array(ended, dtype=np.float64),
         context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
-    return Read(ids, panel, versions)
+    return Read(ids, panel, versions, np.array(said, dtype=np.float64))
 
 
 def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":

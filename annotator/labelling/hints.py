@@ -55,16 +55,16 @@ def shown(
 
 def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) -> dict[int | None, Hint]:
     """All that the version of the assignment says of what it asks for, as it was when the assignment was claimed."""
-    prediction = Prediction.objects.filter(
-        version=assignment.hint_version_id, trajectory=assignment.trajectory_id
-    ).first()
+    rows = Prediction.objects.filter(version=assignment.hint_version_id, trajectory=assignment.trajectory_id)
+    prediction = rows.select_related("version").first()
     if prediction is None:
         return {}
     calibration_id = assignment.hint_calibration_id
     calibration = None if calibration_id is None else Calibration.objects.get(pk=calibration_id)
+    is_calibrated = calibration is not None or prediction.version.kind == ModelVersion.Kind.FUSION
     own = probs = evidence = calibrated(prediction.probs, calibration)
     if follows(assignment):
-        evidence = suggest.trusted(own, is_calibrated=calibration is not None)
+        evidence = suggest.trusted(own, is_calibrated=is_calibrated)
         probs = suggest.conditioned(evidence, labels or {})
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
@@ -72,7 +72,7 @@ def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) ->
             value=int(np.argmax(row)) - 1,
             certainty=float(row.max()),
             rationale=(prediction.rationales[index] if index < len(prediction.rationales) else None) or "",
-            is_calibrated=calibration is not None,
+            is_calibrated=is_calibrated,
             is_shortened=shortened is not None and index >= shortened,
             own_value=int(np.argmax(own[index])) - 1,
             evidence=tuple(evidence[index].tolist()),

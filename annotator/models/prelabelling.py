@@ -24,6 +24,9 @@ class ModelVersion(models.Model):
         RULES = "rules", "rule verifiers"
         SCORER = "scorer", "the project's own step scorer"
         IMPORTED = "imported", "imported judgements"
+        FUSION = "fusion", "all raters together"
+
+    ALL_RATERS = "all-raters"  # what a fusion is called where it is suggested
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="model_versions")
     kind = models.CharField(max_length=14, choices=Kind)

@@ -81,6 +81,9 @@ class Identity:
 
 def check_name(name: str) -> str:
     """A name that a model may have. Raises InvalidInput."""
+    if name == ModelVersion.ALL_RATERS:
+        message = f"{name} is what the fusion of all raters is called. Choose another name."
+        raise InvalidInput(message, {"model": message})
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         message = "A model's name is made of letters, digits, dots, underscores and hyphens, 100 at most."
         raise InvalidInput(message, {"model": message})

@@ -140,7 +140,8 @@ def versions_of(project: Project) -> list[VersionRow]:
         )
     }
     noted = dict(predictions.exclude(note="").values_list("version").annotate(Count("pk")))
-    versions = project.model_versions.annotate(n_calibrations=Count("calibrations")).order_by("name", "-number")
+    own = project.model_versions.exclude(kind=ModelVersion.Kind.FUSION)  # the page Beliefs shows that
+    versions = own.annotate(n_calibrations=Count("calibrations")).order_by("name", "-number")
     return [
         VersionRow(
             version,

@@ -187,7 +187,8 @@ class SettingsForm(_RemembersForm):
         label="Model whose suggestions are shown",
         required=False,
         help_text="Of its latest version at the moment of a claim. Models that read the reference are never shown, and "
-        "rule verifiers give no values.",
+        "rule verifiers give no values. all-raters: what all of them say together; fuse again (page Beliefs) to have "
+        "it for every trajectory that nobody has begun.",
     )
     hint_reveal_after = forms.IntegerField(
         label="Shown after one's own labels, in percent (reveal_after)",
@@ -268,9 +269,10 @@ DimensionFormSet = formset_factory(
 
 
 def _showable(project: Project) -> list[str]:
-    """The models whose suggestions may be shown, and the one that is chosen now."""
+    """The models whose suggestions may be shown, the one that is chosen now, and, where there is any, their fusion."""
     versions = project.model_versions.filter(sees_reference=False).exclude(kind=ModelVersion.Kind.RULES)
-    return sorted({*versions.values_list("name", flat=True), *filter(None, [project.hints.model])})
+    names = {*versions.values_list("name", flat=True)}
+    return sorted({*names, *filter(None, [project.hints.model]), *([ModelVersion.ALL_RATERS] if names else [])})
 
 
 def settings_forms(project: Project, data: Any = None) -> tuple[SettingsForm, _Dimensions]:

@@ -55,10 +55,13 @@ def read_gold(project: Project, against: Against) -> Gold:
 
 
 def latest_versions(project: Project) -> list[ModelVersion]:
-    """The latest version of every model of a project that gives values; rules make findings only."""
+    """The latest version of every model of a project that gives values of its own.
+
+    Rules make findings only; a fusion hears the others, and what it says where it learnt would flatter it.
+    """
     newest = ModelVersion.objects.filter(project=project, name=OuterRef("name")).order_by("-number")
     versions = project.model_versions.filter(pk=Subquery(newest.values("pk")[:1]))
-    return list(versions.exclude(kind=ModelVersion.Kind.RULES))
+    return list(versions.exclude(kind__in=[ModelVersion.Kind.RULES, ModelVersion.Kind.FUSION]))
 
 
 def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
@@ -85,6 +88,8 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     """
     if version.kind == ModelVersion.Kind.RULES:
         raise InvalidInput("Rules make findings, no probabilities: there is nothing to calibrate.")
+    if version.kind == ModelVersion.Kind.FUSION:
+        raise InvalidInput("A fusion is calibrated on gold already: fuse again to take in new gold.")
     gold = read_gold(version.project, against)
     rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
     said = {pk: np.array(probs, dtype=np.float64) for pk, probs in rows}

@@ -335,7 +335,17 @@ def _models(
     parts: list[Said] = []
     for version in versions:
         rater = Rater(f"model-{version.pk}", str(version), "model", version.pk, hears_itself=version.name in heard)
-        parts.append(_said_by(version, rater, first + len(raters), layout, truth, hazard, shown[version.name]))
+        parts.append(
+            _said_by(
+                version,
+                rater,
+                first + len(raters),
+                layout,
+                truth,
+                hazard,
+                shown[version.name] | shown[ModelVersion.ALL_RATERS],
+            )
+        )
         raters.append(rater)
     return raters, parts
 
@@ -379,7 +389,10 @@ def _gold(project: Project, layout: _Layout) -> FloatArray:
 
 
 def _shown(project: Project) -> defaultdict[str, set[int]]:
-    """By a model's name: trajectories that somebody judged with what one of its versions says in sight."""
+    """By a model's name: trajectories that somebody judged with what one of its versions says in sight.
+
+    Under ALL_RATERS those where it was what all of them say together: there each model had its part.
+    """
     was_shown = Q(hints_shown_at__isnull=False) | Q(assignment__hint_arm=_HINTED)
     seen = Annotation.objects.filter(
         was_shown, trajectory__project=project, submitted_at__isnull=False, assignment__hint_version__isnull=False

@@ -18,6 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Sum
 from annotator import audit, jobs
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import DomainError, InvalidInput, JobConflict
+from annotator.fusion.suggestions import TRUSTED
 from annotator.models import (
     Acceptance,
     AcceptanceAudit,
@@ -40,8 +41,6 @@ from annotator.selection.policy import STRATEGIES, SelectionPolicy
 
 logger = logging.getLogger(__name__)
 
-# Fusions by these methods have proved themselves on gold; by the others a round is still a cold start.
-_TRUSTED = (Fusion.Method.BLEND, Fusion.Method.STACKER, Fusion.Method.CHAIN)
 # A scheduled round starts when fewer than this share of the last one's trajectories wait.
 _NEARLY_TAKEN = 0.2
 # Candidates per trajectory wanted, of which `spread` takes those that are far from each other.
@@ -216,7 +215,7 @@ def _choose(pool: _Pool, round_: SelectionRound) -> list[Pick]:
     policy = SelectionPolicy.model_validate(round_.settings)
     round_.n_pool, round_.fusion = len(pool.ids), pool.fusion
     needs_beliefs = any(share and name not in ("oldest", RANDOM) for name, share in policy.shares.items())
-    round_.is_cold = needs_beliefs and (pool.fusion is None or pool.fusion.method not in _TRUSTED)
+    round_.is_cold = needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
     if round_.is_cold:
         return stratified(pool.strata, policy.n_wanted, round_.seed)
     scores = _scores(pool, policy)
