@@ -24,7 +24,7 @@ from annotator.acceptance.sample import Drawn
 from annotator.acceptance.terms import Terms, n_to_learn, why_not
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.sums import BoolArray
-from annotator.errors import InvalidInput, JobConflict
+from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.fusion import reading
 from annotator.fusion.panel import MISSING, Panel
 from annotator.models import (
@@ -124,7 +124,10 @@ def _find_rule(job: Job, acceptance: Acceptance) -> _Found | None:
     place = {pk: i for i, pk in enumerate(read.ids)}
     jobs.report(job, 0, len(read.ids))
     with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
-    n_learn = n_to_learn(len(drawn.ids), len(with_gold - set(drawn.ids)))
+    n_elsewhere = len(with_gold - set(drawn.ids))
+    if missing := why_not(len(drawn.ids), n_elsewhere, n_pool=1):  # things may have changed since it was queued
+        raise JobFailed(missing)
+    n_learn = n_to_learn(len(drawn.ids), n_elsewhere)
     order = np.random.default_rng(acceptance.seed).permutation(len(drawn.ids))
     tests = drawn.some(np.sort(order[n_learn:]))
     masked = panel.gold.copy()
@@ -247,7 +250,7 @@ def _look_again(acceptance: Acceptance) -> _Found:
     left = set(fresh.values_list("pk", flat=True))
     is_left = np.array([pk in left for pk in read.ids], dtype=np.bool_) & _complete(read.panel)
     rule = Rule(acceptance.threshold, acceptance.most_each)
-    return _found(rule, read, fitted.evidence(read.panel), is_left)
+    return _found(rule, read, fitted.evidence(read.panel.by(fitted.raters)), is_left)
 
 
 def _found(rule: Rule, read: reading.Read, probs: FloatArray, is_left: BoolArray) -> _Found:
@@ -281,6 +284,9 @@ def _write_all(job: Job, acceptance: Acceptance, found: _Found) -> None:
         data = {"number": acceptance.number, "n_labels": written["n"], "epsilon": acceptance.epsilon}
         project_id = acceptance.project_id
         audit.log("acceptance.accepted", acceptance, user=acceptance.created_by, project_id=project_id, data=data)
+    # What people have judged while the rest was written: `look` passed over it, because nothing was in force yet.
+    for one in acceptance.audits.filter(trajectory__annotations__submitted_at__isnull=False).distinct():
+        look(one.trajectory_id)
 
 
 @transaction.atomic

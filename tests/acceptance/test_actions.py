@@ -471,6 +471,9 @@ def test_a_worker_that_takes_over_goes_on_with_the_same_rule(alone: World, monke
     before = Acceptance.objects.get()
     n_before = GoldLabel.objects.filter(acceptance=before).count()
     assert (before.status, n_before > 0) == ("working", True)
+    early = before.audits.first()
+    assert early is not None
+    judge(early.trajectory, alone.annotator, [-1, 1, -1])
     monkeypatch.setattr(actions, "_write", write)
     Job.objects.filter(pk=job.pk).update(status="queued")
     flow.run_job(job.pk)
@@ -478,8 +481,10 @@ def test_a_worker_that_takes_over_goes_on_with_the_same_rule(alone: World, monke
     assert (promise.status, promise.threshold) == ("active", before.threshold)
     labels = GoldLabel.objects.filter(acceptance=promise)
     covered = set(labels.values_list("trajectory", flat=True)) | {a.trajectory_id for a in promise.audits.all()}
-    assert covered == rest_of(alone.project)
+    assert covered == rest_of(alone.project) | {early.trajectory_id}
     assert promise.report["n_labels"] == labels.count() > n_before
+    early.refresh_from_db()
+    assert early.n_wrong == 3  # judged while the rest was being written
 
 
 @pytest.mark.django_db(transaction=True)

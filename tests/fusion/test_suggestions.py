@@ -27,7 +27,7 @@ def hinted(db: None) -> World:
     return make_world(hint_policy=POLICY)
 
 
-def said(project: Project) -> dict[int, list[list[float]]]:
+def said(project: Project) -> dict[int, Any]:
     rows = Prediction.objects.filter(version__project=project, version__kind="fusion")
     return dict(rows.values_list("trajectory", "probs"))
 
