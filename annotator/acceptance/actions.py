@@ -7,7 +7,7 @@ of trajectories that nobody has begun. What comes later is not covered by the sa
 import math
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,8 @@ Status = Acceptance.Status
 
 # Trajectories that are written in one transaction: people who claim them wait for so long.
 WRITTEN_AT_ONCE = 200
+# Fewer would watch nothing.
+LEAST_AUDITS = 10
 # An audited trajectory goes before everything that a round has chosen, and behind escalations.
 AUDIT_PRIORITY = 1.0
 
@@ -267,9 +269,12 @@ def _found(rule: Rule, read: reading.Read, probs: FloatArray, is_left: BoolArray
 
 def _write_all(job: Job, acceptance: Acceptance, found: _Found) -> None:
     jobs.report(job, 0, len(found.ids))
+    n_audits = max(math.ceil(acceptance.audit_share * len(found.ids)), min(LEAST_AUDITS, len(found.ids)))
+    order = np.random.default_rng(acceptance.seed).permutation(len(found.ids))
+    audited = {found.ids[i] for i in order[:n_audits]}
     for at in range(0, len(found.ids), WRITTEN_AT_ONCE):
         some = slice(at, at + WRITTEN_AT_ONCE)
-        _write(acceptance, dict(zip(found.ids[some], found.values[some], strict=True)))
+        _write(acceptance, dict(zip(found.ids[some], found.values[some], strict=True)), audited)
         jobs.report(job, min(at + WRITTEN_AT_ONCE, len(found.ids)))
     with transaction.atomic():
         labels = GoldLabel.objects.filter(acceptance=acceptance)
@@ -290,8 +295,8 @@ def _write_all(job: Job, acceptance: Acceptance, found: _Found) -> None:
 
 
 @transaction.atomic
-def _write(acceptance: Acceptance, values: dict[int, IntArray]) -> None:
-    """Labels and audits of some trajectories; one that somebody has begun or is claiming is left to them."""
+def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int]) -> None:
+    """Labels of some trajectories, audits of others; one that somebody has begun or is claiming is left to them."""
     project = Project.objects.select_for_update(no_key=True).get(pk=acceptance.project_id)  # no round at once
     free = set(sample.candidates(project).filter(pk__in=values).values_list("pk", flat=True))
     slots: dict[int, list[Assignment]] = defaultdict(list)
@@ -312,9 +317,9 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray]) -> None:
         if len(slots[pk]) < n_wanted[pk]:
             continue
         said = [None if value == MISSING else int(value) for value in values[pk]]
-        if np.random.default_rng([acceptance.seed, pk]).random() < acceptance.audit_share:
+        if pk in audited:
             audits.append(AcceptanceAudit(acceptance=acceptance, trajectory_id=pk, values=said))
-            changed += [_audited(slot, project) for slot in slots[pk]]
+            changed += [_to_audit(slot, project) for slot in slots[pk]]
             continue
         labels += [
             GoldLabel(
@@ -342,7 +347,7 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray]) -> None:
     Assignment.objects.filter(pk__in=idle).delete()
 
 
-def _audited(slot: Assignment, project: Project) -> Assignment:
+def _to_audit(slot: Assignment, project: Project) -> Assignment:
     """Asked whole and blind, and soon: an audit that waits watches nothing."""
     slot.wanted_steps, slot.wants_outcome = None, project.asks_outcome
     slot.pick, slot.priority = None, AUDIT_PRIORITY
