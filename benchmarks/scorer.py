@@ -231,9 +231,10 @@ def fused(
     right = ((whole.votes == whole.gold[:, None]) & (whole.gold != MISSING)[:, None]).sum(axis=0)
     by_skill = [whole.raters[i] for i in np.argsort(right, kind="stable")]
     titles = {f"weakest judge ({by_skill[0]})": by_skill[:1], **dict(list(there.items())[: 1 if is_quick else None])}
-    known = whole.gold != MISSING
+    n_folds = 1 if is_quick else FOLDS
+    known = (whole.gold != MISSING) & (fold_of[whole.owner] < n_folds)
     is_right = {(title, kind): np.zeros(whole.n_steps, dtype=bool) for title in titles for kind in ("without", "with")}
-    for fold in range(FOLDS):
+    for fold in range(n_folds):
         held, rest = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
         said = make([examples[int(i)] for i in rest])(examples, held)
         inner = _folds([examples[int(i)] for i in rest], INNER_FOLDS, 2000 + fold)
