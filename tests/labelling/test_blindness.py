@@ -5,6 +5,7 @@ is asked, too.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -203,7 +204,7 @@ def bytes_of(response: HttpResponseBase) -> str:
 
 
 def leaks(response: HttpResponseBase, secrets: list[str] = SECRETS) -> list[str]:
-    said = bytes_of(response)
+    said = re.sub(r"\d\d:\d\d:\d\d\.\d+", "a time", bytes_of(response))  # now and then one looks like a secret
     return [secret for secret in secrets if secret in said]
 
 
