@@ -229,11 +229,13 @@ def _trials(
         wrong = np.bincount(panel.owner[takes & ~right], minlength=panel.n_trajectories)
         n_left = int(taken[pool.is_left].sum())
         in_pool = pool.could_be @ taken
+        here = np.where(at >= 0, taken[at], 0)
+        drawable = taken[pool.could_be.any(axis=0)]
         yield Trial(
             rule,
-            taken=np.where(at >= 0, taken[at], 0),
+            taken=here,
             wrong=np.where(at >= 0, wrong[at], 0),
-            most=int(taken[pool.could_be.any(axis=0)].max(initial=0)),
+            most=max(int(drawable.max(initial=0)), int(here.max(initial=0))),
             left=(n_left / np.maximum(in_pool, 1))[tests.rounds],
             weights=tests.weights,
             n_labels=n_left,

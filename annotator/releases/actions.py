@@ -101,9 +101,13 @@ def _agreement_summary(project: Project) -> dict[str, Any]:
 
 
 def _promises(project: Project) -> dict[str, Any]:
-    """Under which promises labels of models are in the release; nothing where there are none."""
-    found = Acceptance.objects.filter(project=project, status=Acceptance.Status.ACTIVE)
-    fields = ("number", "epsilon", "delta", "threshold", "most_each")
+    """Under which promises labels of models are gold, also one that an admin has ended and whose labels stayed.
+
+    Nothing where there are none.
+    """
+    labels = GoldLabel.objects.filter(acceptance=OuterRef("pk"))
+    found = Acceptance.objects.filter(Exists(labels), project=project).exclude(status=Acceptance.Status.BROKEN)
+    fields = ("number", "status", "epsilon", "delta", "threshold", "most_each")
     promises = [{name: getattr(one, name) for name in fields} for one in found.only(*fields)]
     return {"acceptances": promises} if promises else {}
 

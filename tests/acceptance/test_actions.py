@@ -528,7 +528,12 @@ def test_a_release_names_the_promises_behind_it() -> None:
         GoldLabel.objects.create(
             trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
         )
+    make_acceptance(world.project)  # that has no label left
+    terms = {"number": 1, "status": "active", "epsilon": 0.05, "delta": 0.1, "threshold": 0.9, "most_each": 3}
     release = releases.begin(world.project, ReleasePolicy(provenances=["certified"]), user=world.admin)
     releases.freeze_rows(release)
-    terms = {"number": 1, "epsilon": 0.05, "delta": 0.1, "threshold": 0.9, "most_each": 3}
     assert release.manifest["acceptances"] == [terms]
+    actions.stop(promise, withdraws=False, user=world.admin)
+    later = releases.begin(world.project, ReleasePolicy(provenances=["certified"]), user=world.admin)
+    releases.freeze_rows(later)
+    assert later.manifest["acceptances"] == [terms | {"status": "stopped"}]
