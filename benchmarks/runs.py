@@ -35,7 +35,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     from workers.prelabel import discriminative
     from workers.prelabel import run as worker
 
-    n = 200 if quick else 10_000
+    n = 60 if quick else 10_000
     settings.MODELS_FOLDER = home / "models"
     settings.ALLOWED_HOSTS = ["testserver"]
     checkpoints.save(MODEL, settings.MODELS_FOLDER / "checkpoints" / MODEL)

@@ -30,7 +30,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     from benchmarks import data
     from benchmarks.stack import running_stack
 
-    crowds, seconds, n_each = ((1, 4), 0.5, 4) if quick else ((1, 8, 32), 15.0, 150)
+    crowds, seconds, n_each = ((4,), 0.5, 4) if quick else ((1, 8, 32), 15.0, 150)
     records, fact = data.load(folder)
     floor = data.durable_insert_ms(50 if n_each < 10 else 500)
     round_trip = data.round_trip_ms(50 if n_each < 10 else 500)

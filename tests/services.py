@@ -12,6 +12,9 @@ from pathlib import Path
 
 from annotator import embedded
 
+# Tests run side by side: one that computes with every core slows itself and the others down. Children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 if "STEPMARK_TEST_HOME" not in os.environ:
     _home = Path(tempfile.mkdtemp(prefix="stepmark-test-"))
     atexit.register(shutil.rmtree, _home, ignore_errors=True)  # runs after the server has stopped

@@ -30,6 +30,8 @@ SEED = 0
 # Trajectories that are written in one transaction: people who label them wait for so long.
 WRITTEN_AT_ONCE = 500
 _BINS = 10  # of the histogram of certainty
+# Raise it when the same data would come out differently: what was learnt before is not used again then.
+_METHOD = 2
 
 
 def start(project: Project, *, user: User | None) -> Job:
@@ -60,16 +62,17 @@ def fuse(job: Job) -> dict[str, Any]:
         raise JobFailed("No model has given a value to any step of this project.")
     jobs.report(job, 0, len(found.ids))
     latest = job.project.fusions.last()
-    if latest is not None and latest.data_sha256 == found.sha256 and latest.code_version == app_version():
+    if latest is not None and latest.data_sha256 == found.sha256 and latest.code_version == _code_version():
         fusion, fitted, is_new = latest, Fitted.from_bytes(bytes(latest.parameters)), False
+        evidence = fitted.evidence(found.panel)
     else:
-        fitted = fit(found.panel, SEED)
-        fusion, is_new = _store(job, found, fitted), True
+        fitted, is_new = fit(found.panel, SEED), True
+        evidence = fitted.evidence(found.panel)
+        fusion = _store(job, found, fitted, evidence)
     if suggestions.are_wanted(job.project):
         suggestions.write(fusion, found, fitted)
         jobs.report(job, 0)
-    evidence, members = fitted.evidence(found.panel), fitted.members(found.panel)
-    apart = disagreement(members)
+    apart = disagreement(fitted.members(found.panel))
     n_done = 0
     starts = found.panel.starts
     for at in range(0, len(found.ids), WRITTEN_AT_ONCE):
@@ -104,12 +107,11 @@ def refresh(trajectory_id: int) -> bool:
 
 
 @transaction.atomic
-def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
+def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray) -> Fusion:
     place = {pk: i for i, pk in enumerate(found.ids)}
     labels = reading.labels_of(place, found.panel.starts)
     people = fit_people(reading.habits(labels, found.panel.gold.astype(np.int64)))
     links = fitted.links
-    sure = fitted.evidence(found.panel).max(axis=1)
     number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
     fusion = Fusion.objects.create(
         project=job.project,
@@ -128,7 +130,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
             "scores": {name: _plain(score) for name, score in fitted.scores.items()},
             "intervals": fitted.intervals,
             "reliability": [asdict(one) for one in fitted.reliability],
-            "certainty": np.histogram(sure, bins=_BINS, range=(0.0, 1.0))[0].tolist(),
+            "certainty": np.histogram(evidence.max(axis=1), bins=_BINS, range=(0.0, 1.0))[0].tolist(),
             "n_trajectories": len(found.ids),
             "n_steps": found.panel.n_steps,
         },
@@ -136,12 +138,16 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted") -> Fusion:
         n_steps=fitted.n_steps,
         data_sha256=found.sha256,
         seed=SEED,
-        code_version=app_version(),
+        code_version=_code_version(),
     )
     fusion.versions.set(found.versions)
     data = {"number": number, "method": fitted.method, "n_trajectories": fitted.n_trajectories}
     audit.log("fusion.fitted", fusion, user=job.created_by, project_id=job.project_id, data=data)
     return fusion
+
+
+def _code_version() -> str:
+    return f"{app_version()}+{_METHOD}"
 
 
 def _plain(score: "Score") -> dict[str, float | None]:

@@ -12,6 +12,8 @@ from annotator.fusion.panel import N_VALUES, Panel
 
 # Steps before and after whose verdicts count, too.
 NEIGHBOURS = (-2, -1, 1, 2)
+# The first numbers of a step tell how long its trajectory is.
+N_LENGTHS = 2
 N_WORDS = 2**15
 
 _words = HashingVectorizer(
@@ -42,17 +44,16 @@ def numbers(panel: Panel) -> npt.NDArray[np.float32]:
     silent = np.isnan(panel.probs[:, :, 0]).astype(np.float32)
     heard = np.maximum(r - silent.sum(axis=1, keepdims=True), 1.0)
     share = said.sum(axis=1) / heard  # (m, 3) of the raters that spoke
-    columns = [said.reshape(m, r * N_VALUES), silent, share]
+    length = np.repeat(panel.lengths, panel.lengths)
+    columns = [np.stack([np.log(length), 1.0 / length], axis=1), said.reshape(m, r * N_VALUES), silent, share]
     for offset in NEIGHBOURS:
         columns += [_shifted(panel, share, offset), _shifted(panel, said[:, :, 0], offset)]
     votes = panel.votes
     columns += [_so_far(panel, (votes == -1).astype(np.float32)), share.max(axis=1, keepdims=True)]
     # An error before it that a rater has not taken back: what carries on.
     columns.append(_mean(panel, said[:, :, 0].mean(axis=1)))
-    place, length = panel.place, np.repeat(panel.lengths, panel.lengths)
-    where = np.stack(
-        [place / length, place == 0, place == length - 1, np.log1p(place), np.log(length), 1.0 / length], axis=1
-    )
+    place = panel.place
+    where = np.stack([place / length, place == 0, place == length - 1], axis=1)
     outcome = np.repeat(panel.outcome, panel.lengths)
     ended = np.stack([np.nan_to_num(outcome), np.isnan(outcome), np.nan_to_num(outcome) * where[:, 2]], axis=1)
     return np.concatenate([*columns, where, ended, panel.context], axis=1).astype(np.float32)

@@ -26,8 +26,8 @@ Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 _FOLDS = 5
 _TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as independent
 _TEMPERATURES = np.geomspace(0.5, 3.0, 25)
-# Exponents of the stacker and the chain in the blend before anything is known, and how many steps that is worth.
-_PRIOR_WEIGHTS, _PRIOR_STEPS = np.array([0.6, 0.4]), 60.0
+# Exponents of regression, trees and chain in the blend before anything is known, and how many steps that is worth.
+_PRIOR_WEIGHTS, _PRIOR_STEPS = np.array([0.3, 0.3, 0.4]), 60.0
 _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
@@ -50,9 +50,10 @@ class Score:
 class Fusion:
     """What is needed to turn the judgements of the same raters into beliefs.
 
-    confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; weights: the exponents of stacker
-    and chain in the blend; scores: by method, held out. Of a fit alone, not in its bytes: intervals, by method the 95 %
-    of step_acc over tasks; reliability, how sure and how often right the one that speaks was on held-out tasks.
+    confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; weights: the exponents of the
+    stacker's regression, its trees and the chain in the blend; scores: by method, held out. Of a fit alone, not in its
+    bytes: intervals, by method the 95 % of step_acc over tasks; reliability, how sure and how often right the one that
+    speaks was on held-out tasks.
     """
 
     raters: tuple[str, ...]
@@ -64,7 +65,7 @@ class Fusion:
     best: int
     stacker: stackers.Stacker | None
     temperature: float
-    weights: tuple[float, float]
+    weights: tuple[float, float, float]
     strength: float
     n_trajectories: int
     n_steps: int
@@ -85,13 +86,7 @@ class Fusion:
         """(members, m, 3) what each learner alone believes: how far they differ is what more gold could settle."""
         if self.stacker is None:
             return self.evidence(panel)[None]
-        stacker = self.stacker
-
-        def each(part: Panel) -> FloatArray:
-            one = _chain_probs(part, self.chain, self.confusions, self.temper)
-            return np.concatenate([stacker.members(part), one[None]]).transpose(1, 0, 2)
-
-        return _in_chunks(panel, each).transpose(1, 0, 2)
+        return _in_chunks(panel, lambda part: self._learners(part).transpose(1, 0, 2)).transpose(1, 0, 2)
 
     def posterior(self, panel: Panel) -> Beliefs:
         """The evidence, and the first error by the chain; gold of the panel counts as known."""
@@ -104,10 +99,15 @@ class Fusion:
             return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
         if self.method == "chain" or self.stacker is None:
             return _chain_probs(panel, self.chain, self.confusions, self.temper)
-        stacked = np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
         if self.method == "stacker":
-            return stacked
-        return _blend(stacked, _chain_probs(panel, self.chain, self.confusions, self.temper), self.weights)
+            return np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
+        return _blend(self._learners(panel), self.weights)
+
+    def _learners(self, panel: Panel) -> FloatArray:
+        """(3, m, 3) regression, trees and chain."""
+        assert self.stacker is not None
+        chained = _chain_probs(panel, self.chain, self.confusions, self.temper)
+        return np.concatenate([self.stacker.members(panel), chained[None]])
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""
@@ -157,7 +157,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
     n, n_steps = gold.n_trajectories, int((gold.gold != MISSING).sum())
     chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
     base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
-    plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "weights": (0.0, 1.0), "strength": 0.5}
+    plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "weights": (0.0, 0.0, 1.0), "strength": 0.5}
     if n == 0:
         reason = "There is no gold yet, so the majority of the models is shown. It is not calibrated: do not trust it."
         return Fusion(method="majority", reason=reason, best=-1, **base, **plain)  # type: ignore[arg-type]
@@ -171,11 +171,11 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
     temper = _fit_temper(gold, chain, confusions)
     learnt = _enough(gold, seed)
     seen = features.look(learnt)
-    held_out = _held_out(learnt, seen, seed)
-    weights = (0.0, 1.0)
-    if "stacker" in held_out:
-        weights = _fit_weights(learnt, held_out["stacker"], held_out["chain"])
-        held_out["blend"] = _blend(held_out["stacker"], held_out["chain"], weights)
+    held_out, learners = _held_out(learnt, seen, seed)
+    weights = (0.0, 0.0, 1.0)
+    if learners is not None:
+        weights = _fit_weights(learnt, learners)
+        held_out["stacker"], held_out["blend"] = learners[:2].mean(axis=0), _blend(learners, weights)
     # The blend's weights are its temperature; the majority is shown as it is.
     heats = {
         name: 1.0 if name in ("majority", "blend") else _fit_temperature(learnt, probs)
@@ -262,51 +262,56 @@ def _enough(panel: Panel, seed: int) -> Panel:
     return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
 
 
-def _held_out(panel: Panel, seen: features.Look, seed: int) -> dict[str, FloatArray]:
-    """By method (m, 3): every step by a fit that has not seen its task."""
+def _held_out(panel: Panel, seen: features.Look, seed: int) -> tuple[dict[str, FloatArray], FloatArray | None]:
+    """Every step by a fit that has not seen its task: by method (m, 3), and regression, trees and chain (3, m, 3).
+
+    The learners are None where the gold of some fold has a single value.
+    """
     which = folds(panel.groups, _FOLDS, seed)
-    found = {name: np.full((panel.n_steps, N_VALUES), 1.0 / N_VALUES) for name in ("best_single", "chain", "stacker")}
+    best_alone, learners = np.empty((panel.n_steps, N_VALUES)), np.empty((3, panel.n_steps, N_VALUES))
+    can_stack = True
     for fold in range(_FOLDS):
         rest, held = panel.of(np.flatnonzero(which != fold)), panel.of(np.flatnonzero(which == fold))
         is_held = which[panel.owner] == fold
         steps, others = np.flatnonzero(is_held), np.flatnonzero(~is_held)
         chain, confusions = chains.fit_chain(rest), chains.fit_confusions(rest)
         best = best_single(rest)
-        found["best_single"][steps] = _single_probs(held, best, confusions[best], chain.marginal)
-        found["chain"][steps] = _chain_probs(held, chain, confusions, _fit_temper(rest, chain, confusions))
-        if "stacker" not in found or len(np.unique(rest.gold[rest.gold != MISSING])) < 2:
-            found.pop("stacker", None)
-            continue
-        found["stacker"][steps] = stackers.fit_on(rest, seen.at(others), seed).members_of(seen.at(steps)).mean(axis=0)
-    return {"majority": majority(panel), **found}
+        best_alone[steps] = _single_probs(held, best, confusions[best], chain.marginal)
+        learners[2, steps] = _chain_probs(held, chain, confusions, _fit_temper(rest, chain, confusions))
+        can_stack = can_stack and len(np.unique(rest.gold[rest.gold != MISSING])) > 1
+        if can_stack:
+            learners[:2, steps] = stackers.fit_on(rest, seen.at(others), seed).members_of(seen.at(steps))
+    found = {"majority": majority(panel), "best_single": best_alone, "chain": learners[2]}
+    return found, learners if can_stack else None
 
 
-def _blend(stacked: FloatArray, chained: FloatArray, weights: tuple[float, float]) -> FloatArray:
-    """stacked ** a * chained ** b: a logarithmic pool, whose exponents say how far each is to be believed.
+def _blend(learners: FloatArray, weights: tuple[float, float, float]) -> FloatArray:
+    """(3, m, 3) -> (m, 3), the product of the learners' beliefs, each raised to its weight: a logarithmic pool.
 
-    Genest and Zidek, Statistical Science 1 (1986).
+    The exponents say how far each is to be believed. Genest and Zidek, Statistical Science 1 (1986).
     """
-    logs = weights[0] * np.log(stacked.clip(1e-5)) + weights[1] * np.log(chained.clip(1e-5))
+    logs = np.tensordot(np.array(weights), np.log(learners.clip(1e-5)), axes=1)
     e = np.exp(logs - logs.max(axis=1, keepdims=True))
     return np.asarray(e / e.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
-def _fit_weights(panel: Panel, stacked: FloatArray, chained: FloatArray) -> tuple[float, float]:
-    """Those under which the held-out gold is likeliest, drawn towards _PRIOR_WEIGHTS."""
+def _fit_weights(panel: Panel, learners: FloatArray) -> tuple[float, float, float]:
+    """Those under which the held-out gold is likeliest, drawn towards _PRIOR_WEIGHTS. learners: (3, m, 3)."""
     known = np.flatnonzero(panel.gold != MISSING)
-    logs = np.log(np.stack([stacked[known], chained[known]]).clip(1e-5))
+    some = learners[:, known]
+    logs = np.log(some.clip(1e-5))
     y = panel.gold[known].astype(np.int64) + 1
     truth = np.eye(N_VALUES)[y]
 
     def cost(weights: FloatArray) -> tuple[float, FloatArray]:
-        probs = _blend(stacked[known], chained[known], (float(weights[0]), float(weights[1])))
+        probs = _blend(some, tuple(weights))
         away = weights - _PRIOR_WEIGHTS
         total = -np.log(probs[np.arange(len(y)), y].clip(1e-12)).sum() + _PRIOR_STEPS / 2 * (away**2).sum()
         slope = ((probs - truth)[None] * logs).sum(axis=(1, 2)) + _PRIOR_STEPS * away
         return float(total), slope
 
-    found = minimize(cost, _PRIOR_WEIGHTS, jac=True, method="L-BFGS-B", bounds=[(0.0, 2.0)] * 2).x
-    return float(found[0]), float(found[1])
+    found = minimize(cost, _PRIOR_WEIGHTS, jac=True, method="L-BFGS-B", bounds=[(0.0, 2.0)] * 3).x
+    return float(found[0]), float(found[1]), float(found[2])
 
 
 def _choose(panel: Panel, held_out: Mapping[str, FloatArray]) -> Method:

@@ -1,7 +1,7 @@
 """A model of the raters' habits: what the gold is, given what all of them voted and said around a step. Pure.
 
-Two learners over the same features, averaged: a multinomial logistic regression over numbers and words, and gradient
-boosted trees over the numbers and what the words alone say. Both see every rater's verdict on the step and on its
+Two learners: a multinomial logistic regression over numbers and words, and gradient boosted trees over the numbers and
+what the words alone say. Both see every rater's verdict on the step and on its
 neighbours (stacking: Wolpert, Neural Networks 5, 1992).
 """
 
@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import features, trees
-from annotator.fusion.features import Look
+from annotator.fusion.features import N_LENGTHS, Look
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, folds
 
 _WORD_FOLDS = 3
@@ -36,7 +36,7 @@ class Words:
 
 @dataclass(frozen=True)
 class Stacker:
-    """mean, scale (k,) of the numbers; coef (3, k) and intercept (3,) of the logistic regression over them."""
+    """mean, scale (k,) of the numbers but lengths; coef (3, k), intercept (3,) of the logistic regression over them."""
 
     mean: FloatArray
     scale: FloatArray
@@ -53,7 +53,7 @@ class Stacker:
     def members_of(self, seen: Look) -> FloatArray:
         """The same of m steps that are seen already."""
         x = seen.numbers
-        z = (x - self.mean) / self.scale
+        z = (x[:, N_LENGTHS:] - self.mean) / self.scale
         logits = z @ self.coef.T * _NUMBERS_SCALE + self.intercept
         if self.words is not None:
             w = _weighed(seen.words if seen.words is not None else _nothing_said(len(x)), self.words.idf)
@@ -100,8 +100,10 @@ def fit_on(panel: Panel, seen: Look, seed: int = 0) -> Stacker:
 
 def _fit(seen: Look, y: IntArray, tasks: IntArray, seed: int) -> Stacker:
     x = seen.numbers
-    mean, scale = x.mean(axis=0, dtype=np.float64), np.maximum(x.std(axis=0, dtype=np.float64), 0.05)
-    z = sparse.csr_matrix((x - mean) / scale * _NUMBERS_SCALE)
+    # A regression goes on in a straight line where a length has never been seen; trees do not.
+    plain = x[:, N_LENGTHS:]
+    mean, scale = plain.mean(axis=0, dtype=np.float64), np.maximum(plain.std(axis=0, dtype=np.float64), 0.05)
+    z = sparse.csr_matrix((plain - mean) / scale * _NUMBERS_SCALE)
     words: Words | None = None
     words_in_both = np.zeros((N_VALUES, 0), dtype=np.float32)
     idf = _idf(seen.words) if seen.words is not None else np.zeros(0, dtype=np.float32)

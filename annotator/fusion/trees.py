@@ -12,6 +12,7 @@ from annotator.fusion.panel import N_VALUES
 
 _ROWS = 4096  # that walk down all trees together
 _NEVER = -12.0
+_N_FORESTS = 2  # of the same numbers by different chance, averaged
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,30 @@ class Trees:
 
 
 def grow(x: npt.NDArray[np.float32], y: IntArray, seed: int) -> Trees:
-    """x (m, k), y (m,) from 0 to 2, at least two of them. Call it with one thread: more wait for each other."""
+    """x (m, k), y (m,) from 0 to 2, at least two of them. Call it with one thread: more wait for each other.
+
+    The log-odds of forests that differ by chance alone are averaged, so that little of the chance is left.
+    """
+    forests = [_grow_one(x, y, seed + i) for i in range(_N_FORESTS)]
+    sizes = np.cumsum([0, *(len(one.feature) for one in forests[:-1])])
+    return Trees(
+        feature=np.concatenate([one.feature for one in forests]),
+        left=_moved([one.left for one in forests], sizes),
+        right=_moved([one.right for one in forests], sizes),
+        threshold=np.concatenate([one.threshold for one in forests]),
+        value=np.concatenate([one.value for one in forests]) / len(forests),
+        roots=_moved([one.roots for one in forests], sizes),
+        output=np.concatenate([one.output for one in forests]),
+        base=np.mean([one.base for one in forests], axis=0),
+    )
+
+
+def _moved(numbers: list[npt.NDArray[np.int32]], by: IntArray) -> npt.NDArray[np.int32]:
+    """Numbers of nodes, once the nodes of the forests before stand in front of them."""
+    return np.concatenate([some + int(n) for some, n in zip(numbers, by, strict=True)]).astype(np.int32)
+
+
+def _grow_one(x: npt.NDArray[np.float32], y: IntArray, seed: int) -> Trees:
     model = HistGradientBoostingClassifier(
         max_iter=60, learning_rate=0.1, max_leaf_nodes=8, max_bins=31, min_samples_leaf=15, l2_regularization=1.0,
         max_features=0.4, early_stopping=False, random_state=seed,

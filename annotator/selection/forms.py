@@ -48,7 +48,7 @@ class SelectionForm(forms.Form):
         super().__init__(*args, **{"label_suffix": "", "initial": initial, **kwargs})
         for name, (title, what) in STRATEGIES.items():
             self.fields[_SHARE + name] = forms.IntegerField(
-                label=f"{title}, %", min_value=0, max_value=100, help_text=what[0].upper() + what[1:] + "."
+                label=title, min_value=0, max_value=100, help_text=what[0].upper() + what[1:] + "."
             )
 
     @property

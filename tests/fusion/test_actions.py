@@ -79,6 +79,17 @@ def test_the_same_data_make_no_second_fusion(world: World) -> None:
     assert fuse(world).number == 2
 
 
+def test_what_another_method_has_learnt_is_learnt_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    project_with_judges(world, n=3)
+    with monkeypatch.context() as before:
+        before.setattr(actions, "_METHOD", 1)
+        first = fuse(world)
+    again = fuse(world)
+    assert (first.number, again.number) == (1, 2)
+    assert first.code_version.endswith("+1")
+    assert again.code_version != first.code_version
+
+
 def test_a_label_and_a_decision_change_what_is_believed_at_once(world: World) -> None:
     trajectories = project_with_judges(world, n=3)
     fuse(world)

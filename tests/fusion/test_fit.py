@@ -147,20 +147,29 @@ def test_the_reason_says_so_where_a_single_rater_is_better() -> None:
 def test_the_weights_of_the_blend_go_to_who_is_right() -> None:
     panel = made_up(100, accuracies=[0.9, 0.0])
     good, poor = beliefs(panel, 0), beliefs(panel, 1)
-    on_stacker, on_chain = module._fit_weights(panel, good, poor)
-    assert on_stacker > 5 * on_chain
-    on_stacker, on_chain = module._fit_weights(panel, poor, good)
-    assert on_chain > 5 * on_stacker
+    for place in range(3):
+        learners = np.stack([good if i == place else poor for i in range(3)])
+        weights = module._fit_weights(panel, learners)
+        assert weights[place] > 5 * max(weight for i, weight in enumerate(weights) if i != place)
     # Against a search over a grid.
     y = panel.gold.astype(np.int64) + 1
-    found = module._fit_weights(panel, good, poor)
+    learners = np.stack([good, poor, poor])
+    found = module._fit_weights(panel, learners)
 
-    def cost(a: float, b: float) -> float:
-        probs = module._blend(good, poor, (a, b))
-        away = (a - 0.6) ** 2 + (b - 0.4) ** 2
+    def cost(weights: tuple[float, float, float]) -> float:
+        probs = module._blend(learners, weights)
+        away = sum((a - b) ** 2 for a, b in zip(weights, (0.3, 0.3, 0.4), strict=True))
         return float(-np.log(probs[np.arange(len(y)), y]).sum() + 30 * away)
 
-    assert all(cost(*found) <= cost(a, b) + 1e-3 for a in np.arange(0, 2, 0.1) for b in np.arange(0, 2, 0.1))
+    least = cost(found) - 1e-3
+    grid = np.arange(0, 2, 0.2)
+    assert all(least <= cost((a, b, c)) for a in grid for b in grid for c in grid)
+
+
+def test_the_blend_is_the_product_of_the_learners_each_to_its_weight() -> None:
+    learners = np.array([[[0.2, 0.2, 0.6]], [[0.5, 0.25, 0.25]], [[0.1, 0.1, 0.8]]])
+    found = module._blend(learners, (2.0, 1.0, 0.0))
+    assert found[0] == pytest.approx(np.array([0.02, 0.01, 0.09]) / 0.12)
 
 
 def test_a_trajectory_without_steps_has_no_error() -> None:

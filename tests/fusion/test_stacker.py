@@ -17,7 +17,7 @@ ACCURACIES = [0.75, 0.6, 0.6]
 def test_its_logistic_regression_is_the_librarys() -> None:
     panel = made_up(40, accuracies=ACCURACIES)
     found = stacker.fit(panel)
-    x = features.numbers(panel).astype(np.float64)
+    x = features.numbers(panel).astype(np.float64)[:, features.N_LENGTHS :]
     z = (x - found.mean) / found.scale * 0.1
     expected = LogisticRegression(C=2.0, max_iter=100, tol=1e-3).fit(sparse.csr_matrix(z), panel.gold)
     assert found.members(panel)[0] == pytest.approx(expected.predict_proba(z).clip(1e-4), abs=1e-6)
@@ -41,6 +41,21 @@ def test_one_look_at_a_panel_is_what_its_parts_look_like() -> None:
     assert whole.words is not None
     assert part.words is not None
     assert (whole.words != part.words).nnz == 0
+
+
+def test_the_regression_does_not_see_how_long_a_trajectory_is() -> None:
+    # It would go on in a straight line at lengths that gold has never shown.
+    panel = made_up(40, accuracies=ACCURACIES, text_tells=True)
+    found, seen = stacker.fit(panel), features.look(panel)
+    longer = seen.numbers.copy()
+    longer[:, : features.N_LENGTHS] += 3.0
+    by_regression, by_trees = found.members_of(features.Look(longer, seen.words))
+    before = found.members(panel)
+    assert np.array_equal(by_regression, before[0])
+    assert not np.array_equal(by_trees, before[1])
+    lengths = np.repeat(panel.lengths, panel.lengths)
+    assert seen.numbers[:, 0] == pytest.approx(np.log(lengths))
+    assert seen.numbers[:, 1] == pytest.approx(1 / lengths)
 
 
 def test_neighbours_beyond_the_ends_of_a_trajectory_say_nothing() -> None:

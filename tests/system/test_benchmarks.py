@@ -20,6 +20,21 @@ ENVIRONMENT = {
 }
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a benchmark that copies a database made once, for all that need one."""
+    home = tmp_path_factory.mktemp("home")
+    for command in ("migrate", "collectstatic"):
+        subprocess.run(
+            [sys.executable, "manage.py", command, "--no-input", "-v", "0"],
+            cwd=ROOT,
+            env={**ENVIRONMENT, "STEPMARK_HOME": str(home)},
+            check=True,
+            timeout=120,
+        )
+    return {**ENVIRONMENT, "BENCHMARK_HOME": str(home)}
+
+
 def test_the_benchmark_of_the_scorer_compares_it_with_the_best_judge(tmp_path: Path) -> None:
     (tmp_path / "judges/strict").mkdir(parents=True)
     with (
@@ -106,11 +121,15 @@ def test_the_benchmarks_of_panels_read_any_set(name: str, figure: str, right: fl
         ("rounds", "Selection rounds", "60: the longest claim"),
     ],
 )
-def test_a_benchmark_runs_and_prints_its_table(name: str, title: str, figure: str, tmp_path: Path) -> None:
+def test_a_benchmark_runs_and_prints_its_table(
+    name: str, title: str, figure: str, prepared: dict[str, str], tmp_path: Path
+) -> None:
+    # The first makes a database of its own, as everybody's does.
+    environment = ENVIRONMENT if name == "importing" else prepared
     out = tmp_path / "figures.json"
     command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--json", str(out), "--data", str(tmp_path)]
 
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
     assert done.returncode == 0, done.stderr
     assert title in done.stdout.splitlines()
