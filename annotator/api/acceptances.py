@@ -14,7 +14,8 @@ from annotator.api.bodies import Body, parse, read_json
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import AcceptanceSerializer, JobSerializer, StopSerializer, TermsSerializer
+from annotator.api.serializers.acceptances import AcceptanceSerializer, StopSerializer, TermsSerializer
+from annotator.api.serializers.common import JobSerializer
 from annotator.models import Acceptance
 
 

@@ -12,7 +12,7 @@ from annotator.access import Role
 from annotator.api.bodies import SkipIn, parse, read_json, refuse_body
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import describe
-from annotator.api.serializers import AssignmentSerializer, AssignmentStateSerializer, HintsSerializer
+from annotator.api.serializers.assignments import AssignmentSerializer, AssignmentStateSerializer, HintsSerializer
 from annotator.errors import InvalidInput
 from annotator.labelling import actions as labelling
 from annotator.labelling import hints, intake

@@ -20,7 +20,7 @@ from annotator.api.bodies import read_choice, read_json
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import (
+from annotator.api.serializers.disputes import (
     AgreementSerializer,
     DecisionRequestSerializer,
     DecisionSerializer,

@@ -12,7 +12,8 @@ from annotator.api.bodies import refuse_body
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import FusionSerializer, JobSerializer, PosteriorSerializer
+from annotator.api.serializers.common import JobSerializer
+from annotator.api.serializers.fusion import FusionSerializer, PosteriorSerializer
 from annotator.fusion import actions
 from annotator.models import Posterior
 

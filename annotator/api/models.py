@@ -13,9 +13,9 @@ from annotator.api.bodies import Body, parse, read_choice, read_json, refuse_bod
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import (
+from annotator.api.serializers.common import JobSerializer
+from annotator.api.serializers.models import (
     HintReportSerializer,
-    JobSerializer,
     LearningPolicySerializer,
     LearningSerializer,
     ModelSerializer,

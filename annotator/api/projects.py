@@ -11,9 +11,9 @@ from annotator.api.bodies import ImportForm, refuse_body
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import (
+from annotator.api.serializers.common import JobSerializer
+from annotator.api.serializers.projects import (
     ImportSerializer,
-    JobSerializer,
     ProjectDetailSerializer,
     ProjectSerializer,
     TrajectorySerializer,

@@ -17,7 +17,8 @@ from annotator.api.bodies import ReleaseIn, parse, read_json
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import JobSerializer, ReleaseDetailSerializer, ReleaseSerializer
+from annotator.api.serializers.common import JobSerializer
+from annotator.api.serializers.releases import ReleaseDetailSerializer, ReleaseSerializer
 from annotator.errors import NothingToRelease
 from annotator.models import Job
 from annotator.releases.downloads import download

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 
 from annotator.api.authentication import BearerAuthentication
-from annotator.api.serializers import ErrorSerializer
+from annotator.api.serializers.common import ErrorSerializer
 
 View = TypeVar("View", bound=Callable[..., Any])
 

@@ -12,12 +12,8 @@ from annotator.api.bodies import parse, read_json, refuse_body
 from annotator.api.pagination import paginate
 from annotator.api.requests import ApiRequest, endpoint
 from annotator.api.schema import PAGE, describe, page_of
-from annotator.api.serializers import (
-    JobSerializer,
-    SelectionPickSerializer,
-    SelectionPolicySerializer,
-    SelectionSerializer,
-)
+from annotator.api.serializers.common import JobSerializer
+from annotator.api.serializers.selection import SelectionPickSerializer, SelectionPolicySerializer, SelectionSerializer
 from annotator.models import SelectionPick, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
