@@ -27,6 +27,16 @@ Rows = dict[str, list[str]]
 AWKWARD = 'tab\t newline\n return\r backslash \\N \\. null quote " é 漢 \U0001f600'
 
 
+@pytest.fixture(autouse=True)
+def _alone(transactional_db: None) -> None:
+    """The live server of browser tests keeps connections for its next request, and opens new ones if they are gone."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
 @pytest.fixture
 def world(transactional_db: None) -> World:
     """Something in every stage: a draft, submitted labels, a decided dispute, a release, an upload, a token."""
