@@ -110,6 +110,12 @@ SHOTS = [
     Shot("beliefs", "admin", f"{PROJECT}beliefs/", "What all raters together are taken to say, and how right that is."),
     Shot("selection", "admin", f"{PROJECT}selection/", "Rounds choose what people get next, and say what that bought."),
     Shot(
+        "acceptance",
+        "admin",
+        f"{PROJECT}acceptance/",
+        "Labels of models become gold only under a promise that a blind sample proves and an audit watches.",
+    ),
+    Shot(
         "learning",
         "admin",
         f"{PROJECT}learning/",
