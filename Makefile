@@ -18,7 +18,7 @@ test: lint ## Run all checks and tests
 lint: .venv/.installed-dev ## Check style, types, import rules and migrations
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m ruff format --check
-	$(BIN)/python -m mypy annotator workers tests
+	$(BIN)/python -m mypy annotator workers tests benchmarks
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
 

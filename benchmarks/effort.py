@@ -198,7 +198,8 @@ def _best_alone(learnt: Panel, held: Panel) -> np.ndarray:
     best = int(((learnt.votes == learnt.gold[:, None]) & known[:, None]).sum(axis=0).argmax())
     counts = np.full((4, 3), 0.5)  # what it says, and last: nothing
     np.add.at(counts, (_said(learnt.votes[known, best]), learnt.gold[known] + 1), 1.0)
-    return (counts / counts.sum(axis=1, keepdims=True))[_said(held.votes[:, best])]
+    habits: np.ndarray = counts / counts.sum(axis=1, keepdims=True)
+    return np.asarray(habits[_said(held.votes[:, best])])
 
 
 def _said(votes: np.ndarray) -> np.ndarray:
@@ -217,12 +218,12 @@ def _interval(panel: Panel, wrong: np.ndarray, has_gold: np.ndarray) -> tuple[fl
 
 def _doubtful(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = np.lexsort((rng.random(len(beliefs)), -doubt(beliefs)))
-    return order[is_open[order]]
+    return np.asarray(order[is_open[order]])
 
 
 def _random(panel: Panel, beliefs: np.ndarray, is_open: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = rng.permutation(len(beliefs))
-    return order[is_open[order]]
+    return np.asarray(order[is_open[order]])
 
 
 def _by_trajectory(scores_of: Callable[[Panel, np.ndarray], np.ndarray]) -> Order:
@@ -232,7 +233,7 @@ def _by_trajectory(scores_of: Callable[[Panel, np.ndarray], np.ndarray]) -> Orde
         steps = np.lexsort(
             (panel.place, rng.permutation(panel.n_trajectories)[panel.owner], -scores_of(panel, beliefs)[panel.owner])
         )
-        return steps[is_open[steps]]
+        return np.asarray(steps[is_open[steps]])
 
     return order
 

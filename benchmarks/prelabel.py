@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import JsonValue
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config
 
@@ -108,7 +109,8 @@ def build(size: Size, tokenizer: PreTrainedTokenizerFast, device: torch.device) 
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.manual_seed(0)
     with torch.device(device):
-        backbone = AutoModel.from_config(settings, dtype=dtype, attn_implementation="sdpa").train(False)
+        model = AutoModel.from_config(settings, dtype=dtype, attn_implementation="sdpa")  # type: ignore[no-untyped-call]
+        backbone = model.train(False)
         widths = ((size.width, size.width), (2, size.width))
         layers = [
             Layer(torch.randn(shape) / shape[1] ** 0.5, torch.zeros(shape[0]), i == 0) for i, shape in enumerate(widths)
@@ -186,7 +188,7 @@ def _flops(scorer: Scorer, n: int) -> float:
     backbone = scorer.backbone
     settings = backbone.config
     weights = sum(p.numel() for p in backbone.parameters()) - settings.vocab_size * settings.hidden_size
-    return 2.0 * weights * n + 2.0 * settings.num_hidden_layers * settings.hidden_size * n**2
+    return float(2.0 * weights * n + 2.0 * settings.num_hidden_layers * settings.hidden_size * n**2)
 
 
 @torch.inference_mode()
@@ -204,11 +206,12 @@ def _prefix_loop(scorer: Scorer, trajectories: Iterable[TrajectoryText]) -> list
 
 
 def _engine(scorer: Scorer, trajectories: Sequence[TrajectoryText], budget: int | None) -> list[np.ndarray]:
-    found = dict(scorer.score(enumerate(trajectories), budget))
-    failed = [value for value in found.values() if isinstance(value, ScoringError)]
-    if failed:
-        raise RuntimeError(f"{len(failed)} trajectories were not scored; the first: {failed[0]}")
-    return [found[i].probs for i in range(len(trajectories))]
+    found: dict[int, np.ndarray] = {}
+    for i, value in scorer.score(enumerate(trajectories), budget):
+        if isinstance(value, ScoringError):
+            raise RuntimeError(f"Trajectory {i} was not scored: {value}")
+        found[i] = value.probs
+    return [found[i] for i in range(len(trajectories))]
 
 
 def _read(folder: Path) -> tuple[list[TrajectoryText], str]:
@@ -240,7 +243,8 @@ def _of_length(real: Sequence[TrajectoryText], scorer: Scorer, length: int, n: i
         steps = [text[cut : cut + 8 * step_tokens] for cut in cuts]
         ids = [scorer.encoder.tokenizer.encode(step, add_special_tokens=False).offsets for step in steps]
         steps = [step[: places[min(step_tokens, len(places)) - 1][1]] for step, places in zip(steps, ids, strict=True)]
-        messages = [{"role": "user", "content": "Go on."}, *({"role": "assistant", "content": step} for step in steps)]
+        messages: list[dict[str, JsonValue]] = [{"role": "user", "content": "Go on."}]
+        messages += [{"role": "assistant", "content": step} for step in steps]
         made.append(TrajectoryText("", messages, []))
     return made
 
@@ -253,7 +257,7 @@ def _train_tokenizer(texts: Sequence[TrajectoryText]) -> PreTrainedTokenizerFast
     trainer = trainers.BpeTrainer(vocab_size=32_000, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator((str(m.get("content")) for text in texts for m in text.messages), trainer)
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
-    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer)
+    wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer)  # type: ignore[no-untyped-call]
     wrapped.chat_template = CHAT
     return wrapped
 

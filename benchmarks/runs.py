@@ -28,6 +28,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     from annotator.models import Job, Membership, Prediction, Trajectory, User
     from annotator.prelabelling import actions, catalogue, reading
     from annotator.prelabelling.actions import Selection
+    from annotator.prelabelling.discriminative import DiscriminativeConfig
     from annotator.prelabelling.scores import TrajectoryText
     from annotator.projects.actions import add_member
     from benchmarks import data
@@ -102,6 +103,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
     assert Prediction.objects.values("trajectory").distinct().count() == n
     peak = peak_memory_mb()
 
+    assert isinstance(config, DiscriminativeConfig)
     scorer = discriminative.load(config, settings.MODELS_FOLDER / "checkpoints" / MODEL, "cpu")
     rows = Trajectory.objects.filter(predictions__run=second).order_by("id")
     texts = [
