@@ -1,6 +1,7 @@
 """Fusing all raters of a project, and keeping what is believed about a trajectory up to date with every label."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ SEED = 0
 # Trajectories that are written in one transaction: people who label them wait for so long.
 WRITTEN_AT_ONCE = 500
 _BINS = 10  # of the histogram of certainty
+_MOST_SOURCES = 50  # that a report names
 # Raise it when the same data would come out differently: what was learnt before is not used again then.
 _METHOD = 2
 
@@ -131,6 +133,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
             "intervals": fitted.intervals,
             "reliability": [asdict(one) for one in fitted.reliability],
             "certainty": np.histogram(evidence.max(axis=1), bins=_BINS, range=(0.0, 1.0))[0].tolist(),
+            "sources": _sources(found),
             "n_trajectories": len(found.ids),
             "n_steps": found.panel.n_steps,
         },
@@ -144,6 +147,16 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
     data = {"number": number, "method": fitted.method, "n_trajectories": fitted.n_trajectories}
     audit.log("fusion.fitted", fusion, user=job.created_by, project_id=job.project_id, data=data)
     return fusion
+
+
+def _sources(found: reading.Read) -> list[dict[str, Any]]:
+    """How many trajectories come from where, the most first, and of how many of them there is gold."""
+    n, n_gold = Counter(found.sources), Counter[str]()
+    for source, has_gold in zip(found.sources, found.panel.has_gold, strict=True):
+        n_gold[source] += int(has_gold)
+    return [
+        {"name": name, "n_trajectories": count, "n_gold": n_gold[name]} for name, count in n.most_common(_MOST_SOURCES)
+    ]
 
 
 def _code_version() -> str:

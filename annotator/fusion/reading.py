@@ -21,13 +21,15 @@ _LABELS = 20_000  # ids in one query
 class Read:
     """The panel, the trajectory that each row of it is, and the model versions that are its raters.
 
-    said_outcome (n,): how each trajectory ended by the models' word alone; NaN where none says so.
+    said_outcome (n,): how each trajectory ended by the models' word alone; NaN where none says so. sources (n,): what
+    each comes from, as its `data_source` says; empty where it says nothing.
     """
 
     ids: list[int]
     panel: Panel
     versions: list[ModelVersion]
     said_outcome: FloatArray
+    sources: list[str]
 
     @property
     def sha256(self) -> str:
@@ -52,7 +54,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     versions = latest_versions(project) if versions is None else list(versions)
     spoken_of = Prediction.objects.filter(version__in=versions).values("trajectory")
     facts = project.trajectories.filter(pk__in=spoken_of).order_by("pk")
-    rows = list(facts.values_list("pk", "n_steps", "group_key", "outcome"))
+    rows = list(facts.values_list("pk", "n_steps", "group_key", "outcome", "metadata__data_source"))
     ids = [pk for pk, *_ in rows]
     starts = np.concatenate([[0], np.cumsum([n for _, n, *_ in rows])]).astype(np.int64)
     place = {pk: i for i, pk in enumerate(ids)}
@@ -74,19 +76,20 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
             if outcome is not None:
                 outcomes[i].append(outcome)
     said = [float(np.mean(models)) if models else float("nan") for models in outcomes]
-    ended = [one if reward is None else reward for (_, _, _, reward), one in zip(rows, said, strict=True)]
+    ended = [one if reward is None else reward for (_, _, _, reward, _), one in zip(rows, said, strict=True)]
     tasks: dict[str, int] = {}
     panel = Panel(
         raters=tuple(str(version) for version in versions),
         starts=starts,
         probs=probs,
         gold=gold_of(place, starts),
-        groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, _ in rows], dtype=np.int64),
+        groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, *_ in rows], dtype=np.int64),
         texts=[" ".join(one) for one in texts],
         outcome=np.array(ended, dtype=np.float64),
         context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
-    return Read(ids, panel, versions, np.array(said, dtype=np.float64))
+    sources = [str(row[-1] or "") for row in rows]
+    return Read(ids, panel, versions, np.array(said, dtype=np.float64), sources)
 
 
 def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 from annotator import access
 from annotator.errors import DomainError
 from annotator.fusion import actions
+from annotator.fusion.panel import LEAST_GOLD
 from annotator.http import Request
 from annotator.models import Fusion, GoldLabel, Job, Membership, Posterior, Project
 from annotator.raters.reading import SIZE, points
@@ -91,6 +92,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
             "bars": _bars(fusion.report["certainty"]),
             "n_new": _n_settled_since(project, fusion),
             "is_trusted": fusion.method in ("blend", "stacker", "chain"),
+            "strange": _strange(fusion),
             "versions": fusion.versions.order_by("name"),
         }
     return render(request, "fusion/beliefs.html", context)
@@ -116,6 +118,13 @@ def _bars(counts: list[int]) -> list[Bar]:
         )
         for i, n in enumerate(counts)
     ]
+
+
+def _strange(fusion: Fusion) -> list[dict[str, Any]]:
+    """Sources beside others of which the fusion has seen hardly any gold."""
+    sources = fusion.report.get("sources", [])  # of older fusions nothing is known
+    few = [one for one in sources if one["n_gold"] < min(LEAST_GOLD, one["n_trajectories"])]
+    return few if len(sources) > 1 else []
 
 
 def _n_settled_since(project: Project, fusion: Fusion) -> int:

@@ -1,6 +1,7 @@
 """The fusion of a project: what is learnt, what is written, and that no label gets lost on the way."""
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from tests.factories import World, judge, label, make_acceptance, make_trajector
 pytestmark = pytest.mark.django_db
 
 
-def project_with_judges(world: World, n: int = 30, n_gold: int = 0) -> list[Trajectory]:
+def project_with_judges(
+    world: World, n: int = 30, n_gold: int = 0, source_of: Callable[[int], str] = lambda i: ""
+) -> list[Trajectory]:
     """Two judges: `good` is nearly always right, `poor` says +1 of everything. The truth is +1, −1, +1."""
     trajectories = []
     for i in range(n):
-        trajectory = make_trajectory(world.project, n_steps=3, group_key=f"task {i % 10}")
+        metadata = {"data_source": source_of(i)}
+        trajectory = make_trajectory(world.project, n_steps=3, group_key=f"task {i % 10}", metadata=metadata)
         predict(trajectory, [1, -1, 1] if i % 10 else [1, 1, 1], model="good")
         predict(trajectory, [1, 1, 1], model="poor")
         if i < n_gold:
@@ -189,6 +193,33 @@ def test_the_page_says_what_is_believed_and_why(world: World, client: Client) ->
     assert trajectories[35].external_id in text
     step = client.get(f"/projects/demo/trajectories/{trajectories[35].pk}/models/").content.decode()
     assert step.count("all raters together") == 3
+
+
+def test_a_source_of_which_there_is_hardly_any_gold_is_named(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    trajectories = project_with_judges(world, 40, 31, source_of=lambda i: "shop <b>" if i < 30 else "bank")
+    sources = [
+        {"name": "shop <b>", "n_trajectories": 30, "n_gold": 30},
+        {"name": "bank", "n_trajectories": 10, "n_gold": 1},
+    ]
+    assert fuse(world).report["sources"] == sources
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert "<strong>bank</strong>: 1 of 10 trajectories settled" in text
+    assert "shop" not in text  # 30 are enough
+    assert client.get("/api/v1/projects/demo/fusion/").json()["sources"] == sources
+    for trajectory in trajectories[31:]:
+        for person in (world.annotator, world.second):
+            judge(trajectory, person, [1, -1, 1])
+    assert fuse(world).report["sources"][1] == {"name": "bank", "n_trajectories": 10, "n_gold": 10}
+    assert "bank" not in client.get("/projects/demo/beliefs/").content.decode()  # there are no more than these ten
+
+
+def test_where_all_come_from_one_source_none_is_named(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    project_with_judges(world, 40, 26, source_of=lambda i: "shop")
+    fusion = fuse(world)
+    assert fusion.report["sources"] == [{"name": "shop", "n_trajectories": 40, "n_gold": 26}]
+    assert "People have settled little" not in client.get("/projects/demo/beliefs/").content.decode()
 
 
 def test_gold_of_single_steps_alone_is_enough_though_no_first_error_is_known(world: World, client: Client) -> None:

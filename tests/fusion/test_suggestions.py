@@ -82,8 +82,7 @@ def test_it_tells_nothing_of_the_reward_and_is_never_shown_where_a_model_had_rea
     from annotator.fusion import reading
     from annotator.fusion.fit import Fusion as Fitted
 
-    found = reading.read(hinted.project)
-    rewarded = reading.Read(found.ids, found.panel, found.versions, found.said_outcome)
+    rewarded = reading.read(hinted.project)
     rewarded.panel.outcome[:] = 0.0
     fitted = Fitted.from_bytes(bytes(first.parameters))
     other = Fusion(project=hinted.project, method="blend", number=9, data_sha256="x", parameters=first.parameters)

@@ -22,6 +22,14 @@ class MethodScoreSerializer(S.Serializer[Any]):
     nll = S.FloatField()
 
 
+class FusionSourceSerializer(S.Serializer[Any]):
+    """Where trajectories come from, and of how many there was gold."""
+
+    name = S.CharField(allow_blank=True, help_text="Their `data_source`; empty where they name none.")
+    n_trajectories = S.IntegerField()
+    n_gold = S.IntegerField()
+
+
 class FusionSerializer(S.Serializer[Any]):
     """How all raters together are heard."""
 
@@ -32,6 +40,10 @@ class FusionSerializer(S.Serializer[Any]):
     n_trajectories = S.IntegerField(help_text="With gold, that it learnt from.")
     n_steps = S.IntegerField()
     scores = S.DictField(child=MethodScoreSerializer(), help_text="Every method on held-out tasks.")
+    sources = S.ListField(
+        child=FusionSourceSerializer(),
+        help_text="The 50 largest. With little gold of one, what is believed there may be right less often.",
+    )
     data_sha256 = S.CharField()
     created_at = S.DateTimeField()
 
