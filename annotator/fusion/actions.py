@@ -64,17 +64,16 @@ def fuse(job: Job) -> dict[str, Any]:
         raise JobFailed("No model has given a value to any step of this project.")
     jobs.report(job, 0, len(found.ids))
     latest = job.project.fusions.last()
-    if latest is not None and latest.data_sha256 == found.sha256 and latest.code_version == _code_version():
-        fusion, fitted, is_new = latest, Fitted.from_bytes(bytes(latest.parameters)), False
-        evidence = fitted.evidence(found.panel)
-    else:
-        fitted, is_new = fit(found.panel, SEED), True
-        evidence = fitted.evidence(found.panel)
-        fusion = _store(job, found, fitted, evidence)
+    if latest is not None and (latest.data_sha256, latest.code_version) != (found.sha256, _code_version()):
+        latest = None
+    fitted = Fitted.from_bytes(bytes(latest.parameters)) if latest else fit(found.panel, SEED)
+    members = fitted.members(found.panel)
+    evidence = fitted.pooled(members)
+    fusion = latest or _store(job, found, fitted, evidence)
     if suggestions.are_wanted(job.project):
         suggestions.write(fusion, found, fitted)
         jobs.report(job, 0)
-    apart = disagreement(fitted.members(found.panel))
+    apart = disagreement(members)
     n_done = 0
     starts = found.panel.starts
     for at in range(0, len(found.ids), WRITTEN_AT_ONCE):
@@ -85,7 +84,13 @@ def fuse(job: Job) -> dict[str, Any]:
         jobs.report(job, n_done)
     # A model whose version has gone, or a trajectory about which nobody speaks any more: nothing is believed there.
     Posterior.objects.filter(project=job.project).exclude(trajectory__in=found.ids).delete()
-    return {"fusion": fusion.pk, "number": fusion.number, "method": fusion.method, "is_new": is_new, "n": n_done}
+    return {
+        "fusion": fusion.pk,
+        "number": fusion.number,
+        "method": fusion.method,
+        "is_new": latest is None,
+        "n": n_done,
+    }
 
 
 def refresh(trajectory_id: int) -> bool:

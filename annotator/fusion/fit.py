@@ -80,34 +80,31 @@ class Fusion:
 
     def evidence(self, panel: Panel) -> FloatArray:
         """(m, 3) P(-1), P(0), P(+1) of each step by the models alone, calibrated."""
-        return _in_chunks(panel, lambda part: _cooled(self._probs(part), self.temperature))
+        return self.pooled(self.members(panel))
 
     def members(self, panel: Panel) -> FloatArray:
         """(members, m, 3) what each learner alone believes: how far they differ is what more gold could settle."""
-        if self.stacker is None:
-            return self.evidence(panel)[None]
-        return _in_chunks(panel, lambda part: self._learners(part).transpose(1, 0, 2)).transpose(1, 0, 2)
+        return _in_chunks(panel, lambda part: self._each(part).transpose(1, 0, 2)).transpose(1, 0, 2)
+
+    def pooled(self, members: FloatArray) -> FloatArray:
+        """(members, m, 3) -> (m, 3), the evidence, where what each learner believes is known already."""
+        if self.method == "blend":
+            return _cooled(_blend(members, self.weights), self.temperature)
+        alone = members[:2].mean(axis=0) if self.method == "stacker" else members[0]
+        return _cooled(np.asarray(alone, dtype=np.float64), self.temperature)
+
+    def _each(self, panel: Panel) -> FloatArray:
+        """(3, m, 3) regression, trees and chain; (1, m, 3) where one alone speaks."""
+        if self.method == "majority":
+            return majority(panel)[None]
+        if self.method == "best_single":
+            return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)[None]
+        chained = _chain_probs(panel, self.chain, self.confusions, self.temper)[None]
+        return chained if self.stacker is None else np.concatenate([self.stacker.members(panel), chained])
 
     def posterior(self, panel: Panel) -> Beliefs:
         """The evidence, and the first error by the chain; gold of the panel counts as known."""
         return refresh(panel.starts, self.evidence(panel), self.links, gold=panel.gold.astype(np.int64))
-
-    def _probs(self, panel: Panel) -> FloatArray:
-        if self.method == "majority":
-            return majority(panel)
-        if self.method == "best_single":
-            return _single_probs(panel, self.best, self.confusions[self.best], self.chain.marginal)
-        if self.method == "chain" or self.stacker is None:
-            return _chain_probs(panel, self.chain, self.confusions, self.temper)
-        if self.method == "stacker":
-            return np.asarray(self.stacker.members(panel).mean(axis=0), dtype=np.float64)
-        return _blend(self._learners(panel), self.weights)
-
-    def _learners(self, panel: Panel) -> FloatArray:
-        """(3, m, 3) regression, trees and chain."""
-        assert self.stacker is not None
-        chained = _chain_probs(panel, self.chain, self.confusions, self.temper)
-        return np.concatenate([self.stacker.members(panel), chained[None]])
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""

@@ -214,6 +214,16 @@ def test_a_source_of_which_there_is_hardly_any_gold_is_named(world: World, clien
     assert "bank" not in client.get("/projects/demo/beliefs/").content.decode()  # there are no more than these ten
 
 
+def test_of_many_such_sources_the_largest_are_named(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    project_with_judges(world, 44, 30, source_of=lambda i: "shop" if i < 30 else f"source {min(i - 30, 12)}")
+    fuse(world)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert text.count("trajectories settled</li>") == 5
+    assert "<strong>source 12</strong>: 0 of 2 trajectories settled" in text
+    assert "and 8 smaller ones" in text
+
+
 def test_where_all_come_from_one_source_none_is_named(world: World, client: Client) -> None:
     client.force_login(world.admin)
     project_with_judges(world, 40, 26, source_of=lambda i: "shop")

@@ -50,7 +50,9 @@ def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -
     assert f"{100 * fusion.scores[fusion.method].step_acc:.1f} %" in fusion.reason
     y = held.gold.astype(np.int64) + 1
     assert ece(y, fusion.evidence(held)) < 0.06
-    assert fusion.members(held).shape == (3, held.n_steps, 3)
+    members = fusion.members(held)
+    assert members.shape == (3, held.n_steps, 3)
+    assert np.array_equal(fusion.pooled(members), fusion.evidence(held))
     assert set(fusion.intervals) == set(fusion.scores)
     for name, (low, high) in fusion.intervals.items():
         assert low < fusion.scores[name].step_acc < high
