@@ -13,8 +13,11 @@ from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
 from annotator.fusion.panel import N_VALUES
 from annotator.fusion.people import pair_potentials
 
-# How far a label reaches, beside a model that has read the steps before it as well.
-LINKS = pair_potentials(Chain(PRIOR_START, PRIOR_TRANSITION), 0.7)
+_CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
+# PULL[k]: what one more of the value k than the model had expected adds to the log of each value at the next step.
+PULL = np.log(pair_potentials(_CHAIN, 0.7).transition)
+# How much of that is left a step later: one label is less of a reason than two that say the same.
+MEMORY = 0.3
 # How far the numbers of an uncalibrated model are believed: one that is always sure could never be corrected.
 TRUST = 0.7
 
@@ -24,22 +27,23 @@ def trusted(probs: FloatArray, *, is_calibrated: bool) -> FloatArray:
     return probs if is_calibrated else TRUST * probs + (1 - TRUST) / N_VALUES
 
 
-def conditioned(evidence: FloatArray, given: Mapping[int, int], links: Chain = LINKS) -> FloatArray:
-    """(n, 3) evidence, a row of NaN where the model abstained -> (n, 3): row t knows the labels of steps before t.
+def expected(evidence: FloatArray) -> FloatArray:
+    """(n, 3) what there is to be surprised at: the evidence or, in a row of NaN, how frequent the values are."""
+    return np.where(np.isnan(evidence), _CHAIN.marginal, evidence)
 
-    given: step -> value. p_t(y) ∝ evidence_t(y) · ahead_t(y | labels and models before t) / ahead_t(y | models before
-    t), as in annotator.fusion.people.refresh: without a label it is the evidence itself.
+
+def conditioned(evidence: FloatArray, given: Mapping[int, int]) -> FloatArray:
+    """(n, 3) evidence, a row of NaN where the model is silent -> (n, 3): row t knows the labels of steps before t.
+
+    given: step -> value. log p_t(y) = log e_t(y) + sum over k of s_{t-1}(k) · PULL[k, y] + constant, where e is
+    `expected` and s_t = known_t - e_t + MEMORY · s_{t-1} how far the labels up to t differ from what the model had
+    expected; known_t is the label, or p_t where there is none. Without a label all s are 0 and p is the evidence.
     """
-    found = np.full_like(evidence, np.nan)
-    alone = known = links.start
-    for step, row in enumerate(evidence):
-        here = np.ones(N_VALUES) if np.isnan(row[0]) else row.clip(1e-9)
-        if not np.isnan(row[0]):
-            found[step] = _normal(here * known / alone)
-        alone = _normal(alone * here) @ links.transition
-        known = (np.eye(N_VALUES)[given[step] + 1] if step in given else _normal(known * here)) @ links.transition
+    found, surprise = np.empty_like(evidence), np.zeros(N_VALUES)
+    for step, row in enumerate(expected(evidence)):
+        pulled = row.clip(1e-9) * np.exp(surprise @ PULL)
+        found[step] = pulled / pulled.sum()
+        known = np.eye(N_VALUES)[given[step] + 1] if step in given else found[step]
+        surprise = known - row + MEMORY * surprise
+    found[np.isnan(evidence)] = np.nan
     return found
-
-
-def _normal(x: FloatArray) -> FloatArray:
-    return np.asarray(x / x.sum(), dtype=np.float64)

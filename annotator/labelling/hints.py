@@ -64,7 +64,9 @@ def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) ->
     is_calibrated = calibration is not None or prediction.version.kind == ModelVersion.Kind.FUSION
     own = probs = evidence = calibrated(prediction.probs, calibration)
     if follows(assignment):
-        evidence = suggest.trusted(own, is_calibrated=is_calibrated)
+        # Of steps that are not asked for nothing is shown, and nothing told by what follows from them.
+        is_wanted = np.array([[assignment.wants_step(index)] for index in range(len(own))])
+        evidence = np.where(is_wanted, suggest.trusted(own, is_calibrated=is_calibrated), np.nan)
         probs = suggest.conditioned(evidence, labels or {})
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
@@ -96,11 +98,12 @@ def for_script(assignment: Assignment, shown: Mapping[int | None, Hint]) -> dict
     evidence = {index: hint.evidence for index, hint in shown.items() if index is not None}
     if not follows(assignment) or not evidence:
         return None
+    # Up to the last step with a suggestion; behind it there is nothing to be changed.
+    heard = np.array([evidence.get(index, (np.nan,) * 3) for index in range(max(evidence) + 1)])
     return {
-        # Up to the last step with a suggestion; behind it there is nothing to be changed.
-        "evidence": [evidence.get(index) for index in range(max(evidence) + 1)],
-        "start": suggest.LINKS.start.tolist(),
-        "transition": suggest.LINKS.transition.tolist(),
+        "expected": suggest.expected(heard).tolist(),
+        "pull": suggest.PULL.tolist(),
+        "memory": suggest.MEMORY,
     }
 
 

@@ -51,22 +51,18 @@ class Hints {
   // What the model says of each step, knowing the labels of the steps before it: annotator/fusion/suggest.py explains it
   // and computes the same. Here it is done at once, so that nobody confirms what they have not seen.
   #follow() {
-    const { evidence, start, transition } = this.model;
+    const { expected, pull, memory } = this.model;
     const given = new Map(this.cards.map((card) => [card.dataset.target, this.valueOf(card)]));
-    const normal = (p) => {
-      const sum = p.reduce((a, b) => a + b);
-      return p.map((x) => x / sum);
-    };
-    const onwards = (p) => transition[0].map((_, to) => p.reduce((sum, x, from) => sum + x * transition[from][to], 0));
-    let alone = start;
-    let known = start;
     const suggestions = new Map();
-    for (const [step, said] of evidence.entries()) {
-      const here = said ? said.map((x) => Math.max(x, 1e-9)) : [1, 1, 1];
-      if (said) suggestions.set(String(step), normal(here.map((x, i) => (x * known[i]) / alone[i])));
-      alone = onwards(normal(alone.map((x, i) => x * here[i])));
+    let surprise = [0, 0, 0];
+    for (const [step, said] of expected.entries()) {
+      const pulled = said.map((p, to) => Math.max(p, 1e-9) * Math.exp(surprise.reduce((sum, x, k) => sum + x * pull[k][to], 0)));
+      const all = pulled.reduce((a, b) => a + b);
+      const probs = pulled.map((x) => x / all);
+      suggestions.set(String(step), probs);
       const label = given.get(String(step)) ?? null;
-      known = onwards(label === null ? normal(known.map((x, i) => x * here[i])) : [-1, 0, 1].map((v) => Number(v === label)));
+      const known = label === null ? probs : [-1, 0, 1].map((value) => Number(value === label));
+      surprise = known.map((x, i) => x - said[i] + memory * surprise[i]);
     }
     for (const [card, hint] of this.of) {
       const probs = suggestions.get(card.dataset.target);

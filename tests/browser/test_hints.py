@@ -1,5 +1,6 @@
 """Suggestions of a model in a real browser: none, after one's own labels, or from the start."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -172,14 +173,7 @@ def test_a_label_changes_what_is_suggested_after_it_and_one_key_confirms(
     given: dict[int, int] = {}
 
     def agree() -> list[int | None]:
-        """The page shows what the server computes from the same labels; returns the values."""
-        shown = hints_of(slot, given)
-        for index, hint in shown.items():
-            card = page.locator(f"#step-{index} .hint")
-            expect(card.locator(".value").first).to_have_text({-1: "−1", 0: "0", 1: "+1"}[hint.value])
-            expect(card.locator(".certainty")).to_have_text(f"{hint.percent} % sure")
-            expect(card.locator(".alone")).to_be_visible(visible=hint.value != hint.own_value)
-        return [shown[index].value if index in shown else None for index in range(6)]
+        return shown_by_both(page, slot, given)
 
     assert agree() == [1, 1, None, 1, -1, 0]
     press(page, "-")
@@ -216,6 +210,33 @@ def test_a_label_changes_what_is_suggested_after_it_and_one_key_confirms(
     expect(page.locator("#save-status")).to_have_text("All saved")
     console_errors.clear()  # of the save that was cut off
     assert list(rows.all())[1:] == [(1, -1, -1, True), (2, 1, None, False), (3, 0, seen, True)]
+
+
+def test_of_a_spot_question_only_the_wanted_steps_are_suggested_and_followed(open_as: OpenAs) -> None:
+    world = make_world(overlap=1, asks_outcome=False, hint_policy={"hinted": 100, "model": "judge"})
+    predict(make_trajectory(world.project, n_steps=6), [1, 1, -1, 1, 1, 0], sure=0.5)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[1, 4])
+    slot.refresh_from_db()
+    page = open_slot(open_as, world, slot)
+    assert shown_by_both(page, slot, {}) == [None, 1, None, None, 1, None]
+    press(page, "-")
+    assert shown_by_both(page, slot, {1: -1}) == [None, 1, None, None, -1, None]
+    # What the model says of the others is nowhere on the page.
+    rows = json.loads(page.locator("#page-data").text_content() or "")["suggestions"]["expected"]
+    assert rows[0] == rows[2] == rows[3] != rows[1] == rows[4]
+
+
+def shown_by_both(page: Page, slot: Assignment, given: dict[int, int]) -> list[int | None]:
+    """The values of the six steps; the page shows what the server computes from the same labels."""
+    shown = hints_of(slot, given)
+    for index, hint in shown.items():
+        card = page.locator(f"#step-{index} .hint")
+        expect(card.locator(".value").first).to_have_text({-1: "−1", 0: "0", 1: "+1"}[hint.value])
+        expect(card.locator(".certainty")).to_have_text(f"{hint.percent} % sure")
+        expect(card.locator(".alone")).to_be_visible(visible=hint.value != hint.own_value)
+    return [shown[index].value if index in shown else None for index in range(6)]
 
 
 def test_a_key_held_down_judges_one_step(open_as: OpenAs) -> None:

@@ -5,35 +5,57 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from annotator.fusion.chain import Chain
-from annotator.fusion.panel import MISSING
-from annotator.fusion.people import refresh
-from annotator.fusion.suggest import LINKS, conditioned, trusted
+from annotator.agreement.coefficients import FloatArray
+from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
+from annotator.fusion.suggest import conditioned, trusted
 
 SAID = st.lists(st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)), min_size=1, max_size=7)
+PRIOR_CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
+LABELS = st.dictionaries(st.integers(0, 6), st.sampled_from([-1, 0, 1]))
+
+
+def normal(said: list[tuple[float, float, float]]) -> FloatArray:
+    return np.asarray(np.array(said) / np.sum(said, axis=1, keepdims=True), dtype=np.float64)
 
 
 @settings(max_examples=60, deadline=None)
-@given(SAID, st.dictionaries(st.integers(0, 6), st.sampled_from([-1, 0, 1])))
-def test_it_is_what_the_fusion_believes_once_the_labels_before_are_gold(
+@given(SAID, LABELS)
+def test_only_labels_before_a_step_change_what_is_suggested_there(
     said: list[tuple[float, float, float]], labels: dict[int, int]
 ) -> None:
-    evidence = np.array(said) / np.sum(said, axis=1, keepdims=True)
-    n = len(evidence)
+    evidence = normal(said)
+    assert conditioned(evidence, {}) == pytest.approx(evidence)
     found = conditioned(evidence, labels)
-    for step in range(n):
-        gold = np.array([labels.get(t, MISSING) if t < step else MISSING for t in range(n)])
-        assert found[step] == pytest.approx(refresh(np.array([0, n]), evidence, LINKS, gold=gold).probs[step])
+    assert found.sum(axis=1) == pytest.approx(np.ones(len(evidence)))
+    for step in range(len(evidence)):
+        before = {t: value for t, value in labels.items() if t < step}
+        assert conditioned(evidence, before)[step] == pytest.approx(found[step])
+        if not before:
+            assert found[step] == pytest.approx(evidence[step])
+
+
+@settings(max_examples=60, deadline=None)
+@given(SAID)
+def test_a_label_that_was_fully_expected_changes_nothing(said: list[tuple[float, float, float]]) -> None:
+    evidence = normal(said)
+    evidence[0] = [0, 0, 1]
+    assert conditioned(evidence, {0: 1}) == pytest.approx(evidence, abs=1e-6)
 
 
 def test_worked_by_hand() -> None:
-    # Two steps; a label reaches the next one by (2, 1, 1) after -1 and by (1, 1, 2) after +1.
-    links = Chain(np.ones(3), np.array([[2.0, 1, 1], [1, 1, 1], [1, 1, 2]]))
-    evidence = np.array([[0.0, 0.0, 1.0], [0.4, 0.0, 0.6]])
-    found = conditioned(evidence, {0: -1}, links)
-    # The models alone say +1 first, so (1, 1, 2) is taken back: 0.4 * 2 / 1 against 0.6 * 1 / 2.
-    assert found[1] == pytest.approx([0.8 / 1.1, 0, 0.3 / 1.1], abs=1e-6)
-    assert found[0] == pytest.approx(evidence[0], abs=1e-6)
+    evidence = np.array([[0.2, 0.1, 0.7], [0.4, 0.1, 0.5], [0.3, 0.1, 0.6]])
+    found = conditioned(evidence, {0: -1, 1: -1})
+    # The labels are -1 where the model gave it 0.2, then 0.4; 0.3 of the first surprise is left at the third step.
+    first = np.array([0.8, -0.1, -0.7])
+    second = np.array([0.6, -0.1, -0.5]) + 0.3 * first
+    # 0.7 times how many times likelier each value is after each than it is in the long run.
+    marginal = PRIOR_CHAIN.marginal
+    pull = 0.7 * np.log(PRIOR_CHAIN.transition / marginal)
+    for step, surprise in ((1, first), (2, second)):
+        raised = evidence[step] * np.exp(surprise @ pull)
+        assert found[step] == pytest.approx(raised / raised.sum())
+    assert found[0] == pytest.approx(evidence[0])
+    assert found[1] == pytest.approx([0.8187, 0.0507, 0.1306], abs=1e-4)
 
 
 def test_a_label_changes_nothing_at_its_own_step_nor_before_and_passes_over_a_silent_one() -> None:
@@ -44,6 +66,15 @@ def test_a_label_changes_nothing_at_its_own_step_nor_before_and_passes_over_a_si
     assert np.isnan(known[1]).all()
     assert known[2].argmax() == 0 and alone[2].argmax() == 2
     assert conditioned(evidence, {2: -1})[[0, 2]] == pytest.approx(evidence[[0, 2]])
+    fading = conditioned(np.array([[0.2, 0.1, 0.7]] * 12), {0: -1})[1:, 0]
+    assert (np.diff(fading) < 0).all() and fading[-1] == pytest.approx(0.2, abs=0.05)
+
+
+def test_of_a_silent_step_a_label_is_as_surprising_as_its_value_is_rare() -> None:
+    silent = np.array([[np.nan] * 3, [0.2, 0.1, 0.7]])
+    usual = np.array([PRIOR_CHAIN.marginal, [0.2, 0.1, 0.7]])
+    for value in (-1, 0, 1):
+        assert conditioned(silent, {0: value})[1] == pytest.approx(conditioned(usual, {0: value})[1])
 
 
 def test_a_model_that_is_always_sure_can_be_corrected_unless_gold_says_that_it_is_right() -> None:

@@ -145,7 +145,7 @@ def test_the_client_has_no_say_in_what_was_suggested(arm: str) -> None:
     assert marks() == {}
 
 
-# The model is sure enough that one error does not carry it away, and not so sure that two do not.
+# The model is so unsure that one label which differs from it turns what it says of the steps after.
 FOLLOWING: dict[str, Any] = {"said": [1, 1, 1, 1], "sure": 0.5}
 
 
@@ -155,7 +155,7 @@ def test_a_label_changes_what_is_suggested_for_the_steps_after_it() -> None:
     assert [shown[index].value for index in range(4)] == [1, 1, 1, 1]
     label(slot, world.annotator, {0: -1})
     shown = actions.show_hints(slot.pk, world.annotator)
-    assert [shown[index].value for index in range(4)] == [1, -1, -1, 1]
+    assert [shown[index].value for index in range(4)] == [1, -1, -1, -1]
     assert [shown[index].own_value for index in range(4)] == [1, 1, 1, 1]
     label(slot, world.annotator, {1: 1})
     label(slot, world.annotator, {2: -1})
