@@ -19,9 +19,10 @@ from threadpoolctl import threadpool_limits
 
 from annotator.fusion import crowd
 from annotator.fusion.chain import Chain, believe, first_errors, fit_chain
-from annotator.fusion.fit import best_single, ece, fit, gold_first_errors
+from annotator.fusion.fit import best_single, fit
 from annotator.fusion.panel import MISSING, Panel, folds
 from annotator.fusion.people import pair_potentials
+from annotator.fusion.scoring import ece, gold_first_errors
 from benchmarks import panels
 from benchmarks.bench import REAL_DATA, Figure, peak_memory_mb, report, say, stopwatch
 

@@ -25,7 +25,7 @@ from annotator.version import app_version
 
 if TYPE_CHECKING:
     from annotator.fusion.fit import Fusion as Fitted
-    from annotator.fusion.fit import Score
+    from annotator.fusion.scoring import Score
 
 SEED = 0
 # Trajectories that are written in one transaction: people who label them wait for so long.

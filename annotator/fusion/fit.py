@@ -11,15 +11,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import FloatArray
 from annotator.fusion import chain as chains
-from annotator.fusion import features
+from annotator.fusion import features, scoring
 from annotator.fusion import stacker as stackers
 from annotator.fusion.chain import Beliefs, Chain
 from annotator.fusion.crowd import majority
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
-from annotator.raters.metrics import Bin, calibration_bins, expected_calibration_error, reliability, resampled
+from annotator.fusion.scoring import Score
+from annotator.raters.metrics import Bin
 
 Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
@@ -32,18 +33,6 @@ _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 _CHUNK_STEPS = 50_000
-_RESAMPLES = 1_000
-
-
-@dataclass(frozen=True)
-class Score:
-    """Of one method on held-out tasks, in shares from 0 to 1; nll in nats per step."""
-
-    step_acc: float
-    macro_f1: float
-    first_err_acc: float
-    ece: float
-    nll: float
 
 
 @dataclass(frozen=True)
@@ -179,7 +168,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         for name, probs in held_out.items()
     }
     cooled = {name: _cooled(probs, heats[name]) for name, probs in held_out.items()}
-    scores = {name: score(learnt, probs, chain) for name, probs in cooled.items()}
+    scores = {name: scoring.score(learnt, probs, chain) for name, probs in cooled.items()}
     method = _choose(learnt, cooled)
     return Fusion(
         method=method,
@@ -191,8 +180,8 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         weights=weights,
         strength=_fit_strength(learnt, cooled[method], chain),
         scores=scores,
-        intervals={name: _interval(learnt, probs) for name, probs in cooled.items()},
-        reliability=_reliability(learnt, cooled[method]),
+        intervals={name: scoring.interval(learnt, probs) for name, probs in cooled.items()},
+        reliability=scoring.sureness(learnt, cooled[method]),
         **base,  # type: ignore[arg-type]
     )
 
@@ -201,56 +190,6 @@ def best_single(panel: Panel) -> int:
     """The rater that is right on most of the steps with gold; an abstention is wrong."""
     known = panel.gold != MISSING
     return int((panel.votes[known] == panel.gold[known][:, None]).sum(axis=0).argmax())
-
-
-def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float = 0.5) -> Score:
-    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F) under the chain."""
-    known = panel.gold != MISSING
-    y, p = panel.gold[known].astype(np.int64) + 1, probs[known]
-    said = p.argmax(axis=1)
-    counts = np.zeros((N_VALUES, N_VALUES))
-    np.add.at(counts, (y, said), 1.0)
-    both = counts.sum(axis=0) + counts.sum(axis=1)
-    f1 = (2 * np.diag(counts))[both > 0] / both[both > 0]
-    beliefs = chains.believe(panel.starts, probs, pair_potentials(chain, strength))
-    whole = np.bincount(panel.owner[~known], minlength=panel.n_trajectories) == 0
-    first = chains.first_errors(panel.starts, beliefs.first_error)
-    return Score(
-        step_acc=float((said == y).mean()),
-        macro_f1=float(f1.mean()),
-        first_err_acc=float((first == gold_first_errors(panel))[whole].mean()) if whole.any() else float("nan"),
-        ece=ece(y, p),
-        nll=float(-np.log(p[np.arange(len(y)), y].clip(1e-6)).mean()),
-    )
-
-
-def gold_first_errors(panel: Panel) -> IntArray:
-    """(n,) the index of the first gold -1 of each trajectory, or its number of steps."""
-    found = panel.lengths.copy()
-    wrong = np.flatnonzero(panel.gold == -1)[::-1]
-    found[panel.owner[wrong]] = panel.place[wrong]
-    return found
-
-
-def ece(y: IntArray, probs: FloatArray) -> float:
-    """Expected calibration error of the likeliest value, as on the page Raters. y (m,): 0 to 2."""
-    return float(expected_calibration_error(calibration_bins(probs, y)))
-
-
-def _interval(panel: Panel, probs: FloatArray) -> tuple[float, float]:
-    """The 95 % interval of the share of right steps, tasks drawn anew."""
-    known = np.flatnonzero(panel.gold != MISSING)
-    _, which = np.unique(panel.groups[panel.owner[known]], return_inverse=True)
-    right = probs[known].argmax(axis=1) - 1 == panel.gold[known]
-    sums = np.stack([np.bincount(which, weights=right), np.bincount(which).astype(np.float64)], axis=1)
-    drawn = resampled(sums, _RESAMPLES, seed=0)
-    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _reliability(panel: Panel, probs: FloatArray) -> list[Bin]:
-    known = np.flatnonzero(panel.gold != MISSING)
-    return reliability(calibration_bins(probs[known], panel.gold[known].astype(np.int64) + 1))
 
 
 def _enough(panel: Panel, seed: int) -> Panel:
@@ -375,11 +314,11 @@ def _chain_probs(panel: Panel, chain: Chain, confusions: FloatArray, temper: flo
 
 
 def _fit_temper(panel: Panel, chain: Chain, confusions: FloatArray) -> float:
-    return min(_TEMPERS, key=lambda temper: _nll(panel, _chain_probs(panel, chain, confusions, temper)))
+    return min(_TEMPERS, key=lambda temper: scoring.nll(panel, _chain_probs(panel, chain, confusions, temper)))
 
 
 def _fit_temperature(panel: Panel, probs: FloatArray) -> float:
-    return float(min(_TEMPERATURES, key=lambda t: _nll(panel, _cooled(probs, float(t)))))
+    return float(min(_TEMPERATURES, key=lambda t: scoring.nll(panel, _cooled(probs, float(t)))))
 
 
 def _fit_strength(panel: Panel, probs: FloatArray, chain: Chain) -> float:
@@ -391,14 +330,9 @@ def _fit_strength(panel: Panel, probs: FloatArray, chain: Chain) -> float:
         after = np.flatnonzero((panel.place > 0) & (np.roll(panel.gold, 1) != MISSING))
         given[after] = links.transition[panel.gold[after - 1].astype(np.int64) + 1]
         both = probs * given
-        return _nll(panel, both / both.sum(axis=1, keepdims=True))
+        return scoring.nll(panel, both / both.sum(axis=1, keepdims=True))
 
     return min(_STRENGTHS, key=cost)
-
-
-def _nll(panel: Panel, probs: FloatArray) -> float:
-    known = np.flatnonzero(panel.gold != MISSING)
-    return float(-np.log(probs[known, panel.gold[known].astype(np.int64) + 1].clip(1e-6)).mean())
 
 
 def _cooled(probs: FloatArray, temperature: float) -> FloatArray:

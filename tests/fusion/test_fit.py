@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from annotator.fusion import fit as module
-from annotator.fusion.fit import Fusion, best_single, ece, fit, gold_first_errors, score
+from annotator.fusion.fit import Fusion, best_single, fit
 from annotator.fusion.panel import MISSING, Panel
+from annotator.fusion.scoring import Score, ece, gold_first_errors, score
 from benchmarks import panels as real
 from tests.fusion.panels import made_up, panel_of, without_gold
 
@@ -139,7 +140,7 @@ def test_the_blend_speaks_unless_another_does_clearly_better() -> None:
 
 
 def test_the_reason_says_so_where_a_single_rater_is_better() -> None:
-    scores = {"best_single": module.Score(0.9, 0.8, 0.8, 0.1, 0.3), "blend": module.Score(0.8, 0.7, 0.7, 0.1, 0.5)}
+    scores = {"best_single": Score(0.9, 0.8, 0.8, 0.1, 0.3), "blend": Score(0.8, 0.7, 0.7, 0.1, 0.5)}
     assert module._say("best_single", scores, 30, "r0") == (
         "On held-out tasks among 30 trajectories with gold r0, the best single rater, was clearly right more often "
         "than any fusion (90.0 % of steps), so that one speaks alone."

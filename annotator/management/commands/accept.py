@@ -2,46 +2,36 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
 from annotator.acceptance import actions
 from annotator.acceptance.terms import Terms
-from annotator.management.commands._arguments import find_project, refusals
-from annotator.management.commands._watching import watch
-from annotator.models import Job
+from annotator.management.commands._watching import JobCommand
+from annotator.models import Job, Project
 
 
-class Command(BaseCommand):
+class Command(JobCommand):
     help = "Test a promise on the random sample, and accept those labels of models that it allows; a worker does it."
+    cancelled = "It was cancelled, and nothing stays accepted."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         default = Terms()
-        parser.add_argument("project", metavar="SLUG")
-        parser.add_argument(
-            "--epsilon", type=float, default=default.epsilon, metavar="SHARE", help="of the accepted labels, wrong"
-        )
-        parser.add_argument(
-            "--delta", type=float, default=default.delta, metavar="CHANCE", help="that more are wrong all the same"
-        )
-        parser.add_argument(
-            "--audit-share", type=float, default=default.audit_share, metavar="SHARE", help="that people judge instead"
-        )
-        parser.add_argument("--no-wait", action="store_true", help="start it and return")
+        for name, value, unit, words in (
+            ("--epsilon", default.epsilon, "SHARE", "of the accepted labels, wrong"),
+            ("--delta", default.delta, "CHANCE", "that more are wrong all the same"),
+            ("--audit-share", default.audit_share, "SHARE", "that people judge instead"),
+        ):
+            parser.add_argument(name, type=float, default=value, metavar=unit, help=words)
 
-    @refusals()
-    def handle(self, *args: Any, **options: Any) -> None:
+    def begin(self, project: Project, options: dict[str, Any]) -> Job:
         terms = Terms.parse({name: options[name] for name in ("epsilon", "delta", "audit_share")})
-        job = actions.start(find_project(options["project"]), terms, user=None)
-        self.stdout.write(f"Started as job {job.pk}.")
-        if options["no_wait"]:
-            return
-        job = watch(self, job.pk)
-        if job.status != Job.Status.DONE:
-            raise CommandError(job.error or "It was cancelled, and nothing stays accepted.")
-        found = job.result
-        if found["status"] != "active":
+        return actions.start(project, terms, user=None)
+
+    def tell(self, result: dict[str, Any]) -> None:
+        if result["status"] != "active":
             raise CommandError("The sample does not prove of any rule that it keeps the promise. Nothing was accepted.")
         self.stdout.write(
-            f"Acceptance {found['number']}: {found['n_labels']} labels in {found['n_trajectories']} trajectories; "
-            f"people audit {found['n_audits']} others."
+            f"Acceptance {result['number']}: {result['n_labels']} labels in {result['n_trajectories']} trajectories; "
+            f"people audit {result['n_audits']} others."
         )
