@@ -8,7 +8,7 @@ from annotator.errors import InvalidSettings
 
 # What each strategy is called, and what it asks of a trajectory.
 STRATEGIES = {
-    "expected_errors": ("Expected errors per cost", "beliefs that are expected to be wrong, for what judging it costs"),
+    "expected_errors": ("Expected errors per cost", "many expected errors for what it costs"),
     "contradiction": ("Outcome contradiction", "looks right and ended wrong, or the reverse"),
     "mean_entropy": ("Mean entropy, spread out", "steps about which nothing is sure, unlike the other chosen ones"),
     "first_error_entropy": ("First-error entropy", "open where the first error is"),

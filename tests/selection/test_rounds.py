@@ -305,6 +305,8 @@ def test_the_pages_say_what_was_chosen_why_and_what_it_bought(world: World, clie
     text = client.get("/projects/demo/selection/1/").content.decode()
     assert "20 of 20 trajectories" in text
     assert "drawn at random; one of 20 with probability 0.5" in text
+    # Three steps, and what was expected to be wrong of the most doubtful one when the round chose.
+    assert '<td class="num">3</td><td class="num">0.41</td>' in text
     assert re.search(r"10 \(33\.3\W*%\)", text)
     assert (
         '<a href="/projects/demo/selection/1/">Round 1</a>' in client.get("/projects/demo/selection/").content.decode()
