@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from annotator.agreement.coefficients import FloatArray
 from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
 from annotator.fusion.suggest import conditioned, trusted
+from annotator.raters.calibrated import calibrated
 
 SAID = st.lists(st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)), min_size=1, max_size=7)
 PRIOR_CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
@@ -84,3 +85,7 @@ def test_a_model_that_is_always_sure_can_be_corrected_unless_gold_says_that_it_i
     drawn = conditioned(trusted(sure, is_calibrated=False), {0: -1})[1]
     assert drawn[0] > 0.4
     assert conditioned(sure, {0: -1})[1, 2] > 0.99
+
+
+def test_of_a_trajectory_without_steps_nothing_is_suggested() -> None:
+    assert conditioned(calibrated([], None), {}).shape == (0, 3)
