@@ -52,7 +52,8 @@ class Encoder(Protocol):
 class HashedEncoder:
     """Groups of 3 to 5 characters, hashed into buckets, log counts times rarity, projected to ±1 at random.
 
-    Only integers are hashed, so the vectors are the same on every machine and with every numpy.
+    Only integers are hashed, so the vectors are the same on every machine and with every numpy, but for the last digit:
+    in which order a processor adds up depends on how many texts it is given at once.
     """
 
     def __init__(self, config: schema.HashedEncoder, rarity: Vectors | None = None) -> None:

@@ -160,11 +160,20 @@ def test_nothing_is_learnt_from_the_split_test_nor_from_what_is_too_long() -> No
     options = OPTIONS.model_copy(update={"max_epochs": 2})
     alone = train(EXAMPLES[:14], options)
     beside = train([*EXAMPLES[:14], *tests, long], options)
-    assert alone.checkpoint.weights() == beside.checkpoint.weights()
+    # Not bit for bit: how many texts are encoded at once decides in which order some processors add up.
+    assert apart(alone, beside) < 1e-4
+    learnt_too = [replace(one, is_test=False) for one in tests]
+    assert apart(alone, train([*EXAMPLES[:14], *learnt_too], options)) > 1e-2
     story: Any = beside.story
     assert (story["n_trajectories"], story["n_left_out"]) == (14, 1)
     assert story["test"]["scorer"]["step_acc"]["n"] == sum(one.n_steps for one in tests)
     assert alone.story["data_sha256"] != beside.story["data_sha256"]
+
+
+def apart(one: Learnt, other: Learnt) -> float:
+    """How far the weights of two scorers are from each other, at most."""
+    weights, others = one.checkpoint.model.state_dict(), other.checkpoint.model.state_dict()
+    return max(float((weight - others[name]).abs().max()) for name, weight in weights.items())
 
 
 def changed(example: Example, **fields: object) -> Example:
