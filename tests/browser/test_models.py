@@ -99,6 +99,9 @@ def test_raters_are_ranked_and_a_cell_opens_its_steps(open_as: OpenAs, tmp_path:
     expect(row).to_contain_text("judge v1")
     expect(row.locator("td").first).to_contain_text("50.0")
     assert axe_violations(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})  # a phone: wide tables scroll, the page does not
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert axe_violations(page) == []
     # Gold is −1 and the judge said +1: once.
     page.locator("a[href*='gold=-1'][href*='said=1']").first.click()
     expect(page.locator("h1")).to_be_visible()
