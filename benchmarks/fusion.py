@@ -252,6 +252,7 @@ def _scale(n_steps: int) -> list[Figure]:
         probs=probs,
         gold=np.where(np.arange(n_steps) < 10 * min(1000, n // 2), truth, MISSING).astype(np.int8),
         groups=np.arange(n) // 5,
+        relative_length=np.full(n, 0.5),
         texts=words[truth.astype(np.int64) + 1].tolist(),
         outcome=np.full(n, np.nan),
         context=np.zeros((n_steps, 0), dtype=np.float32),

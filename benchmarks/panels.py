@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from annotator.fusion.panel import MISSING, Panel
+from annotator.fusion.panel import MISSING, Panel, relative_lengths
 
 # Judges behind a hosted API; the others are open models.
 STRONG = (
@@ -98,6 +98,7 @@ def read(folder: Path, names: Sequence[str]) -> Panel:
         probs=probs,
         gold=np.array([MISSING if value is None else value for value in values], dtype=np.int8),
         groups=np.array(groups),
+        relative_length=relative_lengths(np.diff(starts), [name for name, _ in gold_rows]),
         texts=["".join(one) for one in texts],
         outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
         context=np.zeros((starts[-1], 0), dtype=np.float32),

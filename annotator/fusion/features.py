@@ -12,8 +12,8 @@ from annotator.fusion.panel import N_VALUES, Panel
 
 # Steps before and after whose verdicts count, too.
 NEIGHBOURS = (-2, -1, 1, 2)
-# The first numbers of a step tell how long its trajectory is.
-N_LENGTHS = 2
+# The first number of a step tells how long its trajectory is.
+N_LENGTHS = 1
 N_WORDS = 2**15
 
 _words = HashingVectorizer(
@@ -45,7 +45,7 @@ def numbers(panel: Panel) -> npt.NDArray[np.float32]:
     heard = np.maximum(r - silent.sum(axis=1, keepdims=True), 1.0)
     share = said.sum(axis=1) / heard  # (m, 3) of the raters that spoke
     length = np.repeat(panel.lengths, panel.lengths)
-    columns = [np.stack([np.log(length), 1.0 / length], axis=1), said.reshape(m, r * N_VALUES), silent, share]
+    columns = [np.repeat(panel.relative_length, panel.lengths)[:, None], said.reshape(m, r * N_VALUES), silent, share]
     for offset in NEIGHBOURS:
         columns += [_shifted(panel, share, offset), _shifted(panel, said[:, :, 0], offset)]
     votes = panel.votes
@@ -75,10 +75,14 @@ def _shifted(panel: Panel, values: npt.NDArray[np.float32], offset: int) -> npt.
 
 
 def _so_far(panel: Panel, flags: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """(m, 2) the share of raters that have seen an error before this step, and the mean number of them."""
+    """(m, 2) of the raters, the share that has seen an error before this step; of what they said before it, of errors.
+
+    Not their number: that grows with the length, which differs between sources.
+    """
     total = np.cumsum(flags, axis=0) - flags
     before = total - np.repeat(total[panel.starts[:-1].clip(max=max(panel.n_steps - 1, 0))], panel.lengths, axis=0)
-    return np.stack([(before > 0).mean(axis=1), np.log1p(before).mean(axis=1)], axis=1)
+    rate = before / np.maximum(panel.place, 1)[:, None]
+    return np.stack([(before > 0).mean(axis=1), rate.mean(axis=1)], axis=1)
 
 
 def _mean(panel: Panel, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -20,6 +20,7 @@ class Panel:
     probs: (m, r, 3) P(-1), P(0), P(+1) by each rater; a row of NaN abstains; a verdict is one-hot.
     gold: (m,) -1, 0, +1 or MISSING.
     groups: (n,) the task of each trajectory, as a number; folds never tear one apart.
+    relative_length: (n,) how long each trajectory is, on a scale that compares between sources; see `relative_lengths`.
     texts: what the raters said of each step, joined; empty where nobody did.
     outcome: (n,) how the trajectory ended, e.g. its reward from 0 to 1; NaN where unknown.
     context: (m, k) further numbers about each step, such as findings of rules; k may be 0.
@@ -30,6 +31,7 @@ class Panel:
     probs: npt.NDArray[np.float32]
     gold: npt.NDArray[np.int8]
     groups: IntArray
+    relative_length: FloatArray
     texts: Sequence[str]
     outcome: FloatArray
     context: npt.NDArray[np.float32]
@@ -40,6 +42,7 @@ class Panel:
             "probs": (self.probs.shape, (m, len(self.raters), N_VALUES)),
             "gold": (self.gold.shape, (m,)),
             "groups": (self.groups.shape, (n,)),
+            "relative_length": (self.relative_length.shape, (n,)),
             "texts": ((len(self.texts),), (m,)),
             "outcome": (self.outcome.shape, (n,)),
             "context": (self.context.shape[:1], (m,)),
@@ -94,6 +97,7 @@ class Panel:
             probs=self.probs[steps],
             gold=self.gold[steps],
             groups=self.groups[chosen],
+            relative_length=self.relative_length[chosen],
             texts=[self.texts[i] for i in steps],
             outcome=self.outcome[chosen],
             context=self.context[steps],
@@ -111,6 +115,20 @@ class Panel:
 
     def with_gold(self, gold: npt.NDArray[np.int8]) -> "Panel":
         return replace(self, gold=gold)
+
+
+def relative_lengths(lengths: IntArray, sources: Sequence[str]) -> FloatArray:
+    """(n,) the share of the trajectories of its source that are shorter, from 0 to 1; one as long counts half.
+
+    How many steps are many differs from source to source: ten are few for a booking, and a lot for a question.
+    """
+    numbers: dict[str, int] = {}
+    source = np.array([numbers.setdefault(name, len(numbers)) for name in sources], dtype=np.int64)
+    kinds, which, n = np.unique(np.stack([source, lengths]), axis=1, return_inverse=True, return_counts=True)
+    in_source = np.bincount(source)
+    before = np.cumsum(in_source) - in_source  # all of the sources before
+    found = (np.cumsum(n) - n / 2 - before[kinds[0]]) / in_source[kinds[0]]
+    return np.asarray(found[which.ravel()], dtype=np.float64)
 
 
 def folds(groups: IntArray, n: int, seed: int) -> IntArray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.fusion.panel import MISSING, N_VALUES, Panel
+from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
 from annotator.models import GoldLabel, Label, ModelVersion, Prediction, Project, Trajectory
 from annotator.raters.actions import latest_versions
 from annotator.raters.calibrated import calibrated
@@ -49,7 +49,8 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     """Trajectories about which a model has said something, in the order of their ids, with people's gold.
 
     versions: those to hear, by default the latest of every model. as_said: without the calibration that was fitted on
-    gold, and without the findings of rules, which may be there of some trajectories only.
+    gold, without the findings of rules, which may be there of some trajectories only, and with lengths as they are and
+    not among those of the source, which every import changes.
     """
     versions = latest_versions(project) if versions is None else list(versions)
     spoken_of = Prediction.objects.filter(version__in=versions).values("trajectory")
@@ -77,6 +78,8 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
                 outcomes[i].append(outcome)
     said = [float(np.mean(models)) if models else float("nan") for models in outcomes]
     ended = [one if reward is None else reward for (_, _, _, reward, _), one in zip(rows, said, strict=True)]
+    sources = [str(source or "") for *_, source in rows]
+    lengths = np.diff(starts)
     tasks: dict[str, int] = {}
     panel = Panel(
         raters=tuple(str(version) for version in versions),
@@ -84,11 +87,11 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
         probs=probs,
         gold=gold_of(place, starts),
         groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, *_ in rows], dtype=np.int64),
+        relative_length=lengths / (lengths + 1.0) if as_said else relative_lengths(lengths, sources),
         texts=[" ".join(one) for one in texts],
         outcome=np.array(ended, dtype=np.float64),
         context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
-    sources = [str(row[-1] or "") for row in rows]
     return Read(ids, panel, versions, np.array(said, dtype=np.float64), sources)
 
 

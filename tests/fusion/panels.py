@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from annotator.fusion.panel import MISSING, Panel
+from annotator.fusion.panel import MISSING, Panel, relative_lengths
 
 
 def panel_of(
@@ -13,6 +13,7 @@ def panel_of(
     *,
     groups: Sequence[int] | None = None,
     texts: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
 ) -> Panel:
     """gold[i][t], votes[rater][i][t]; None abstains."""
     starts = np.concatenate([[0], np.cumsum([len(one) for one in gold])])
@@ -28,6 +29,7 @@ def panel_of(
         probs=probs,
         gold=np.array([value for one in gold for value in one], dtype=np.int8),
         groups=np.arange(len(gold)) if groups is None else np.array(groups),
+        relative_length=relative_lengths(np.diff(starts), sources or [""] * len(gold)),
         texts=texts or [""] * int(starts[-1]),
         outcome=np.full(len(gold), np.nan),
         context=np.zeros((starts[-1], 0), dtype=np.float32),

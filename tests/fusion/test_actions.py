@@ -214,6 +214,23 @@ def test_a_source_of_which_there_is_hardly_any_gold_is_named(world: World, clien
     assert "bank" not in client.get("/projects/demo/beliefs/").content.decode()  # there are no more than these ten
 
 
+def test_a_length_counts_among_those_of_its_source_but_a_promise_looks_at_the_length_alone(world: World) -> None:
+    def hear_of(n_steps: int, source: str) -> None:
+        trajectory = make_trajectory(world.project, n_steps=n_steps, metadata={"data_source": source})
+        predict(trajectory, [1] * n_steps, model="good")
+
+    def lengths(*, as_said: bool = False) -> list[float]:
+        return [round(one, 3) for one in reading.read(world.project, as_said=as_said).panel.relative_length]
+
+    for n_steps, source in ((2, "qa"), (4, "qa"), (4, "shop"), (9, "shop")):
+        hear_of(n_steps, source)
+    assert lengths() == [0.25, 0.75, 0.25, 0.75]
+    assert lengths(as_said=True) == [0.667, 0.8, 0.8, 0.9]
+    hear_of(6, "qa")
+    assert lengths() == [0.167, 0.5, 0.25, 0.75, 0.833]
+    assert lengths(as_said=True) == [0.667, 0.8, 0.8, 0.9, 0.857]  # an import moves none
+
+
 def test_of_many_such_sources_the_largest_are_named(world: World, client: Client) -> None:
     client.force_login(world.admin)
     project_with_judges(world, 44, 30, source_of=lambda i: "shop" if i < 30 else f"source {min(i - 30, 12)}")

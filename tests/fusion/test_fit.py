@@ -178,7 +178,13 @@ def test_the_blend_is_the_product_of_the_learners_each_to_its_weight() -> None:
 def test_a_trajectory_without_steps_has_no_error() -> None:
     panel = made_up(40, accuracies=ACCURACIES)
     starts = np.concatenate([panel.starts, panel.starts[-1:]])
-    more = replace(panel, starts=starts, groups=np.append(panel.groups, 99), outcome=np.append(panel.outcome, np.nan))
+    more = replace(
+        panel,
+        starts=starts,
+        groups=np.append(panel.groups, 99),
+        relative_length=np.append(panel.relative_length, 0.0),
+        outcome=np.append(panel.outcome, np.nan),
+    )
     found = fit(more).posterior(more)
     assert found.first_error[-1] == 1.0
     assert np.isfinite(found.probs).all()

@@ -8,8 +8,8 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
 from annotator.fusion import features, stacker
-from annotator.fusion.panel import MISSING
-from tests.fusion.panels import made_up
+from annotator.fusion.panel import MISSING, relative_lengths
+from tests.fusion.panels import made_up, panel_of
 
 ACCURACIES = [0.75, 0.6, 0.6]
 
@@ -53,9 +53,23 @@ def test_the_regression_does_not_see_how_long_a_trajectory_is() -> None:
     before = found.members(panel)
     assert np.array_equal(by_regression, before[0])
     assert not np.array_equal(by_trees, before[1])
-    lengths = np.repeat(panel.lengths, panel.lengths)
-    assert seen.numbers[:, 0] == pytest.approx(np.log(lengths))
-    assert seen.numbers[:, 1] == pytest.approx(1 / lengths)
+    assert seen.numbers[:, 0] == pytest.approx(np.repeat(panel.relative_length, panel.lengths))
+
+
+def test_a_length_counts_among_those_of_the_same_source() -> None:
+    lengths, sources = np.array([3, 30, 5, 3, 10, 20, 10]), ["qa", "shop", "qa", "qa", "shop", "shop", "shop"]
+    found = relative_lengths(lengths, sources)
+    assert found == pytest.approx([1 / 3, 7 / 8, 5 / 6, 1 / 3, 1 / 4, 5 / 8, 1 / 4])
+    assert relative_lengths(lengths[:1], ["qa"]) == pytest.approx([0.5])
+    assert relative_lengths(lengths[:0], []).shape == (0,)
+
+
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_errors_before_a_step_count_as_much_in_a_long_trajectory_as_in_a_short_one(times: int) -> None:
+    panel = panel_of([[1, 1] * times + [1]], [[[-1, 1] * times + [1]], [[1, 1] * times + [1]]])
+    before = features._so_far(panel, (panel.votes == -1).astype(np.float32))
+    assert before[0] == pytest.approx([0.0, 0.0])
+    assert before[-1] == pytest.approx([1 / 2, 1 / 4])  # one of two raters; a half of what that one said
 
 
 def test_neighbours_beyond_the_ends_of_a_trajectory_say_nothing() -> None:

@@ -42,7 +42,8 @@ def test_a_fusion_suggests_where_nobody_has_begun(hinted: World) -> None:
     )  # fmt: skip
     assert set(said(hinted.project)) == {trajectory.pk for trajectory in trajectories[30:]}
     for pk, probs in said(hinted.project).items():
-        assert probs == Posterior.objects.get(trajectory=pk).evidence
+        for step, believed in zip(probs, Posterior.objects.get(trajectory=pk).evidence, strict=True):
+            assert step == pytest.approx(believed)  # the last digit hangs on how many are reckoned at once
     slot = queue.claim_next(hinted.project, hinted.annotator)
     assert slot is not None
     assert (slot.hint_arm, slot.hint_version, slot.hint_calibration) == ("hinted", version, None)
