@@ -190,12 +190,19 @@ def _fuse(job: Job) -> dict[str, Any]:
     return result
 
 
+def _select(job: Job) -> dict[str, Any]:
+    result = selection.choose_next(job)
+    if result["is_fused"]:
+        adjudication.weigh_all(job.project)
+    return result
+
+
 HANDLERS: dict[str, Handler] = {
     Job.Kind.IMPORT_CHECK: _import_upload,
     Job.Kind.IMPORT: _import_upload,
     Job.Kind.PUBLISH: _publish,
     Job.Kind.FUSE: _fuse,
-    Job.Kind.SELECT: selection.choose_next,
+    Job.Kind.SELECT: _select,
     Job.Kind.ACCEPT: acceptance.accept,
     Job.Kind.WITHDRAW: acceptance.withdraw,
 }

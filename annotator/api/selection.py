@@ -31,7 +31,8 @@ N_ROUNDS = 50
 @describe(
     "start_selection",
     method="POST",
-    description="Starts a round with the policy of now; watch its job. For admins.",
+    description="Starts a round with the policy of now; watch its job. It fuses first if there is more to learn from. "
+    "For admins.",
     answers={202: JobSerializer},
     refusals=(400, 403, 404, 409),
 )

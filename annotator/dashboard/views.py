@@ -16,6 +16,7 @@ from annotator import access, accounts
 from annotator.dashboard import progress
 from annotator.http import Request
 from annotator.models import Membership
+from annotator.raters.actions import latest_versions
 from annotator.releases.freezing import releasable
 
 Role = Membership.Role
@@ -65,6 +66,7 @@ def project_overview(request: Request, slug: str) -> HttpResponse:
         "stuck": progress.waiting_for_nobody(project, MOST_STUCK),
         "n_releasable": releasable(project)[:MOST_RELEASABLE].count() if is_admin else 0,
         "most_releasable": MOST_RELEASABLE,
+        "could_select": is_admin and bool(latest_versions(project)) and not project.selection_rounds.exists(),
         "is_admin": is_admin,
     }
     return render(request, "dashboard/overview_project.html", {**context, **whole})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 from django.utils.timezone import now
 
 from annotator import audit, jobs
@@ -16,10 +16,21 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.fusion import reading, suggestions
 from annotator.fusion.chain import Chain
-from annotator.fusion.panel import MISSING, N_VALUES
+from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES
 from annotator.fusion.people import People, fit_people
 from annotator.fusion.people import refresh as refreshed
-from annotator.models import Fusion, Job, ModelVersion, Posterior, Prediction, Project, Trajectory, User
+from annotator.models import (
+    Fusion,
+    GoldLabel,
+    Job,
+    ModelVersion,
+    Posterior,
+    Prediction,
+    Project,
+    Trajectory,
+    User,
+)
+from annotator.raters.actions import latest_versions
 from annotator.selection.acquisition import disagreement, doubt, entropy
 from annotator.version import app_version
 
@@ -46,9 +57,39 @@ def start(project: Project, *, user: User | None) -> Job:
         )
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).only("pk").get(pk=project.pk)
-        if project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).exists():
+        if is_under_way(project):
             raise JobConflict("A fusion of this project is under way. Wait until it has ended, or cancel it.")
+        if project.jobs.filter(kind=Job.Kind.SELECT, finished_at=None).exists():
+            raise JobConflict(
+                "A selection round of this project is under way, which fuses first if there is something to learn. "
+                "Wait until it has ended, or cancel it."
+            )
         return jobs.enqueue(project, Job.Kind.FUSE, {}, unit="trajectories", n_total=None, user=user)
+
+
+def is_under_way(project: Project) -> bool:
+    return project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).exists()
+
+
+def n_settled_since(project: Project, fusion: Fusion) -> int:
+    """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
+    return _settled(project).filter(settled_at__gt=fusion.created_at).count()
+
+
+def is_worth_it(project: Project) -> bool:
+    """Whether there is gold enough for a fusion, and the latest one has not learnt from all that there is."""
+    if _settled(project)[:LEAST_GOLD].count() < LEAST_GOLD:
+        return False
+    newest = Prediction.objects.filter(version__in=latest_versions(project)).order_by("-pk").first()
+    latest = project.fusions.defer("parameters", "report").last()
+    if newest is None or latest is None:
+        return newest is not None
+    return newest.created_at > latest.created_at or n_settled_since(project, latest) > 0
+
+
+def _settled(project: Project) -> "QuerySet[GoldLabel, Any]":
+    """Trajectories of which people have settled a step."""
+    return GoldLabel.objects.by_people().filter(trajectory__project=project).values("trajectory").distinct()
 
 
 def fuse(job: Job) -> dict[str, Any]:
@@ -59,12 +100,14 @@ def fuse(job: Job) -> dict[str, Any]:
     from annotator.fusion.fit import Fusion as Fitted  # scikit-learn, which the web side has no use for
     from annotator.fusion.fit import fit
 
-    found = reading.read(job.project)
+    own = Fusion.objects.filter(job=job).first()  # of a worker that died while it wrote: this one goes on with it
+    found = reading.read(job.project, None if own is None else list(own.versions.all()))
     if not found.ids:
         raise JobFailed("No model has given a value to any step of this project.")
     jobs.report(job, 0, len(found.ids))
-    latest = job.project.fusions.last()
-    if latest is not None and (latest.data_sha256, latest.code_version) != (found.sha256, _code_version()):
+    latest = own or job.project.fusions.last()
+    of_now = (found.sha256, _code_version())
+    if own is None and latest is not None and (latest.data_sha256, latest.code_version) != of_now:
         latest = None
     fitted = Fitted.from_bytes(bytes(latest.parameters)) if latest else fit(found.panel, SEED)
     members = fitted.members(found.panel)
@@ -88,7 +131,7 @@ def fuse(job: Job) -> dict[str, Any]:
         "fusion": fusion.pk,
         "number": fusion.number,
         "method": fusion.method,
-        "is_new": latest is None,
+        "is_new": fusion.job_id == job.pk,
         "n": n_done,
     }
 

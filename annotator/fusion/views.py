@@ -14,7 +14,7 @@ from annotator.errors import DomainError
 from annotator.fusion import actions
 from annotator.fusion.panel import LEAST_GOLD
 from annotator.http import Request
-from annotator.models import Fusion, GoldLabel, Job, Membership, Posterior, Project
+from annotator.models import Fusion, Job, Membership, Posterior
 from annotator.raters.reading import SIZE, points
 
 PER_PAGE = 25
@@ -90,7 +90,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
             "points": points(fusion.report.get("reliability", [])),
             "size": SIZE,
             "bars": _bars(fusion.report["certainty"]),
-            "n_new": _n_settled_since(project, fusion),
+            "n_new": actions.n_settled_since(project, fusion),
             "is_trusted": fusion.method in ("blend", "stacker", "chain"),
             "strange": _strange(fusion),
             "versions": fusion.versions.order_by("name"),
@@ -125,12 +125,6 @@ def _strange(fusion: Fusion) -> list[dict[str, Any]]:
     sources = fusion.report.get("sources", [])  # of older fusions nothing is known
     few = [one for one in sources if one["n_gold"] < min(LEAST_GOLD, one["n_trajectories"])]
     return few if len(sources) > 1 else []
-
-
-def _n_settled_since(project: Project, fusion: Fusion) -> int:
-    """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
-    newer = GoldLabel.objects.by_people().filter(trajectory__project=project, settled_at__gt=fusion.created_at)
-    return newer.values("trajectory").distinct().count()
 
 
 def _first_error(row: Posterior) -> str:

@@ -18,6 +18,7 @@ from django.db.models import Count, Exists, OuterRef, Sum
 from annotator import audit, jobs
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import DomainError, InvalidInput, JobConflict
+from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
 from annotator.models import (
     Acceptance,
@@ -67,12 +68,20 @@ def untouched(project: Project) -> TrajectoryQuerySet:
 
 @transaction.atomic
 def start(project: Project, *, user: User | None, is_scheduled: bool = False) -> Job:
-    """Queues a round with the project's policy. Raises JobConflict while one is open, InvalidInput without a pool."""
+    """Queues a round with the project's policy.
+
+    Raises JobConflict while one is open or a fusion is under way, InvalidInput without a pool.
+    """
     current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one at a time
     rounds = SelectionRound.objects.filter(project=current)
     rounds.filter(is_open=True, job__finished_at__isnull=False).update(is_open=False)  # cancelled before it ran
     if busy := rounds.filter(is_open=True).first():
         raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
+    if fusion.is_under_way(current):
+        raise JobConflict(
+            "Nothing was started: a fusion of this project is under way. Start the round once it has ended, so that it "
+            "chooses by what is believed then."
+        )
     if not untouched(current).exists():
         raise InvalidInput("Nothing was started: somebody has begun every trajectory that is in the queue.")
     policy = current.selection
@@ -129,12 +138,17 @@ def waiting(round_: SelectionRound) -> int:
 
 
 def choose_next(job: Job) -> dict[str, Any]:
-    """What a job of a round does. Run again after a crash, it does nothing twice: it writes in one transaction."""
+    """What a job of a round does: fuses first if there is something to learn, so that it chooses by what is known now.
+
+    Run again after a crash, it does nothing twice: a fusion goes on, and what is chosen is written in one transaction.
+    """
     round_ = SelectionRound.objects.select_related("project").get(job=job)
     if not round_.is_open:
         return _result(round_)
     try:
         policy = SelectionPolicy.model_validate(round_.settings)
+        if _has_fused(job) or (policy.needs_beliefs and fusion.is_worth_it(round_.project)):
+            fusion.fuse(job)
         pool = _read_pool(round_.project, policy)
         jobs.report(job, 0, len(pool.ids))
         picks = _choose(pool, round_)
@@ -147,8 +161,13 @@ def choose_next(job: Job) -> dict[str, Any]:
     return _result(round_)
 
 
+def _has_fused(job: Job) -> bool:
+    return Fusion.objects.filter(job=job).exists()
+
+
 def _result(round_: SelectionRound) -> dict[str, Any]:
-    return {"round": round_.pk, "number": round_.number, "n_picks": round_.picks.count(), "n_pool": round_.n_pool}
+    found = {"round": round_.pk, "number": round_.number, "n_picks": round_.picks.count(), "n_pool": round_.n_pool}
+    return {**found, "is_fused": _has_fused(round_.job)}
 
 
 @dataclass(frozen=True)
@@ -177,7 +196,7 @@ def _read_pool(project: Project, policy: SelectionPolicy) -> _Pool:
     groups = np.unique([row[2] or f"\0{row[0]}" for row in rows], return_inverse=True)[1].astype(np.int64)
     sources = np.unique([str(row[4] or "") for row in rows], return_inverse=True)[1]
     thirds = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths) if len(rows) else lengths
-    fusion = project.fusions.defer("parameters", "report").last()
+    latest = project.fusions.defer("parameters", "report").last()
     names = ("expected_errors", "mean_entropy", "first_error_entropy", "disagreement")
     beliefs = {name: np.full(len(ids), np.nan) for name in (*names, "clean")}
     profiles = np.zeros((len(ids), 3))
@@ -198,7 +217,7 @@ def _read_pool(project: Project, policy: SelectionPolicy) -> _Pool:
         profiles[i] = (first_error[-1], float(np.dot(where, first_error[:-1])), values[0] / max(lengths[i], 1))
     outcome = np.array([np.nan if row[3] is None else min(max(row[3], 0.0), 1.0) for row in rows], dtype=np.float64)
     beliefs["contradiction"] = np.abs(outcome - beliefs["clean"])
-    return _Pool(ids, lengths, groups, sources * 3 + thirds, beliefs, profiles, fusion, _opening(project))
+    return _Pool(ids, lengths, groups, sources * 3 + thirds, beliefs, profiles, latest, _opening(project))
 
 
 def _opening(project: Project) -> float:
@@ -214,8 +233,7 @@ def _opening(project: Project) -> float:
 def _choose(pool: _Pool, round_: SelectionRound) -> list[Pick]:
     policy = SelectionPolicy.model_validate(round_.settings)
     round_.n_pool, round_.fusion = len(pool.ids), pool.fusion
-    needs_beliefs = any(share and name not in ("oldest", RANDOM) for name, share in policy.shares.items())
-    round_.is_cold = needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
+    round_.is_cold = policy.needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
     if round_.is_cold:
         return stratified(pool.strata, policy.n_wanted, round_.seed)
     scores = _scores(pool, policy)

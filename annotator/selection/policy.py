@@ -44,6 +44,11 @@ class SelectionPolicy(BaseModel):
             raise ValueError(f"At least {LEAST_RANDOM} % have to be chosen at random: the others are measured by it.")
         return self
 
+    @property
+    def needs_beliefs(self) -> bool:
+        """Whether some strategy goes by what a fusion believes."""
+        return any(share and name not in ("oldest", "random") for name, share in self.shares.items())
+
     @classmethod
     def parse(cls, data: object) -> "SelectionPolicy":
         """Raises InvalidSettings, naming each field that is wrong."""

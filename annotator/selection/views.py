@@ -9,6 +9,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from annotator import access
 from annotator.errors import DomainError, InvalidSettings
+from annotator.fusion import actions as fusion
+from annotator.fusion.suggestions import TRUSTED
 from annotator.http import Request
 from annotator.models import Membership, SelectionRound
 from annotator.projects.actions import change_settings
@@ -43,6 +45,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
         request.GET.get("page")
     )
     last = page[0] if len(page) else None
+    latest = project.fusions.defer("parameters", "report").last()
     context = {
         "membership": membership,
         "section": "selection",
@@ -54,6 +57,9 @@ def overview(request: Request, slug: str) -> HttpResponse:
         "page": page,
         "is_busy": last is not None and last.is_open and not last.job.is_finished,
         "n_pool": actions.untouched(project).count(),
+        "fusion": latest,
+        "fuses_first": project.selection.needs_beliefs and fusion.is_worth_it(project),
+        "is_trusted": latest is not None and latest.method in TRUSTED,
     }
     return render(request, "selection/overview.html", context, status=status)
 

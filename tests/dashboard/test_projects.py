@@ -15,7 +15,7 @@ from annotator.models import AuditEvent, Job, Membership
 from annotator.projects import actions as projects
 from annotator.queue import actions as queue
 from annotator.releases.policy import ReleasePolicy
-from tests.factories import World, judge, label, make_member, make_trajectory, make_world
+from tests.factories import World, judge, label, make_member, make_trajectory, make_world, predict
 
 
 def page(client: Client, url: str) -> str:
@@ -131,6 +131,22 @@ def test_the_overview_says_how_the_project_stands(client: Client, world: World) 
     assert "Publish a release" not in text
     client.force_login(world.admin)
     assert "Publish a release : 1 trajectory is settled now." in page(client, "/projects/demo/")
+
+
+def test_once_models_have_given_values_the_overview_points_to_a_first_round(client: Client, world: World) -> None:
+    made = [make_trajectory(world.project) for _ in range(3)]
+    client.force_login(world.admin)
+    advice = "Let a round choose what people judge next"
+    assert advice not in page(client, "/projects/demo/")
+    predict(made[0], [1, 1, 1], kind="rules", probs=[[None] * 3] * 3)
+    assert advice not in page(client, "/projects/demo/")
+    predict(made[0], [1, -1, 1], model="other")
+    assert advice in page(client, "/projects/demo/")
+    client.force_login(world.reviewer)
+    assert advice not in page(client, "/projects/demo/")
+    client.force_login(world.admin)
+    client.post("/projects/demo/selection/start/")
+    assert advice not in page(client, "/projects/demo/")
 
 
 def test_the_overview_of_a_new_project_says_where_to_begin(client: Client, db: None) -> None:
