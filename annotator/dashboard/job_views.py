@@ -5,6 +5,7 @@ from datetime import timedelta
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
@@ -54,12 +55,34 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "learnt": job.result if job.kind == Job.Kind.TRAIN_SCORER and job.status == Job.Status.DONE else None,
         "in_loop": job.result if job.kind == Job.Kind.LEARN and job.status == Job.Status.DONE else None,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
+        "onward": _onward(job),
         "can_import": _can_import(job),
         "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,
         "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),
         "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
     }
     return render(request, "dashboard/job.html#job" if request.htmx else "dashboard/job.html", context)
+
+
+def _onward(job: Job) -> tuple[str, str] | None:
+    """Where to see what a job that is done has made: what the link says, and its address."""
+    if job.status != Job.Status.DONE:
+        return None
+    slug, result = job.project.slug, job.result
+    match job.kind:
+        case Job.Kind.PUBLISH:
+            return f"To release {result['number']}", reverse("release-detail", args=[result["release"]])
+        case Job.Kind.FUSE:
+            return "To what is believed", reverse("beliefs", args=[slug])
+        case Job.Kind.SELECT:
+            return f"To round {result['number']}", reverse("selection-round", args=[slug, result["number"]])
+        case Job.Kind.ACCEPT | Job.Kind.WITHDRAW:
+            return f"To promise {result['number']}", reverse("acceptance-detail", args=[slug, result["number"]])
+        case Job.Kind.PRELABEL:
+            return "To the run", reverse("prelabel-run", args=[job.prelabel_run.pk])
+        case Job.Kind.IMPORT_PREDICTIONS:
+            return "To the models", reverse("model-list", args=[slug])
+    return None
 
 
 def _can_import(job: Job) -> bool:

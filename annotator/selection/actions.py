@@ -90,7 +90,8 @@ def start(project: Project, *, user: User | None, is_scheduled: bool = False) ->
             "Nothing was started: this project stops at the first error, so single steps cannot be asked for. Choose "
             "whole trajectories."
         )
-    job = jobs.enqueue(current, Job.Kind.SELECT, {}, unit="trajectories", n_total=None, user=user)
+    params = {"is_scheduled": is_scheduled}
+    job = jobs.enqueue(current, Job.Kind.SELECT, params, unit="trajectories", n_total=None, user=user)
     latest = rounds.order_by("-number").first()
     SelectionRound.objects.create(
         project=current,
