@@ -12,7 +12,7 @@ from annotator.errors import DomainError, InvalidSettings
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
 from annotator.http import Request
-from annotator.models import Membership, SelectionRound
+from annotator.models import Job, Membership, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
 from annotator.selection.forms import SelectionForm
@@ -44,7 +44,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
     page = Paginator(rounds.annotate(n_picks=Count("picks")).order_by("-number"), PER_PAGE).get_page(
         request.GET.get("page")
     )
-    last = page[0] if len(page) else None
+    last = rounds.order_by("-number").first()
     latest = project.fusions.defer("parameters", "report").last()
     context = {
         "membership": membership,
@@ -56,6 +56,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
         ),
         "page": page,
         "is_busy": last is not None and last.is_open and not last.job.is_finished,
+        "failed": last.job if last is not None and last.job.status == Job.Status.FAILED else None,
         "n_pool": actions.untouched(project).count(),
         "fusion": latest,
         "fuses_first": project.selection.needs_beliefs and fusion.is_worth_it(project),

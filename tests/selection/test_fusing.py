@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils.timezone import now
 
 from annotator import flow
 from annotator.adjudication.actions import weigh_all
@@ -134,6 +135,27 @@ def test_who_takes_over_from_a_dead_worker_goes_on_with_its_fusion(
     assert believed(world.project) == {(t.pk, 1) for t in made}
     assert Posterior.objects.get(trajectory=made[27]).probs == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
     assert fuse(world).n_trajectories == 28
+
+
+def test_after_a_round_that_failed_the_page_says_that_none_starts_by_itself(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    make_trajectory(world.project)
+    change_settings(world.project, {"selection_policy": {"is_on": True, "n_wanted": 5}}, user=world.admin)
+    assert actions.start_due() == 1
+    job = Job.objects.get()
+
+    def says() -> str:
+        text = client.get("/projects/demo/selection/").content.decode()
+        return text.split("<dt>Starts</dt><dd>")[1].split("</dd>")[0]
+
+    assert says() == "one is under way"
+    Job.objects.filter(pk=job.pk).update(status=Job.Status.FAILED, finished_at=now())
+    assert says() == (
+        f'not by itself, because the last one failed: see <a href="/jobs/{job.pk}/">why</a>, then start one by hand'
+    )
+    assert actions.start_due() == 0
+    run(world)
+    assert says() == "by itself, when less than a fifth of the last one waits"
 
 
 def test_the_page_says_whether_the_next_round_fuses_first(world: World, client: Client) -> None:
