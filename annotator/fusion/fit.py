@@ -16,7 +16,7 @@ from annotator.fusion import chain as chains
 from annotator.fusion import features, scoring
 from annotator.fusion import stacker as stackers
 from annotator.fusion.chain import Beliefs, Chain
-from annotator.fusion.crowd import majority
+from annotator.fusion.crowd import chain_dawid_skene, dawid_skene, majority
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import pair_potentials, refresh
 from annotator.fusion.scoring import Score
@@ -31,6 +31,8 @@ _TEMPERATURES = np.geomspace(0.5, 3.0, 25)
 _PRIOR_WEIGHTS, _PRIOR_STEPS = np.array([0.3, 0.3, 0.4]), 60.0
 _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
+# Without gold, for comparison: shown as they are.
+_UNSUPERVISED = {"majority": majority, "dawid_skene": dawid_skene, "chain_dawid_skene": chain_dawid_skene}
 _STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 _CHUNK_STEPS = 50_000
 
@@ -162,9 +164,9 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
     if learners is not None:
         weights = _fit_weights(learnt, learners)
         held_out["stacker"], held_out["blend"] = learners[:2].mean(axis=0), _blend(learners, weights)
-    # The blend's weights are its temperature; the majority is shown as it is.
+    # The blend's weights are its temperature.
     heats = {
-        name: 1.0 if name in ("majority", "blend") else _fit_temperature(learnt, probs)
+        name: 1.0 if name in (*_UNSUPERVISED, "blend") else _fit_temperature(learnt, probs)
         for name, probs in held_out.items()
     }
     cooled = {name: _cooled(probs, heats[name]) for name, probs in held_out.items()}
@@ -199,7 +201,7 @@ def _enough(panel: Panel, seed: int) -> Panel:
 
 
 def _held_out(panel: Panel, seen: features.Look, seed: int) -> tuple[dict[str, FloatArray], FloatArray | None]:
-    """Every step by a fit that has not seen its task: by method (m, 3), and regression, trees and chain (3, m, 3).
+    """Every step by a fit that has not seen its task's gold: by method (m, 3), and the three learners (3, m, 3).
 
     The learners are None where the gold of some fold has a single value.
     """
@@ -217,8 +219,8 @@ def _held_out(panel: Panel, seen: features.Look, seed: int) -> tuple[dict[str, F
         can_stack = can_stack and len(np.unique(rest.gold[rest.gold != MISSING])) > 1
         if can_stack:
             learners[:2, steps] = stackers.fit_on(rest, seen.at(others), seed).members_of(seen.at(steps))
-    found = {"majority": majority(panel), "best_single": best_alone, "chain": learners[2]}
-    return found, learners if can_stack else None
+    found = {name: crowd(panel) for name, crowd in _UNSUPERVISED.items()}
+    return found | {"best_single": best_alone, "chain": learners[2]}, learners if can_stack else None
 
 
 def _blend(learners: FloatArray, weights: tuple[float, float, float]) -> FloatArray:

@@ -25,6 +25,8 @@ METHODS = {
     "chain": "gold-anchored chain",
     "best_single": "the best single model",
     "majority": "majority of the models",
+    "dawid_skene": "Dawid-Skene",
+    "chain_dawid_skene": "Dawid-Skene with a chain",
 }
 
 

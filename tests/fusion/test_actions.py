@@ -1,5 +1,6 @@
 """The fusion of a project: what is learnt, what is written, and that no label gets lost on the way."""
 
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
 from annotator.fusion.panel import MISSING
+from annotator.fusion.views import METHODS
 from annotator.models import Assignment, Dispute, Fusion, GoldLabel, Job, Label, Posterior, Trajectory
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
@@ -186,6 +188,10 @@ def test_the_page_says_what_is_believed_and_why(world: World, client: Client) ->
     fusion = fuse(world)
     text = client.get("/projects/demo/beliefs/").content.decode()
     assert fusion.reason.replace("'", "&#x27;") in text
+    methods = re.findall(
+        r'<th scope="row">([^<]+)', text.split("Method, on tasks it had not seen")[1].split("</table>")[0]
+    )
+    assert [method.strip() for method in methods] == list(METHODS.values())
     assert text.count('<rect class="bar"') == 10
     low, high = fusion.report["intervals"][fusion.method]
     assert f"{100 * low:.1f} % to {100 * high:.1f} %" in text

@@ -1,11 +1,12 @@
 """Which method speaks, what it says of itself, and that it is not worse than its best rater."""
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from annotator.fusion import crowd
 from annotator.fusion import fit as module
 from annotator.fusion.fit import Fusion, best_single, fit
 from annotator.fusion.panel import MISSING, Panel
@@ -61,6 +62,19 @@ def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -
     assert sum(one.n for one in fusion.reliability) == (learnt.gold != MISSING).sum()
     right = sum(one.n * (one.accuracy or 0) for one in fusion.reliability) / learnt.n_steps
     assert right == pytest.approx(fusion.scores[fusion.method].step_acc)
+
+
+def test_what_knows_no_gold_stands_beside_it_as_it_is() -> None:
+    panel = made_up(60, accuracies=ACCURACIES)
+    fusion = fit(panel)
+    for name, alone in (
+        ("majority", crowd.majority),
+        ("dawid_skene", crowd.dawid_skene),
+        ("chain_dawid_skene", crowd.chain_dawid_skene),
+    ):
+        expected = score(panel, alone(panel), fusion.chain)
+        assert astuple(fusion.scores[name]) == pytest.approx(astuple(expected), abs=1e-4)  # certainties end at 1e-6
+    assert fusion.method not in ("majority", "dawid_skene", "chain_dawid_skene")
 
 
 def test_where_words_tell_nothing_it_works_without() -> None:
