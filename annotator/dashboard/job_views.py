@@ -27,6 +27,14 @@ BADGES = {
     Job.Status.CANCELLED: "warn",
 }
 
+# Jobs that store as they go, and how what a cancelled one has left is done.
+GOES_ON = {
+    Job.Kind.PRELABEL: "Run it again to go on.",
+    Job.Kind.IMPORT_PREDICTIONS: "Import the file again to go on; nothing is added twice.",
+    Job.Kind.FUSE: "The next fusion, or the next selection round, goes on.",
+    Job.Kind.SELECT: "It chose nothing; the next round goes on with what it believed.",
+}
+
 
 @require_GET
 def job_list(request: Request, slug: str) -> HttpResponse:
@@ -56,6 +64,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "in_loop": job.result if job.kind == Job.Kind.LEARN and job.status == Job.Status.DONE else None,
         "format": FORMAT_LABELS.get(report["format"], report["format"]) if report else "",
         "onward": _onward(job),
+        "goes_on": GOES_ON.get(Job.Kind(job.kind)) if job.started_at else None,
         "can_import": _can_import(job),
         "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,
         "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),

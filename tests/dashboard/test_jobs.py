@@ -59,6 +59,22 @@ def test_a_job_that_is_done_leads_to_what_it_made(world: World, client: Client) 
         assert client.get(url).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [
+        ("fuse", "What it had stored by then stays. The next fusion, or the next selection round, goes on."),
+        ("prelabel", "What it had stored by then stays. Run it again to go on."),
+        ("publish", "It was cancelled before it changed anything."),
+    ],
+)
+def test_a_cancelled_job_says_what_stays(world: World, client: Client, kind: str, sentence: str) -> None:
+    client.force_login(world.admin)
+    job = Job.objects.create(project=world.project, kind=kind, unit="trajectories", status="cancelled")
+    assert "It was cancelled before it changed anything." in client.get(f"/jobs/{job.pk}/").content.decode()
+    Job.objects.filter(pk=job.pk).update(started_at=now())
+    assert sentence in client.get(f"/jobs/{job.pk}/").content.decode()
+
+
 def test_a_round_of_the_schedule_says_that_it_came_by_itself(world: World, client: Client) -> None:
     client.force_login(world.admin)
     make_trajectory(world.project)

@@ -7,7 +7,7 @@ import pytest
 from django.test import Client
 from django.utils.timezone import now
 
-from annotator import flow
+from annotator import flow, jobs
 from annotator.adjudication.actions import weigh_all
 from annotator.errors import JobConflict
 from annotator.fusion import actions as fusing
@@ -156,6 +156,30 @@ def test_after_a_round_that_failed_the_page_says_that_none_starts_by_itself(worl
     assert actions.start_due() == 0
     run(world)
     assert says() == "by itself, when less than a fifth of the last one waits"
+
+
+def test_a_fusion_that_was_cancelled_is_written_out_by_the_next_round(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project_with_judges(world, n=40, n_gold=26)
+    change_settings(world.project, {"selection_policy": {"shares": ONLY_ERRORS, "n_wanted": 5}}, user=world.admin)
+    job = actions.start(world.project, user=world.admin)
+    with monkeypatch.context() as patched:
+        patched.setattr(fusing, "WRITTEN_AT_ONCE", 10)
+        write = fusing._write
+
+        def is_cancelled_after(*args: Any) -> None:
+            write(*args)
+            jobs.cancel(job, user=world.admin)
+
+        patched.setattr(fusing, "_write", is_cancelled_after)
+        flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, SelectionRound.objects.get().is_open) == (Job.Status.CANCELLED, False)
+    assert believed(world.project) == {(t.pk, 1) for t in made[:10]}
+    assert run(world).fusion == Fusion.objects.get()  # the same: there was nothing new
+    assert believed(world.project) == {(t.pk, 1) for t in made}
+    assert not fusing.is_worth_it(world.project)
 
 
 def test_the_page_says_whether_the_next_round_fuses_first(world: World, client: Client) -> None:
