@@ -9,7 +9,7 @@ import numpy as np
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
 from annotator.models import GoldLabel, Label, ModelVersion, Prediction, Project, Trajectory
-from annotator.raters.actions import latest_versions
+from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
 
 # Findings of rules count by what they lean to; how much each is worth is learnt from gold.
@@ -65,10 +65,14 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     outcomes: list[list[int]] = [[] for _ in ids]
     for rater, version in enumerate(versions):
         calibration = None if as_said else version.calibrations.last()
+        # On what it learnt from a scorer would look better than it is, and be believed too much everywhere else.
+        by_heart = learnt(version)
         predictions = Prediction.objects.filter(version=version).values_list(
             "trajectory", "probs", "rationales", "outcome"
         )
         for pk, stored, rationales, outcome in predictions.iterator(chunk_size=2_000):
+            if pk in by_heart:
+                continue
             i = place[pk]
             probs[starts[i] : starts[i + 1], rater] = calibrated(stored, calibration)
             for t, rationale in enumerate(rationales[: starts[i + 1] - starts[i]]):

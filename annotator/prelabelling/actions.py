@@ -30,6 +30,7 @@ from annotator.models import (
 )
 from annotator.prelabelling.configs import ModelConfig
 from annotator.prelabelling.judge_config import JudgeConfig
+from annotator.prelabelling.learning_policy import is_held_out
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores, TrajectoryText
@@ -43,11 +44,14 @@ CLAIMED_AT_ONCE = 64
 
 
 class Selection(BaseModel):
-    """Which trajectories of the project a run is for; those that the version has scored already are left out anyway."""
+    """Which trajectories of the project a run is for; those that the version has scored already are left out anyway.
+
+    gold `not_learnt`: those without gold, and those of tasks that a scorer in the loop only measures itself on.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    gold: Literal["any", "with", "without"] = "any"
+    gold: Literal["any", "with", "without", "not_learnt"] = "any"
     ids: str = Field(default="", max_length=200)  # part of the external id
     limit: int | None = Field(default=None, ge=1)  # the first so many
 
@@ -65,7 +69,11 @@ class Selection(BaseModel):
         chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()
         if self.gold != "any":
             has_gold = Exists(GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False))
-            chosen = chosen.filter(has_gold if self.gold == "with" else ~has_gold)
+            wanted = Q(has_gold) if self.gold == "with" else ~Q(has_gold)
+            if self.gold == "not_learnt":
+                tasks = chosen.filter(has_gold).order_by().values_list("group_key", flat=True).distinct()
+                wanted |= Q(group_key__in=[task for task in tasks if is_held_out(task)])
+            chosen = chosen.filter(wanted)
         chosen = chosen.order_by("id")
         return chosen[: self.limit] if self.limit else chosen
 

@@ -94,7 +94,8 @@ class LearningForm(forms.Form):
     prelabels_rest = forms.BooleanField(
         label="Score the rest afterwards",
         required=False,
-        help_text="Every version that is kept scores the trajectories without gold, so that the others can use it.",
+        help_text="Every version that is kept scores what it has not learnt from, so that the others can use it: "
+        "trajectories without gold, and held-out tasks.",
     )
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:

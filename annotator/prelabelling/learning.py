@@ -279,10 +279,13 @@ def _store(job: Job, made: Made, *, version: ModelVersion | None = None, is_base
 
 @transaction.atomic
 def prelabel_rest(job: Job, config: ScorerConfig) -> PrelabelRun | None:
-    """Has the new version score the trajectories without gold; None where there are none. The same job does it once."""
+    """Has the new version score what it has not learnt from; None where there is nothing. The same job does it once.
+
+    What it says of held-out tasks with gold tells the fusion, and the page of the raters, how far it can be believed.
+    """
     if run := PrelabelRun.objects.filter(pk=job.params.get("prelabel_run")).first():
         return run
-    selection = actions.Selection(gold="without")
+    selection = actions.Selection(gold="not_learnt")
     estimate = reading.estimate(job.project, config, selection)
     if not estimate["n_steps"]:
         return None

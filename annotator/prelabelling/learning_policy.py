@@ -25,7 +25,7 @@ class LearningPolicy(BaseModel):
     at_least: Annotated[int, Field(ge=10, le=1_000_000)] = 50  # gold trajectories in all, before the first one
     name: Name | None = None  # of the scorer; none: the project's slug with "-scorer"
     encoder: Name = "hashed"  # or "minilm", or a folder of MODELS_FOLDER/encoders
-    prelabels_rest: bool = True  # a version that is kept scores the trajectories without gold
+    prelabels_rest: bool = True  # a version that is kept scores what it has not learnt from
     max_epochs: Annotated[int, Field(ge=1, le=2000)] = 200
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
 

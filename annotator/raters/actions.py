@@ -12,7 +12,18 @@ from annotator import audit
 from annotator.agreement.coefficients import FloatArray
 from annotator.agreement.labels import DOMAIN
 from annotator.errors import InvalidInput
-from annotator.models import Calibration, GoldLabel, ModelVersion, Prediction, Project, ReferenceLabel, Trajectory, User
+from annotator.models import (
+    Annotation,
+    Calibration,
+    GoldLabel,
+    ModelVersion,
+    Prediction,
+    Project,
+    ReferenceLabel,
+    Trajectory,
+    User,
+)
+from annotator.prelabelling.learning_policy import is_held_out
 from annotator.raters.calibrated import calibrated, non_negative
 from annotator.raters.calibration import CumulativeLink, TooLittleGoldError, calibrate
 from annotator.raters.metrics import GoldTrajectory, RaterComparison, compare
@@ -64,10 +75,24 @@ def latest_versions(project: Project) -> list[ModelVersion]:
     return list(versions.exclude(kind__in=[ModelVersion.Kind.RULES, ModelVersion.Kind.FUSION]))
 
 
+def learnt(version: ModelVersion) -> set[int]:
+    """Trajectories that a scorer trained here may have learnt from, where its word would flatter it.
+
+    All that was judged, in part or whole, before there was it; of one in the loop without the tasks that it holds out.
+    """
+    if version.kind != ModelVersion.Kind.SCORER:
+        return set()
+    in_loop = "release" in version.config and version.config["release"] is None
+    before = Annotation.objects.filter(trajectory__project=version.project_id, submitted_at__lt=version.created_at)
+    rows = before.order_by().values_list("trajectory", "trajectory__group_key").distinct()
+    return {pk for pk, task in rows if not (in_loop and is_held_out(task))}
+
+
 def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
-    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing."""
+    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing of its own."""
     calibration = version.calibrations.last()
-    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories).values_list("trajectory", "probs")
+    fair = set(trajectories) - learnt(version)
+    rows = Prediction.objects.filter(version=version, trajectory__in=fair).values_list("trajectory", "probs")
     said = {pk: calibrated(probs, calibration) for pk, probs in rows.iterator(chunk_size=2_000)}
     return [said.get(pk) for pk in trajectories]
 
@@ -91,7 +116,8 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
     if version.kind == ModelVersion.Kind.FUSION:
         raise InvalidInput("A fusion is calibrated on gold already: fuse again to take in new gold.")
     gold = read_gold(version.project, against)
-    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
+    fair = set(gold.ids) - learnt(version)
+    rows = Prediction.objects.filter(version=version, trajectory__in=fair).values_list("trajectory", "probs")
     said = {pk: np.array(probs, dtype=np.float64) for pk, probs in rows}
     if version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version):
         said = {pk: non_negative(probs) for pk, probs in said.items()}

@@ -34,7 +34,7 @@ from annotator.models import (
     Project,
     User,
 )
-from annotator.raters.actions import latest_versions
+from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
 from annotator.raters.metrics import verdicts
 from annotator.raters.reliability import Reliability, Said, hazards, leave_one_out, reliabilities
@@ -359,10 +359,10 @@ def _said_by(
     hazard: FloatArray,
     shown: Set[int],
 ) -> Said:
-    learnt = _learnt(version)
+    by_heart = learnt(version)
     rows = list(Prediction.objects.filter(version=version).order_by("trajectory_id").values_list("trajectory", "probs"))
-    rater.n_shown, rater.n_learnt = (len({pk for pk, _ in rows} & those) for those in (shown, learnt))
-    rows = [row for row in rows if row[0] not in shown and row[0] not in learnt]
+    rater.n_shown, rater.n_learnt = (len({pk for pk, _ in rows} & those) for those in (shown, by_heart))
+    rows = [row for row in rows if row[0] not in shown and row[0] not in by_heart]
     trajectory, step = _steps_of(rows)
     said = verdicts(calibrated(_flat([probs for _, probs in rows]), version.calibrations.last()))
     place = layout.places(trajectory, step)
@@ -410,11 +410,3 @@ def _heard(project: Project) -> set[str]:
             project=project, pk__in=project.fusions.filter(posteriors__isnull=False).values("versions")
         ).values_list("name", flat=True)
     )
-
-
-def _learnt(version: ModelVersion) -> set[int]:
-    """What a scorer trained here may have learnt from: all that was judged, in part or whole, before there was it."""
-    if version.kind != ModelVersion.Kind.SCORER:
-        return set()
-    before = Annotation.objects.filter(trajectory__project=version.project_id, submitted_at__lt=version.created_at)
-    return set(before.values_list("trajectory", flat=True))

@@ -17,7 +17,20 @@ from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
 from annotator.fusion.panel import MISSING
 from annotator.fusion.views import METHODS
-from annotator.models import Assignment, Dispute, Fusion, GoldLabel, Job, Label, Posterior, Trajectory
+from annotator.models import (
+    Assignment,
+    Dispute,
+    Fusion,
+    GoldLabel,
+    Job,
+    Label,
+    ModelVersion,
+    Posterior,
+    Trajectory,
+)
+from annotator.prelabelling.learning_policy import is_held_out
+from annotator.raters.actions import fit as calibrate
+from annotator.raters.actions import probabilities
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
@@ -218,6 +231,37 @@ def test_a_source_of_which_there_is_hardly_any_gold_is_named(world: World, clien
             judge(trajectory, person, [1, -1, 1])
     assert fuse(world).report["sources"][1] == {"name": "bank", "n_trajectories": 10, "n_gold": 10}
     assert "bank" not in client.get("/projects/demo/beliefs/").content.decode()  # there are no more than these ten
+
+
+@pytest.mark.parametrize("release", [1, None])
+def test_a_scorer_is_not_heard_where_it_may_have_learnt(world: World, release: int | None) -> None:
+    tasks = [f"task {number}" for number in range(40)]
+    held_out = next(task for task in tasks if is_held_out(task))
+    learnt_from = next(task for task in tasks if not is_held_out(task))
+    made = [make_trajectory(world.project, group_key=task) for task in (learnt_from, held_out)]
+    for trajectory in made:
+        judge(trajectory, world.annotator, [1, -1, 1])
+    version = ModelVersion.objects.create(
+        project=world.project, kind="scorer", name="own", number=1, config={"release": release}, config_sha256="x"
+    )
+    made.append(make_trajectory(world.project, group_key=learnt_from))
+    for trajectory in made:
+        predict(trajectory, [1, -1, 1], model="own")
+        predict(trajectory, [1, 1, 1], model="other")
+    judge(made[2], world.annotator, [1, -1, 1])  # only now
+    for trajectory in made:
+        judge(trajectory, world.second, [1, -1, 1])
+    found = reading.read(world.project)
+    assert [str(one) for one in found.versions] == ["other v1", "own v1"]
+    fair = [False, release is None, True]
+    assert (~np.isnan(found.panel.probs[:, 1, 0])).reshape(3, 3).all(axis=1).tolist() == fair
+    assert not np.isnan(found.panel.probs[:, 0]).any()
+    assert "why -1" in found.panel.texts[7]
+    assert ("why -1" in found.panel.texts[1]) is False
+    said = probabilities(version, [trajectory.pk for trajectory in made])
+    assert [one is not None for one in said] == fair
+    with pytest.raises(InvalidInput, match=f"{sum(fair)} "):
+        calibrate(version, "gold", user=None)
 
 
 def test_a_length_counts_among_those_of_its_source_but_a_promise_looks_at_the_length_alone(world: World) -> None:

@@ -129,7 +129,7 @@ def test_nothing_is_started_for_an_empty_selection_or_a_wrong_one(world: World) 
     make_trajectory(world.project)
     with pytest.raises(InvalidInput, match="the selection holds no trajectory of this project"):
         start(world, ids="nowhere")
-    with pytest.raises(InvalidInput, match=r"gold: Input should be 'any', 'with' or 'without'"):
+    with pytest.raises(InvalidInput, match=r"gold: Input should be 'any', 'with', 'without' or 'not_learnt'"):
         Selection.parse({"gold": "some"})
     assert (Job.objects.count(), PrelabelRun.objects.count()) == (0, 0)
 

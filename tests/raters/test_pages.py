@@ -160,10 +160,10 @@ def test_calibration_needs_gold_and_is_kept_with_its_quality(world: World, clien
     assert Calibration.objects.count() == 1
 
 
-def test_beside_a_scorer_stands_that_it_may_know_the_gold(world: World, client: Client) -> None:
+def test_beside_a_scorer_stands_what_of_its_word_does_not_count(world: World, client: Client) -> None:
     rated(world, {"judge": [[1, 0, -1]]})
     client.force_login(world.admin)
-    sentence = "On trajectories that it learnt from it looks better than it is"
+    sentence = "What it says of trajectories that were judged before it was trained does not count here"
     assert sentence not in client.get("/projects/demo/raters/").content.decode()
     predict(Trajectory.objects.get(), [1, 0, -1], model="own", kind=ModelVersion.Kind.SCORER)
     assert client.get("/projects/demo/raters/").content.decode().count(sentence) == 1

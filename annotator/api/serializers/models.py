@@ -59,7 +59,9 @@ class LearningPolicySerializer(S.Serializer[Any]):
     at_least = S.IntegerField(required=False, min_value=10, help_text="Gold trajectories before the first one.")
     name = S.CharField(required=False, allow_null=True, help_text="Of the scorer; null: the slug with `-scorer`.")
     encoder = S.CharField(required=False, help_text="`hashed`, `minilm`, or a folder of the workers' encoders.")
-    prelabels_rest = S.BooleanField(required=False, help_text="A version that is kept scores what has no gold.")
+    prelabels_rest = S.BooleanField(
+        required=False, help_text="A version that is kept scores what it has not learnt from."
+    )
     max_epochs = S.IntegerField(required=False, min_value=1, max_value=2000)
     seed = S.IntegerField(required=False, min_value=0)
 
