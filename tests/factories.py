@@ -142,9 +142,10 @@ def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcom
 
 def make_acceptance(project: Project, **fields: Any) -> Acceptance:
     """A promise in force, under which a test may accept labels itself."""
-    job = Job.objects.create(project=project, kind=Job.Kind.ACCEPT, unit="trajectories", status=Job.Status.DONE)
-    promise = {"epsilon": 0.05, "delta": 0.1, "audit_share": 0.1, "threshold": 0.9, "seed": 1, "status": "active"}
     number = project.acceptances.count() + 1
+    about = {"kind": Job.Kind.ACCEPT, "unit": "trajectories", "status": Job.Status.DONE, "result": {"number": number}}
+    job = Job.objects.create(project=project, **about)
+    promise = {"epsilon": 0.05, "delta": 0.1, "audit_share": 0.1, "threshold": 0.9, "seed": 1, "status": "active"}
     return Acceptance.objects.create(project=project, job=job, number=number, **{**promise, **fields})
 
 

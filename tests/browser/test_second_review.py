@@ -62,6 +62,7 @@ def test_two_reviewers_decide_blind_by_keyboard_and_settle_what_differs(
     expect(second.locator("#review-status")).to_have_text("Step 1 decided as +1. 1 dispute left.")
     expect(second.locator(".dispute").first).to_contain_text("the first one's note")
     assert "the first one's other note" not in second.content()
+    expect(second.locator(".dispute.current h2.n")).to_have_text("Step 3")
     decide(second, "-", "not alike")
     expect(second.locator("#review-status")).to_have_text(
         "Step 3 decided as −1, unlike the other reviewer's decision. 1 dispute left."
