@@ -72,7 +72,12 @@ TASKS: dict[str, str] = {
     Job.Kind.LEARN: "workers.tasks.learn",
 }
 # Jobs of these kinds need nothing but their parameters, so the same may be tried again at any time.
-_READS_NO_FILE = (Job.Kind.PUBLISH, Job.Kind.FUSE, Job.Kind.TRAIN_SCORER, Job.Kind.WITHDRAW)
+_READS_NO_FILE = (Job.Kind.PUBLISH, Job.Kind.TRAIN_SCORER, Job.Kind.WITHDRAW)
+# Only their own start knows what they need, and what may not run beside them.
+_STARTED_ELSEWHERE = (
+    Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS, Job.Kind.LEARN, Job.Kind.FUSE, Job.Kind.SELECT, Job.Kind.ACCEPT,
+)  # fmt: skip
+_ENDED_BADLY = (Job.Status.FAILED, Job.Status.CANCELLED)
 
 
 def send(job_id: int, *, n_workers: int = 1) -> None:
@@ -143,6 +148,11 @@ def cancel(job: Job, *, user: User) -> None:
     audit.log("job.cancelled", job, user=user, project_id=job.project_id)
 
 
+def can_retry(job: Job) -> bool:
+    """Whether `retry` is worth offering; what a file job read may still be gone."""
+    return job.status in _ENDED_BADLY and job.kind not in _STARTED_ELSEWHERE and "retried_as" not in job.params
+
+
 @transaction.atomic
 def retry(job: Job, *, user: User) -> Job:
     """Queues a new job with the parameters of one that failed or was cancelled; the old one stays as it ended.
@@ -153,9 +163,9 @@ def retry(job: Job, *, user: User) -> Job:
     job = Job.objects.select_for_update(no_key=True).select_related("project").get(pk=job.pk)
     if again := Job.objects.filter(pk=job.params.get("retried_as")).first():
         return again
-    if job.status not in (Job.Status.FAILED, Job.Status.CANCELLED):
+    if job.status not in _ENDED_BADLY:
         raise JobConflict("Only a job that failed or was cancelled can be tried again.")
-    if job.kind in (Job.Kind.PRELABEL, Job.Kind.IMPORT_PREDICTIONS, Job.Kind.LEARN, Job.Kind.SELECT):
+    if job.kind in _STARTED_ELSEWHERE:
         raise JobConflict("Start it again where it was started: it goes on with what is missing.")
     if job.kind not in _READS_NO_FILE:
         # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.

@@ -66,7 +66,7 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "onward": _onward(job),
         "goes_on": GOES_ON.get(Job.Kind(job.kind)) if job.started_at else None,
         "can_import": _can_import(job),
-        "can_retry": job.status in (Job.Status.FAILED, Job.Status.CANCELLED) and "retried_as" not in job.params,
+        "can_retry": jobs.can_retry(job),
         "log": AuditEvent.objects.filter(object_type="job", object_id=job.pk).order_by("id"),
         "n_stored": job.trajectories.count() if job.kind == Job.Kind.IMPORT and job.is_finished else 0,
     }

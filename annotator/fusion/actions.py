@@ -80,12 +80,13 @@ def is_worth_it(project: Project) -> bool:
     """Whether there is gold enough for a fusion, and the latest one does not know all of it or was not written out."""
     if _settled(project)[:LEAST_GOLD].count() < LEAST_GOLD:
         return False
-    newest = Prediction.objects.filter(version__in=latest_versions(project)).order_by("-pk").first()
+    said_at = Prediction.objects.filter(version__in=latest_versions(project)).values_list("created_at", flat=True)
+    newest = said_at.order_by("-pk").first()
     latest = project.fusions.defer("parameters").last()
     if newest is None or latest is None:
         return newest is not None
     is_cut_short = latest.posteriors.count() < latest.report.get("n_trajectories", 0)  # cancelled while it was written
-    return is_cut_short or newest.created_at > latest.created_at or n_settled_since(project, latest) > 0
+    return is_cut_short or newest > latest.created_at or n_settled_since(project, latest) > 0
 
 
 def _settled(project: Project) -> "QuerySet[GoldLabel, Any]":

@@ -75,6 +75,18 @@ def test_a_cancelled_job_says_what_stays(world: World, client: Client, kind: str
     assert sentence in client.get(f"/jobs/{job.pk}/").content.decode()
 
 
+@pytest.mark.parametrize("kind", ["fuse", "select", "accept", "learn", "prelabel", "import_predictions"])
+def test_what_only_its_own_start_may_start_is_not_offered_again(world: World, client: Client, kind: str) -> None:
+    client.force_login(world.admin)
+    about = {"project": world.project, "unit": "trajectories", "status": "failed", "started_at": now()}
+    job = Job.objects.create(kind=kind, **about)
+    assert 'id="retry"' not in client.get(f"/jobs/{job.pk}/").content.decode()
+    assert client.post(f"/jobs/{job.pk}/retry/").status_code == 409
+    assert list(Job.objects.all()) == [job]
+    other = Job.objects.create(kind="publish", **about)
+    assert 'id="retry"' in client.get(f"/jobs/{other.pk}/").content.decode()
+
+
 def test_a_round_of_the_schedule_says_that_it_came_by_itself(world: World, client: Client) -> None:
     client.force_login(world.admin)
     make_trajectory(world.project)
