@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         there = panels.panels_of(whole)
         titles = opts.panel or [name for name in PANELS if name in there] or list(there)[:3]
         for title in titles[:1] if opts.quick else titles:
-            figures += _measure(title, panels.chosen(whole, there[title]), quick=opts.quick)
+            figures += _measure(title, panels.read(opts.data, names, there[title]), quick=opts.quick)
     figures += _audits(quick=opts.quick)
     report("Acceptance", facts, figures, opts.json)
 

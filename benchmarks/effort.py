@@ -65,10 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     whole = panels.read(opts.data, names) if names else None
     if whole is not None:
         facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps.")
-        there = panels.panels(whole.raters)
-        for title in opts.panel or ("cheap, 3",) if opts.quick else opts.panel or PANELS:
+        there = panels.panels_of(whole)
+        usual = ("cheap, 3",) if opts.quick else PANELS
+        for title in opts.panel or [name for name in usual if name in there] or list(there)[:3]:
             if title in there:
-                panel = panels.chosen(whole, there[title])
+                panel = panels.read(opts.data, names, there[title])
                 panel = panel.of(np.arange(60)) if opts.quick else panel
                 figures += _corrections(title, panel, quick=opts.quick)
                 figures += [] if opts.suggestions else _measure(title, panel, quick=opts.quick)

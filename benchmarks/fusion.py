@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if (chosen.quick and title != quickest) or (chosen.panel and title not in chosen.panel):
                 continue
             say(f"{title} …")
-            found = _measure(title, panels.chosen(whole, raters), set_of, names, quick=chosen.quick)
+            found = _measure(title, panels.read(chosen.data, names, raters), set_of, names, quick=chosen.quick)
             figures += found
             # Long runs say what they have: whoever stops one keeps that.
             for figure in found:

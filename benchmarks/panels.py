@@ -6,7 +6,6 @@ result counts as knowledge of the outcome; the human label of it does not.
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +64,13 @@ def panels(raters: Sequence[str]) -> dict[str, list[str]]:
     return {name: chosen for name, chosen in found.items() if len(chosen) >= 2}
 
 
-def read(folder: Path, names: Sequence[str]) -> Panel:
-    """All judges over these sets. The groups are questions; questions of two sets differ."""
+def read(folder: Path, names: Sequence[str], judges: Sequence[str] | None = None) -> Panel:
+    """These judges, by default all, over these sets: what the others said is nowhere in it, neither as words nor as the
+    outcome. The groups are questions; questions of two sets differ.
+    """
     gold_rows = [(name, row) for name in names for row in _rows(folder / f"gold_{name}.jsonl")]
-    judges = sorted(path.name for path in (folder / "judges").iterdir() if path.is_dir())
+    if judges is None:
+        judges = sorted(path.name for path in (folder / "judges").iterdir() if path.is_dir())
     steps = [sorted(row["step_labels"], key=int) for _, row in gold_rows]
     starts = np.concatenate([[0], np.cumsum([len(keys) for keys in steps])]).astype(np.int64)
     probs = np.full((starts[-1], len(judges), 3), np.nan, dtype=np.float32)
@@ -86,7 +88,7 @@ def read(folder: Path, names: Sequence[str]) -> Panel:
                 if value is not None:
                     probs[starts[i] + k, j] = np.eye(3)[value + 1]
                 if explained.get(key):
-                    texts[starts[i] + k].append(f"\x1e{j}\x1f{explained[key]}")
+                    texts[starts[i] + k].append(explained[key])
             if one.get("final_label") is not None:
                 outcomes[i].append(one["final_label"])
     values = [row["step_labels"][key] for (_, row), keys in zip(gold_rows, steps, strict=True) for key in keys]
@@ -99,7 +101,7 @@ def read(folder: Path, names: Sequence[str]) -> Panel:
         gold=np.array([MISSING if value is None else value for value in values], dtype=np.int8),
         groups=np.array(groups),
         relative_length=relative_lengths(np.diff(starts), [name for name, _ in gold_rows]),
-        texts=["".join(one) for one in texts],
+        texts=[" ".join(one) for one in texts],
         outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
         context=np.zeros((starts[-1], 0), dtype=np.float32),
     )
@@ -108,16 +110,6 @@ def read(folder: Path, names: Sequence[str]) -> Panel:
 def keys(folder: Path, name: str) -> list[tuple[int, int]]:
     """Question and sample of each trajectory of one set, in the order in which `read` gives them."""
     return [(row["query_index"], row["sample_index"]) for row in _rows(folder / f"gold_{name}.jsonl")]
-
-
-def chosen(panel: Panel, raters: Sequence[str]) -> Panel:
-    """The panel of some raters alone, and of what these alone said."""
-    marks = {f"{panel.raters.index(name)}" for name in raters}
-    texts = [
-        " ".join(part.split("\x1f", 1)[1] for part in text.split("\x1e")[1:] if part.split("\x1f", 1)[0] in marks)
-        for text in panel.texts
-    ]
-    return replace(panel.by(raters), texts=texts)
 
 
 def _latest(path: Path) -> dict[tuple[int, int], dict[str, Any]]:

@@ -231,6 +231,7 @@ def fused(
     right = ((whole.votes == whole.gold[:, None]) & (whole.gold != MISSING)[:, None]).sum(axis=0)
     by_skill = [whole.raters[i] for i in np.argsort(right, kind="stable")]
     titles = {f"weakest judge ({by_skill[0]})": by_skill[:1], **dict(list(there.items())[: 1 if is_quick else None])}
+    heard = {title: panels.read(folder, [SET], raters) for title, raters in titles.items()}
     n_folds = 1 if is_quick else FOLDS
     known = (whole.gold != MISSING) & (fold_of[whole.owner] < n_folds)
     is_right = {(title, kind): np.zeros(whole.n_steps, dtype=bool) for title in titles for kind in ("without", "with")}
@@ -243,8 +244,8 @@ def fused(
         scores = np.concatenate([said[i].probs for i in range(len(examples))])
         asked = np.isin(whole.owner, held)
         gold = np.where(asked, MISSING, whole.gold).astype(np.int8)
-        for title, raters in titles.items():
-            panel = panels.chosen(whole, raters).with_gold(gold)
+        for title, told in heard.items():
+            panel = told.with_gold(gold)
             for kind, one in (("without", panel), ("with", panel.plus("scorer", scores))):
                 values = fit(one, 0).evidence(one).argmax(axis=1) - 1
                 is_right[title, kind][asked] = values[asked] == whole.gold[asked]

@@ -224,8 +224,9 @@ def test_of_very_much_gold_a_part_is_learnt_from(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("title", ["strong, 5", "cheap, 3", "open, 3", "open, 5 small", "mixed, 5"])
 def test_gold_of_25_real_trajectories_never_makes_it_worse_than_the_best_judge(shared_data: Path, title: str) -> None:
-    whole = real.read(shared_data / "agentprocessbench", ["bfcl", "hotpotqa"])
-    panel = real.chosen(whole, real.panels(whole.raters)[title])
+    folder = shared_data / "agentprocessbench"
+    whole = real.read(folder, ["bfcl", "hotpotqa"])
+    panel = real.read(folder, ["bfcl", "hotpotqa"], real.panels(whole.raters)[title])
     order = np.random.default_rng(0).permutation(panel.n_trajectories)
     learnt, held = panel.of(np.sort(order[:25])), panel.of(np.sort(order[25:]))
     alone = float((held.votes[:, best_single(learnt)] == held.gold).mean())

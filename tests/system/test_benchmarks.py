@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import panels
 from tests.workers.prm import toy
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +85,23 @@ def make_judges(folder: Path, n: int) -> None:
     for name, lines in rows.items():
         (folder / "judges" / name).mkdir(parents=True)
         (folder / "judges" / name / "toys.jsonl").write_text("\n".join(lines))
+
+
+def test_a_panel_holds_what_its_own_judges_said_and_nothing_of_the_others(tmp_path: Path) -> None:
+    about = {"query_index": 0, "sample_index": 0, "updated_at": "2026-01-01"}
+    (tmp_path / "gold_toys.jsonl").write_text(json.dumps({**about, "step_labels": {"2": 1, "4": -1}}))
+    for judge, value, outcome in (("mild", 1, 1), ("strict", -1, -1)):
+        (tmp_path / "judges" / judge).mkdir(parents=True)
+        why = {"steps": {"2": judge, "4": f"{judge} too"}}
+        said = {**about, "step_labels": {"2": value, "4": value}, "final_label": outcome, "explanations": why}
+        (tmp_path / "judges" / judge / "toys.jsonl").write_text(json.dumps(said))
+
+    both, strict = panels.read(tmp_path, ["toys"]), panels.read(tmp_path, ["toys"], ["strict"])
+
+    assert (both.raters, both.votes.tolist()) == (("mild", "strict"), [[1, -1], [1, -1]])
+    assert (both.outcome.tolist(), both.texts) == ([0.0], ["mild strict", "mild too strict too"])
+    assert (strict.raters, strict.votes.tolist()) == (("strict",), [[-1], [-1]])
+    assert (strict.outcome.tolist(), strict.texts) == ([-1.0], ["strict", "strict too"])
 
 
 @pytest.mark.parametrize(
