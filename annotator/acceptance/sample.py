@@ -66,9 +66,7 @@ class Drawn:
 
 def drawn(project: Project) -> Drawn:
     """What people take of a round's random part is a random part of it, too: they get it in a random order."""
-    taken = Assignment.objects.filter(pick=OuterRef("pk")).exclude(status=Status.OPEN)
-    picks = SelectionPick.objects.filter(
-        Exists(taken),
+    picks = SelectionPick.objects.taken().filter(
         round__project=project,
         round__job__finished_at__isnull=False,
         probability__isnull=False,
@@ -102,7 +100,6 @@ def candidates(project: Project) -> TrajectoryQuerySet:
     slots = Assignment.objects.filter(trajectory=OuterRef("pk"))
     accepted = GoldLabel.objects.filter(trajectory=OuterRef("pk"), acceptance__isnull=False)
     return untouched(project).filter(
-        ~Exists(slots.exclude(hint_arm="")),  # an arm is drawn when somebody claims it, and stays
         ~Exists(slots.filter(pick__probability__isnull=False)),
         ~Exists(accepted),
     )

@@ -55,6 +55,7 @@ def parse(model: type[Model], data: object) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
+    fields = {place: message.removeprefix("Value error, ").removesuffix(".") for place, message in fields.items()}
     said = "; ".join(f"{place}: {message}" for place, message in fields.items())
     raise InvalidInput(f"The request does not fit. {said}.", fields)
 

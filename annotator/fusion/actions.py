@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Max, QuerySet
+from django.db.models import Exists, Max, OuterRef, QuerySet
 from django.utils.timezone import now
 
 from annotator import audit, jobs
@@ -73,12 +74,12 @@ def is_under_way(project: Project) -> bool:
 
 def n_settled_since(project: Project, fusion: Fusion) -> int:
     """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
-    return _settled(project).filter(settled_at__gt=fusion.created_at).count()
+    return _learnable(project).filter(settled_at__gt=fusion.created_at).count()
 
 
 def is_worth_it(project: Project) -> bool:
     """Whether there is gold enough for a fusion, and the latest one does not know all of it or was not written out."""
-    if _settled(project)[:LEAST_GOLD].count() < LEAST_GOLD:
+    if _learnable(project)[:LEAST_GOLD].count() < LEAST_GOLD:
         return False
     said_at = Prediction.objects.filter(version__in=latest_versions(project)).values_list("created_at", flat=True)
     newest = said_at.order_by("-pk").first()
@@ -89,9 +90,11 @@ def is_worth_it(project: Project) -> bool:
     return is_cut_short or newest > latest.created_at or n_settled_since(project, latest) > 0
 
 
-def _settled(project: Project) -> "QuerySet[GoldLabel, Any]":
-    """Trajectories of which people have settled a step."""
-    return GoldLabel.objects.by_people().filter(trajectory__project=project).values("trajectory").distinct()
+def _learnable(project: Project) -> "QuerySet[GoldLabel, Any]":
+    """Trajectories from which a fusion can learn: people have settled a step, and a model has spoken of it."""
+    spoken_of = Prediction.objects.filter(trajectory=OuterRef("trajectory"), version__in=latest_versions(project))
+    gold = GoldLabel.objects.by_people().filter(trajectory__project=project, step__isnull=False, value__isnull=False)
+    return gold.filter(Exists(spoken_of)).values("trajectory").distinct()
 
 
 def fuse(job: Job) -> dict[str, Any]:
@@ -102,6 +105,7 @@ def fuse(job: Job) -> dict[str, Any]:
     from annotator.fusion.fit import Fusion as Fitted  # scikit-learn, which the web side has no use for
     from annotator.fusion.fit import fit
 
+    begun = now()
     own = Fusion.objects.filter(job=job).first()  # of a worker that died while it wrote: this one goes on with it
     found = reading.read(job.project, None if own is None else list(own.versions.all()))
     if not found.ids:
@@ -114,7 +118,7 @@ def fuse(job: Job) -> dict[str, Any]:
     fitted = Fitted.from_bytes(bytes(latest.parameters)) if latest else fit(found.panel, SEED)
     members = fitted.members(found.panel)
     evidence = fitted.pooled(members)
-    fusion = latest or _store(job, found, fitted, evidence)
+    fusion = latest or _store(job, found, fitted, evidence, begun)
     if suggestions.are_wanted(job.project):
         suggestions.write(fusion, found, fitted)
         jobs.report(job, 0)
@@ -159,7 +163,8 @@ def refresh(trajectory_id: int) -> bool:
 
 
 @transaction.atomic
-def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray) -> Fusion:
+def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray, at: datetime) -> Fusion:
+    """at: before what it learns from was read, so that what people settle while it learns counts as newer."""
     place = {pk: i for i, pk in enumerate(found.ids)}
     labels = reading.labels_of(place, found.panel.starts)
     people = fit_people(reading.habits(labels, found.panel.gold.astype(np.int64)))
@@ -192,6 +197,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
         data_sha256=found.sha256,
         seed=SEED,
         code_version=_code_version(),
+        created_at=at,
     )
     fusion.versions.set(found.versions)
     data = {"number": number, "method": fitted.method, "n_trajectories": fitted.n_trajectories}

@@ -55,6 +55,7 @@ class Assignment(models.Model):
         ABSTAINED = "abstained", "the model gave no step a value"
         RANDOM_SAMPLE = "random_sample", "chosen at random, to estimate by"
         SEES_REFERENCE = "sees_reference", "the model had read the reference"
+        SEEN_BEFORE = "seen_before", "its annotator had been shown the suggestions in another slot"
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")
     trajectory = models.ForeignKey(Trajectory, on_delete=models.PROTECT, related_name="assignments")
@@ -84,7 +85,7 @@ class Assignment(models.Model):
         Calibration, on_delete=models.PROTECT, null=True, related_name="+", help_text="Of the version, as it was then."
     )
     no_hints = models.CharField(
-        max_length=14, choices=NoHints, blank=True, help_text="Why it is blind without having been drawn so."
+        max_length=14, choices=NoHints, blank=True, help_text="Why it is in its arm without having been drawn so."
     )
     pick = models.ForeignKey(
         "annotator.SelectionPick",

@@ -2,7 +2,7 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils.timezone import now
 
 from annotator.models.accounts import User
@@ -10,6 +10,7 @@ from annotator.models.fusion import Fusion
 from annotator.models.importing import Trajectory
 from annotator.models.jobs import Job
 from annotator.models.projects import Project
+from annotator.models.queue import Assignment
 
 
 class SelectionRound(models.Model):
@@ -45,6 +46,13 @@ class SelectionRound(models.Model):
         return f"round {self.number}"
 
 
+class SelectionPickQuerySet(models.QuerySet["SelectionPick"]):
+    def taken(self) -> "SelectionPickQuerySet":
+        """Those that somebody got by this very choice: what is skipped may be chosen again, by another round."""
+        statuses = (Assignment.Status.OPEN, Assignment.Status.SKIPPED)
+        return self.filter(Exists(Assignment.objects.filter(pick=OuterRef("pk")).exclude(status__in=statuses)))
+
+
 class SelectionPick(models.Model):
     """One trajectory that a round chose: by which strategy, with which score, and how likely it was to be chosen."""
 
@@ -59,6 +67,8 @@ class SelectionPick(models.Model):
     )
     reason = models.TextField(help_text="Why this one, in a sentence.")
     before = models.JSONField(default=dict, help_text="What was believed of it when it was chosen.")
+
+    objects = SelectionPickQuerySet.as_manager()
 
     class Meta:
         ordering = ["rank"]

@@ -172,9 +172,7 @@ def read_snapshot(job: Job) -> Snapshot:
         efforts = _efforts(chosen)
         has_rounds = SelectionRound.objects.filter(project=project, picks__isnull=False).exists()
         # Not what a later round put back into the pool: whoever chose that one, it was not this draw.
-        picks = SelectionPick.objects.filter(
-            round__project=project, probability__isnull=False, assignments__isnull=False
-        )
+        picks = SelectionPick.objects.taken().filter(round__project=project, probability__isnull=False)
         at_random = set(picks.values_list("trajectory_id", flat=True))
         fields = ("instruction", "messages", "tools", "group_key", "content_sha256", "external_id", "metadata")
         rows = [

@@ -1,6 +1,6 @@
 """The hint arm of a slot, drawn when it is claimed for the first time, and what it is drawn for."""
 
-from annotator.models import Assignment, ModelVersion, Prediction, Project, Trajectory
+from annotator.models import Annotation, Assignment, AuditEvent, ModelVersion, Prediction, Project, Trajectory
 
 NoHints = Assignment.NoHints
 
@@ -11,8 +11,13 @@ def draw(slot: Assignment, project: Project) -> None:
     """Gives a slot that is being claimed its arm, if it has none yet; the caller saves FIELDS.
 
     A slot can be drawn into an arm only where the model has something to show. Then it keeps the version also in the
-    blind arm, so that the arms are compared on trajectories of one kind.
+    blind arm, so that the arms are compared on trajectories of one kind. Whoever has seen the suggestions in another
+    slot of the trajectory, and let that claim go, is not blind any more: for them the slot is hinted, whatever it was.
     """
+    if seen := _seen_before(slot):
+        slot.hint_arm, slot.no_hints = Assignment.HintArm.HINTED, NoHints.SEEN_BEFORE
+        slot.hint_version, slot.hint_calibration = seen.hint_version, seen.hint_calibration
+        return
     if slot.hint_arm:
         return
     slot.hint_arm = Assignment.HintArm.BLIND
@@ -26,6 +31,22 @@ def draw(slot: Assignment, project: Project) -> None:
         slot.hint_arm = project.hints.draw(project.slug, external_id, slot.slot)
         slot.hint_version = version
         slot.hint_calibration = version.calibrations.last()
+
+
+def _seen_before(slot: Assignment) -> Assignment | None:
+    """Another slot of the trajectory in which this annotator was shown what a model says."""
+    others = Assignment.objects.filter(trajectory=slot.trajectory_id, hint_version__isnull=False).exclude(pk=slot.pk)
+    shown = {other.pk: other for other in others if other.hint_arm != Assignment.HintArm.BLIND}
+    if not shown:
+        return None
+    revealed = Annotation.objects.filter(
+        assignment__in=shown, annotator=slot.annotator_id, hints_shown_at__isnull=False
+    ).values_list("assignment_id", flat=True)
+    hinted = [pk for pk, other in shown.items() if other.hint_arm == Assignment.HintArm.HINTED]
+    claims = AuditEvent.objects.filter(
+        action="assignment.claimed", object_type="assignment", object_id__in=hinted, user=slot.annotator_id
+    ).values_list("object_id", flat=True)
+    return next((shown[pk] for pk in [*revealed, *claims]), None)
 
 
 def _why_none(slot: Assignment, version: ModelVersion | None) -> str:

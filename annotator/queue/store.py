@@ -108,7 +108,7 @@ def claim(project: Project, annotator: User, at: datetime) -> Assignment | None:
             cursor.execute(CLAIM.format(how=""), values)
             row = cursor.fetchone()
     slot = Assignment.from_db("default", FIELDS, row) if row else None
-    if slot is not None and not slot.hint_arm:
+    if slot is not None and not project.hints.is_blind:
         hints.draw(slot, project)
         slot.save(update_fields=hints.FIELDS)
     return slot

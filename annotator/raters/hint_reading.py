@@ -48,7 +48,8 @@ Key = tuple[int, int]  # trajectory and annotator
 
 def read(project: Project, against: Against) -> list[Judged]:
     """Every submitted judgement whose slot was drawn into an arm: the model had something to say about each of them."""
-    drawn = {"annotation__assignment__project": project, "annotation__assignment__hint_version__isnull": False}
+    slots = {"assignment__project": project, "assignment__hint_version__isnull": False, "assignment__no_hints": ""}
+    drawn = {f"annotation__{field}": value for field, value in slots.items()}
     labels: dict[Key, dict[int, tuple[int, int, int | None]]] = defaultdict(dict)
     place = (F("annotation__trajectory_id"), F("annotation__annotator_id"), F("step__index"))
     rows = (
@@ -65,9 +66,7 @@ def read(project: Project, against: Against) -> list[Judged]:
     gold = read_gold(project, against)
     settled = dict(zip(gold.ids, gold.gold, strict=True))
     said = _Said()
-    annotations = Annotation.objects.submitted().filter(
-        assignment__project=project, assignment__hint_version__isnull=False
-    )
+    annotations = Annotation.objects.submitted().filter(**slots)
     judged = []
     for trajectory, annotator, n, group, arm, shown_at, version, calibration in annotations.order_by("id").values_list(
         "trajectory_id",

@@ -8,7 +8,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from django.db.models import Count, Exists, OuterRef, Sum
 
 from annotator import audit, jobs
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.errors import DomainError, InvalidInput, JobConflict
+from annotator.errors import DomainError, InvalidInput, JobConflict, JobFailed
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
 from annotator.models import (
@@ -28,6 +28,7 @@ from annotator.models import (
     Fusion,
     Job,
     Label,
+    Membership,
     Posterior,
     Project,
     SelectionPick,
@@ -44,14 +45,23 @@ logger = logging.getLogger(__name__)
 
 # A scheduled round starts when fewer than this share of the last one's trajectories wait.
 _NEARLY_TAKEN = 0.2
+# After a round that ended so none starts by itself: a person has to look first, or has just said that they want none.
+STOPPED = (Job.Status.FAILED, Job.Status.CANCELLED)
 # Candidates per trajectory wanted, of which `spread` takes those that are far from each other.
 _CANDIDATES = 5
+_NO_SINGLE_STEPS = (
+    "this project stops at the first error, so single steps cannot be asked for. Choose whole trajectories."
+)
 # The latest annotations from whose times costs are fitted.
 _TIMED = 5_000
 
 
 def untouched(project: Project) -> TrajectoryQuerySet:
-    """What a round may choose: every slot is open, none is an escalation or an audit, nobody has left a draft."""
+    """What a round may choose: nobody has had any slot of it yet, and none is an escalation or an audit.
+
+    An arm is drawn when a slot is claimed, and stays: whoever let the claim lapse may still have the page open, and may
+    have seen what a model says.
+    """
     slots = Assignment.objects.live().filter(trajectory=OuterRef("pk"))
     begun = Annotation.objects.filter(trajectory=OuterRef("pk"))
     audits = AcceptanceAudit.objects.filter(
@@ -60,8 +70,8 @@ def untouched(project: Project) -> TrajectoryQuerySet:
     return project.trajectories.filter(
         Exists(slots),
         ~Exists(audits),
-        ~Exists(slots.exclude(status=Assignment.Status.OPEN)),
-        ~Exists(slots.filter(priority__gt=1)),
+        ~Exists(slots.exclude(status=Assignment.Status.OPEN, hint_arm="")),
+        ~Exists(slots.filter(priority__gte=1)),
         ~Exists(begun),
     )
 
@@ -83,13 +93,14 @@ def start(project: Project, *, user: User | None, is_scheduled: bool = False) ->
             "chooses by what is believed then."
         )
     if not untouched(current).exists():
-        raise InvalidInput("Nothing was started: somebody has begun every trajectory that is in the queue.")
-    policy = current.selection
-    if policy.unit == "steps" and current.scheme.mode == "stop_at_first_error":
         raise InvalidInput(
-            "Nothing was started: this project stops at the first error, so single steps cannot be asked for. Choose "
-            "whole trajectories."
+            "Nothing was started: somebody has begun every trajectory that is in the queue."
+            if Assignment.objects.filter(project=current).exists()
+            else "Nothing was started: there is no trajectory in the queue. Import some first."
         )
+    policy = current.selection
+    if policy.unit == "steps" and not _can_ask_single_steps(current):
+        raise InvalidInput(f"Nothing was started: {_NO_SINGLE_STEPS}")
     params = {"is_scheduled": is_scheduled}
     job = jobs.enqueue(current, Job.Kind.SELECT, params, unit="trajectories", n_total=None, user=user)
     latest = rounds.order_by("-number").first()
@@ -127,15 +138,20 @@ def is_due(project: Project) -> bool:
         return True
     if last.is_open and not last.job.is_finished:
         return False
-    if last.job.status == Job.Status.FAILED:
-        return False  # a person has to look first
+    if last.job.status in STOPPED:
+        return False
     return waiting(last) < max(1, _NEARLY_TAKEN * last.picks.count())
 
 
 def waiting(round_: SelectionRound) -> int:
-    """How many trajectories of the round still have a slot that nobody has taken."""
-    status = Assignment.Status.OPEN
-    return round_.picks.filter(assignments__status=status).values("trajectory").distinct().count()
+    """How many trajectories of the round still have an open slot that some member may take.
+
+    What everybody has had or skipped waits for nobody.
+    """
+    had = Assignment.objects.filter(trajectory=OuterRef(OuterRef("trajectory")), annotator=OuterRef("user"))
+    takers = Membership.objects.filter(~Exists(had), project=round_.project_id, user__is_active=True)
+    slots = Assignment.objects.open().filter(Exists(takers), pick__round=round_)
+    return slots.values("trajectory").distinct().count()
 
 
 def choose_next(job: Job) -> dict[str, Any]:
@@ -150,6 +166,8 @@ def choose_next(job: Job) -> dict[str, Any]:
         policy = SelectionPolicy.model_validate(round_.settings)
         if _has_fused(job) or (policy.needs_beliefs and fusion.is_worth_it(round_.project)):
             fusion.fuse(job)
+        if policy.unit == "steps" and not _can_ask_single_steps(round_.project):
+            raise JobFailed(f"Nothing was chosen: {_NO_SINGLE_STEPS}")  # the settings have changed meanwhile
         pool = _read_pool(round_.project, policy)
         jobs.report(job, 0, len(pool.ids))
         picks = _choose(pool, round_)
@@ -160,6 +178,10 @@ def choose_next(job: Job) -> dict[str, Any]:
             SelectionRound.objects.filter(pk=round_.pk).update(is_open=False)
         raise
     return _result(round_)
+
+
+def _can_ask_single_steps(project: Project) -> bool:
+    return project.scheme.mode != "stop_at_first_error"
 
 
 def _has_fused(job: Job) -> bool:
@@ -233,13 +255,16 @@ def _opening(project: Project) -> float:
 
 def _choose(pool: _Pool, round_: SelectionRound) -> list[Pick]:
     policy = SelectionPolicy.model_validate(round_.settings)
-    round_.n_pool, round_.fusion = len(pool.ids), pool.fusion
+    round_.n_pool, round_.fusion = len(pool.ids), pool.fusion if policy.needs_beliefs else None
     round_.is_cold = policy.needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
     if round_.is_cold:
         return stratified(pool.strata, policy.n_wanted, round_.seed)
     scores = _scores(pool, policy)
     shares = {str(name): float(share) for name, share in policy.shares.items()}
-    return interleaved(choose(scores, shares, policy.n_wanted, pool.groups, policy.most_siblings, round_.seed))
+    keys = _spread_out(scores, pool, policy)
+    picks = choose(keys, shares, policy.n_wanted, pool.groups, policy.most_siblings, round_.seed)
+    known = [p if p.strategy == RANDOM else replace(p, score=float(scores[p.strategy][p.index])) for p in picks]
+    return interleaved(known)
 
 
 def _scores(pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
@@ -253,14 +278,24 @@ def _scores(pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
         "mean_entropy": pool.beliefs["mean_entropy"],
         "oldest": -np.arange(len(pool.ids), dtype=np.float64),
     }
-    scores = {name: np.where(np.isnan(raw[name]), -np.inf, raw[name]) for name in raw if policy.shares.get(name)}  # type: ignore[call-overload]
-    if "mean_entropy" in scores:
-        n = max(1, round(policy.n_wanted * policy.shares["mean_entropy"] / 100))
-        known = np.flatnonzero(np.isfinite(scores["mean_entropy"]))
-        best = known[np.argsort(-scores["mean_entropy"][known], kind="stable")][: _CANDIDATES * n]
-        far = np.isin(np.arange(len(pool.ids)), spread(pool.profiles, best, n))
-        scores["mean_entropy"] = np.where(far, scores["mean_entropy"], scores["mean_entropy"] - 2)  # entropy is below 2
-    return scores
+    return {name: np.where(np.isnan(raw[name]), -np.inf, raw[name]) for name in raw if policy.shares.get(name)}  # type: ignore[call-overload]
+
+
+def _spread_out(scores: dict[str, FloatArray], pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
+    """What to choose by: the scores, but for mean entropy the order in which what is unsure lies far apart.
+
+    As many as the whole round has places, because other strategies and chance may take some of them first.
+    """
+    if "mean_entropy" not in scores:
+        return scores
+    entropies = scores["mean_entropy"]
+    n = max(1, round(policy.n_wanted * policy.shares["mean_entropy"] / 100))
+    known = np.flatnonzero(np.isfinite(entropies))
+    best = known[np.argsort(-entropies[known], kind="stable")][: max(_CANDIDATES * n, policy.n_wanted)]
+    order = spread(pool.profiles, best, policy.n_wanted)
+    keys = entropies.copy()
+    keys[order] = 2.0 + np.arange(len(order), 0, -1)  # before all others: entropy is below 2
+    return {**scores, "mean_entropy": keys}
 
 
 @transaction.atomic
@@ -270,12 +305,8 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
     _forget_earlier(project)
     policy = SelectionPolicy.model_validate(round_.settings)
     chosen = [pool.ids[pick.index] for pick in picks]
-    slots = Assignment.objects.live().filter(trajectory__in=chosen)
-    # Whoever is claiming one of them holds its row: it is theirs, so it is passed over and not waited for.
-    locked = slots.open().select_for_update(skip_locked=True, of=("self",)).values_list("trajectory", flat=True)
-    have, wanted = Counter(locked), Counter(slots.values_list("trajectory", flat=True))
-    free = set(untouched(project).filter(pk__in=chosen).values_list("pk", flat=True))
-    kept = [p for p, pk in zip(picks, chosen, strict=True) if pk in free and have[pk] == wanted[pk]]
+    free = _lock_untouched(project, chosen)
+    kept = [p for p, pk in zip(picks, chosen, strict=True) if pk in free]
     probs = dict(
         Posterior.objects.filter(trajectory__in=[pool.ids[p.index] for p in kept]).values_list("trajectory", "probs")
     )
@@ -313,7 +344,7 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
     for slot in open_slots:
         pick_row = by_trajectory[slot.trajectory_id]
         slot.pick = pick_row
-        slot.priority = 1 - pick_row.rank / (len(stored) + 1)  # in (0, 1]: escalations, above 1, go first
+        slot.priority = 1 - (pick_row.rank + 1) / (len(stored) + 1)  # in (0, 1): escalations, from 1 on, go first
         slot.wanted_steps = pick_row.steps
         if pick_row.probability is None and slot.trajectory_id in rest:
             # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
@@ -336,15 +367,25 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
 
 def _forget_earlier(project: Project) -> None:
     """What earlier rounds chose and nobody has begun goes back to the pool, whole and without priority."""
-    left = Assignment.objects.open().filter(
-        pick__isnull=False, project=project, trajectory__in=untouched(project).values("pk")
-    )
-    held = dict(left.select_for_update(skip_locked=True, of=("self",)).values_list("pk", "trajectory"))
-    Assignment.objects.filter(pk__in=held).update(
-        pick=None, priority=0, wanted_steps=None, wants_outcome=project.asks_outcome
-    )
-    for trajectory, steps in rest_of(set(held.values())).items():
-        Assignment.objects.filter(pk__in=held, trajectory=trajectory).update(wanted_steps=steps)
+    waiting = Assignment.objects.open().filter(pick__isnull=False, project=project)
+    left = _lock_untouched(project, list(waiting.values_list("trajectory", flat=True).distinct()))
+    slots = Assignment.objects.open().filter(trajectory__in=left)
+    slots.update(pick=None, priority=0, wanted_steps=None, wants_outcome=project.asks_outcome)
+    for trajectory, steps in rest_of(left).items():
+        slots.filter(trajectory=trajectory).update(wanted_steps=steps)
+
+
+def _lock_untouched(project: Project, trajectories: Sequence[int]) -> set[int]:
+    """Locks the slots of these trajectories; returns those of which every slot is locked and still untouched.
+
+    Whoever is claiming a slot holds its row: the trajectory is theirs, with all its slots, so that these never ask for
+    different things. It is passed over and not waited for.
+    """
+    slots = Assignment.objects.live().filter(trajectory__in=trajectories)
+    locked = slots.open().select_for_update(skip_locked=True, of=("self",)).values_list("trajectory", flat=True)
+    have, wanted = Counter(locked), Counter(slots.values_list("trajectory", flat=True))
+    free = untouched(project).filter(pk__in=trajectories).values_list("pk", flat=True)
+    return {pk for pk in free if have[pk] == wanted[pk]}
 
 
 def _reason(pick: Pick, round_: SelectionRound) -> str:

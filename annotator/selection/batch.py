@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 
@@ -33,18 +34,22 @@ def choose(
 
     scores: by strategy (pool,); shares: by strategy, RANDOM among them, any positive numbers; groups (pool,): the task
     of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so
-    that estimates from it stay unbiased; of what strategies choose, at most `most_siblings` of a task are in the round.
-    A strategy never chooses where its score is -inf: it knows nothing of that one.
+    that estimates from it stay unbiased, and has the places for which the strategies know too few. Of what they choose,
+    at most `most_siblings` of a task are in the round. A strategy never chooses where its score is -inf: it knows
+    nothing of that one.
     """
     size = len(groups)
     n = min(n, size)
     total = sum(shares.values())
-    n_random = min(n, max(round(n * shares.get(RANDOM, 0.0) / total), 1 if shares.get(RANDOM) else 0))
+    names = [name for name in scores if shares.get(name)]
+    n_random = ceil(n * shares.get(RANDOM, 0.0) / total)
+    if n_random:  # what no strategy knows anything of leaves places to chance, as many whatever is drawn
+        n_known = int(np.any([np.isfinite(scores[name]) for name in names], axis=0).sum()) if names else 0
+        n_random = max(n_random, n - n_known)
     order = np.random.default_rng(seed).permutation(size)
     picks = [Pick(int(i), RANDOM, None, n_random / size) for i in order[:n_random]]
     taken = {pick.index for pick in picks}
     per_task: dict[int, int] = {}
-    names = [name for name in scores if shares.get(name)]
     wanted = dict(zip(names, _split([shares[name] for name in names], n - n_random), strict=True))
     # Once more without shares: what one strategy has nothing left for goes to the others, in their order.
     for name, most in [*wanted.items(), *((name, n) for name in names)]:

@@ -39,7 +39,7 @@ def bought(round_: SelectionRound) -> list[Bought]:
     """By strategy, in the order of STRATEGIES."""
     picks = {pick.trajectory_id: pick for pick in round_.picks.all()}
     # What nobody took went back to the pool with the next round: what it brought then is not of this one.
-    taken = set(round_.picks.filter(assignments__isnull=False).values_list("trajectory_id", flat=True))
+    taken = set(round_.picks.taken().values_list("trajectory_id", flat=True))
     values: dict[int, list[tuple[int, int]]] = defaultdict(list)
     gold = GoldLabel.objects.by_people().filter(
         trajectory__picks__round=round_, step__isnull=False, value__isnull=False, settled_at__gte=round_.created_at

@@ -12,7 +12,7 @@ from annotator.errors import DomainError, InvalidSettings
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
 from annotator.http import Request
-from annotator.models import Job, Membership, SelectionRound
+from annotator.models import Membership, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
 from annotator.selection.forms import SelectionForm
@@ -56,7 +56,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
         ),
         "page": page,
         "is_busy": last is not None and last.is_open and not last.job.is_finished,
-        "failed": last.job if last is not None and last.job.status == Job.Status.FAILED else None,
+        "stopped": last.job if last is not None and last.job.status in actions.STOPPED else None,
         "n_pool": actions.untouched(project).count(),
         "fusion": latest,
         "fuses_first": project.selection.needs_beliefs and fusion.is_worth_it(project),
@@ -93,5 +93,6 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
         "rows": [(pick, STRATEGIES[pick.strategy][0], [i + 1 for i in pick.steps or []]) for pick in page],
         "bought": bought(round_),
         "n_waiting": actions.waiting(round_),
+        "n_returned": round_.picks.filter(assignments__isnull=True).count(),
     }
     return render(request, "selection/round.html", context)

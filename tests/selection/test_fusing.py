@@ -151,7 +151,7 @@ def test_after_a_round_that_failed_the_page_says_that_none_starts_by_itself(worl
     assert says() == "one is under way"
     Job.objects.filter(pk=job.pk).update(status=Job.Status.FAILED, finished_at=now())
     assert says() == (
-        f'not by itself, because the last one failed: see <a href="/jobs/{job.pk}/">why</a>, then start one by hand'
+        f'not by itself, because <a href="/jobs/{job.pk}/">the last one</a> failed: see why, then start one by hand'
     )
     assert actions.start_due() == 0
     run(world)

@@ -296,7 +296,8 @@ def test_the_pages_say_what_was_chosen_why_and_what_it_bought(world: World, clie
     change_settings(world.project, {"selection_policy": {"shares": {"random": 50, "oldest": 50}}}, user=world.admin)
     answer = client.post("/projects/demo/selection/start/")
     assert answer.headers["Location"] == "/projects/demo/selection/1/"
-    assert "It is being chosen." in client.get("/projects/demo/selection/1/").content.decode()
+    said = "It is being chosen: this page shows what, once that is done."
+    assert said in client.get("/projects/demo/selection/1/").content.decode()
     flow.run_job(SelectionRound.objects.get().job_id)
     for pick in SelectionPick.objects.all():
         value = -1 if pick.strategy == "oldest" else 1
