@@ -48,9 +48,12 @@ class SelectionRound(models.Model):
 
 class SelectionPickQuerySet(models.QuerySet["SelectionPick"]):
     def taken(self) -> "SelectionPickQuerySet":
-        """Those that somebody got by this very choice: what is skipped may be chosen again, by another round."""
-        statuses = (Assignment.Status.OPEN, Assignment.Status.SKIPPED)
-        return self.filter(Exists(Assignment.objects.filter(pick=OuterRef("pk")).exclude(status__in=statuses)))
+        """Those that somebody has got by this very choice, whatever became of it.
+
+        An arm is drawn when a slot is claimed, and stays. What nobody took goes back to the pool with the next round,
+        and may be chosen again.
+        """
+        return self.filter(Exists(Assignment.objects.filter(pick=OuterRef("pk")).exclude(hint_arm="")))
 
 
 class SelectionPick(models.Model):

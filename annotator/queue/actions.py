@@ -119,7 +119,7 @@ def renewed_lease(assignment: Assignment, claim_minutes: int) -> datetime | None
 
 @transaction.atomic
 def skip(assignment_id: int, annotator: User, reason: str) -> None:
-    """Gives the slot to somebody else for good; this annotator is not offered the trajectory again."""
+    """Gives the slot to somebody else for good, as it is; this annotator is not offered the trajectory again."""
     if not reason.strip():
         raise InvalidInput("Say in a few words why you skip this trajectory.", {"reason": "A reason is needed."})
     assignment = hold(assignment_id, annotator)
@@ -137,6 +137,7 @@ def skip(assignment_id: int, annotator: User, reason: str) -> None:
         wants_outcome=assignment.wants_outcome,
         priority=assignment.priority,
         pick_id=assignment.pick_id,
+        **{name: getattr(assignment, name) for name in hints.FIELDS},
     )
     audit.log(
         "assignment.skipped",

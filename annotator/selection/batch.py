@@ -101,13 +101,13 @@ def spread(vectors: FloatArray, candidates: IntArray, n: int) -> IntArray:
     """
     if not len(candidates):
         return candidates
-    chosen = [0]
+    chosen: list[int] = []
     points = vectors[candidates]
-    nearest = np.linalg.norm(points - points[0], axis=1)
+    nearest = np.full(len(points), np.inf)
     while len(chosen) < min(n, len(candidates)):
-        nearest[chosen] = -1.0
         chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(points - points[chosen[-1]], axis=1))
+        nearest = np.minimum(nearest, ((points - points[chosen[-1]]) ** 2).sum(axis=1))
+        nearest[chosen[-1]] = -np.inf
     return candidates[chosen]
 
 

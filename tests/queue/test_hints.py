@@ -141,3 +141,33 @@ def test_the_database_refuses_hints_of_no_version(world: World) -> None:
     make_trajectory(world.project)
     with pytest.raises(IntegrityError, match="assignment_hints_are_of_a_version"):
         Assignment.objects.update(hint_arm="hinted")
+
+
+def test_whoever_saw_the_suggestions_in_another_slot_is_not_blind_in_this_one(world: World) -> None:
+    set_policy(world, hinted=50)
+    numbers = (f"x-{number}" for number in range(100))
+    arms = ("hinted", "blind")
+    external_id = next(
+        x for x in numbers if tuple(world.project.hints.draw("demo", x, slot) for slot in (0, 1)) == arms
+    )
+    trajectory = make_trajectory(world.project, external_id=external_id)
+    version = predict(trajectory, [1, 0, -1]).version
+    first = claim(world)
+    queue.release_claim(first.pk, world.annotator)
+    assert claim(world, "second").pk == first.pk
+    again = claim(world)
+    assert (again.trajectory, again.slot) == (trajectory, 1)
+    assert (again.hint_arm, again.hint_version, again.no_hints) == ("hinted", version, "seen_before")
+    queue.release_claim(again.pk, world.annotator)
+    Assignment.objects.filter(pk=again.pk).update(hint_arm="", no_hints="", hint_version=None)
+    other = claim(world, "reviewer")  # who has seen nothing
+    assert (other.pk, other.hint_arm, other.no_hints) == (again.pk, "blind", "")
+
+
+def test_a_skipped_slot_keeps_its_arm(world: World) -> None:
+    set_policy(world, hinted=100)
+    version = predict(make_trajectory(world.project), [1, 1, 1]).version
+    slot = claim(world)
+    queue.skip(slot.pk, world.annotator, "not mine")
+    new = Assignment.objects.get(slot=slot.slot, status="open")
+    assert (new.hint_arm, new.hint_version, new.annotator) == ("hinted", version, None)

@@ -90,3 +90,20 @@ def test_what_a_strategy_has_nothing_for_goes_to_the_others() -> None:
     nothing = np.full(100, -np.inf)
     picks = choose({"contradiction": nothing, "errors": SCORES}, SHARES, 10, np.arange(100), 2, seed=1)
     assert Counter(pick.strategy for pick in picks) == {"errors": 8, RANDOM: 2}
+
+
+def test_what_no_strategy_knows_anything_of_leaves_its_places_to_chance() -> None:
+    """As many whatever is drawn, so that the probability stays what it says."""
+    scores = {"a": np.where(np.arange(64) < 4, 1.0, -np.inf)}
+    for seed in range(5):
+        picks = choose(scores, {"a": 80, RANDOM: 20}, 50, np.arange(64), 3, seed)
+        by_chance = [pick for pick in picks if pick.strategy == RANDOM]
+        assert (len(by_chance), {pick.probability for pick in by_chance}) == (46, {46 / 64})
+        assert len(picks) == 46 + len({0, 1, 2, 3} - {pick.index for pick in by_chance})
+
+
+@pytest.mark.parametrize(("n", "n_random"), [(1, 1), (29, 2), (50, 3), (90, 5), (100, 5)])
+def test_the_random_slice_is_never_less_than_its_share(n: int, n_random: int) -> None:
+    picks = choose({"a": np.arange(200.0)}, {"a": 95, RANDOM: 5}, n, np.arange(200), 3, 0)
+    assert sum(pick.strategy == RANDOM for pick in picks) == n_random
+    assert len(picks) == n

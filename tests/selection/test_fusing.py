@@ -11,6 +11,7 @@ from annotator import flow, jobs
 from annotator.adjudication.actions import weigh_all
 from annotator.errors import JobConflict
 from annotator.fusion import actions as fusing
+from annotator.fusion import fit as fit_module
 from annotator.models import Dispute, Fusion, Job, Posterior, Project, SelectionRound, Trajectory
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
@@ -202,3 +203,30 @@ def test_the_page_says_whether_the_next_round_fuses_first(world: World, client: 
     assert says().endswith(" UTC")
     change_settings(world.project, {"selection_policy": {"shares": {"random": 100}}}, user=world.admin)
     assert says() == "these strategies do not ask"
+
+
+def test_gold_of_which_no_model_has_spoken_is_nothing_to_learn_from(world: World) -> None:
+    project_with_judges(world, n=40, n_gold=26)
+    fuse(world)
+    settle(world, [make_trajectory(world.project)])
+    assert not fusing.is_worth_it(world.project)
+
+
+def test_what_is_settled_while_a_fusion_learns_is_for_the_next_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = project_with_judges(world, n=40, n_gold=26)
+    plain = fit_module.fit
+
+    def slow(*args: Any) -> Any:
+        settle(world, made[26:27])
+        return plain(*args)
+
+    monkeypatch.setattr(fit_module, "fit", slow)
+    fuse(world)
+    monkeypatch.undo()
+    assert Fusion.objects.get().n_trajectories == 26
+    assert fusing.is_worth_it(world.project)
+    assert run(world, n_wanted=5).fusion == Fusion.objects.get(number=2)
+    assert Fusion.objects.get(number=2).n_trajectories == 27
+    assert not fusing.is_worth_it(world.project)
