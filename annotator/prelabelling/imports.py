@@ -3,10 +3,10 @@
 import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import islice
 from typing import Any, BinaryIO
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from annotator import jobs
 from annotator.errors import JobFailed
@@ -29,6 +29,7 @@ class JudgementsReport:
     n_imported: int = 0
     n_already: int = 0  # this version has spoken of the trajectory before
     n_unknown: int = 0  # no such trajectory in the project
+    n_only_before: int = 0  # the version before has spoken of the trajectory, this one does not
     n_failed_rows: int = 0  # its tool marked them as failed: abstentions
     n_steps: int = 0
     n_bad: int = 0
@@ -45,7 +46,7 @@ def import_predictions(job: Job, file: BinaryIO, *, name: str) -> dict[str, Any]
 
     A record is found by its external id, or by data source, query and sample. Importing the same file again adds
     nothing; another file under the same name is another version. Raises JobFailed for a file without a single
-    judgement.
+    judgement, or of which no record is in the project.
     """
     sha256 = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # opened files have readinto
     file.seek(0)
@@ -57,6 +58,13 @@ def import_predictions(job: Job, file: BinaryIO, *, name: str) -> dict[str, Any]
         raise JobFailed(
             "The file holds no judgement: every row needs `step_labels` and the id of a record.", asdict(report)
         )
+    if not any(_trajectories(job.project, batch) for batch in _batches(judgements)):
+        report.n_unknown = len(judgements)
+        raise JobFailed(
+            f"Nothing was stored: none of the file's {len(judgements)} records is in this project. Import the "
+            "trajectories first, or see that the ids of both files are the same.",
+            asdict(report),
+        )
     with transaction.atomic():
         config = {"file": str(job.params["name"])}
         identity = Identity(config_sha256=hashlib.sha256(b"imported").hexdigest(), weights_sha256=sha256)
@@ -65,13 +73,23 @@ def import_predictions(job: Job, file: BinaryIO, *, name: str) -> dict[str, Any]
         version = version_of(job.project_id, kind, name, config, identity, sees_reference=False)
     report.version = str(version)
     Job.objects.filter(pk=job.pk).update(n_total=len(judgements))
-    waiting = iter(judgements)
     n_done = 0
-    while batch := list(islice(waiting, BATCH)):
+    for batch in _batches(judgements):
         _store(version, job.project, batch, report)
         n_done += len(batch)
         jobs.report(job, n_done)
+    report.n_only_before = _only_before(version)
     return asdict(report)
+
+
+def _batches(judgements: list[Judgement]) -> Iterator[list[Judgement]]:
+    return (judgements[at : at + BATCH] for at in range(0, len(judgements), BATCH))
+
+
+def _only_before(version: ModelVersion) -> int:
+    before = ModelVersion.objects.filter(project=version.project_id, name=version.name, number=version.number - 1)
+    here = Prediction.objects.filter(version=version, trajectory=OuterRef("trajectory"))
+    return Prediction.objects.filter(~Exists(here), version__in=before).count()
 
 
 @transaction.atomic

@@ -34,13 +34,14 @@ _SETTLERS = [
     ("releases", "Releases", "release-list"),
 ]
 _ADMINS = [("import", "Import", "import-new"), ("models", "Models", "model-list"), ("jobs", "Jobs", "job-list")]
+_BELIEFS = ("beliefs", "Beliefs", "beliefs")
 # What admins need now and then; it folds into one menu, so that the bar stays one line.
 _MANAGE = [
     ("members", "Members", "member-list"),
     ("guideline", "Guideline", "guideline"),
     ("settings", "Settings", "project-settings"),
     ("hints", "Suggestions", "hint-report"),
-    ("beliefs", "Beliefs", "beliefs"),
+    _BELIEFS,
     ("selection", "Selection", "selection"),
     ("acceptance", "Acceptance", "acceptance"),
     ("learning", "Learning", "learning"),
@@ -49,7 +50,7 @@ _MANAGE = [
 ]
 _NAV = {
     Membership.Role.ANNOTATOR: [*_EVERYONE, ("history", "Your work", "history")],
-    Membership.Role.REVIEWER: _EVERYONE + _SETTLERS,
+    Membership.Role.REVIEWER: [*_EVERYONE, *_SETTLERS, _BELIEFS],
     Membership.Role.ADMIN: _EVERYONE + _SETTLERS + _ADMINS,
 }
 

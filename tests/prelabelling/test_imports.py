@@ -95,3 +95,26 @@ def test_what_cannot_be_imported_changes_nothing(
     with pytest.raises(CommandError, match=message):
         call_command("import_predictions", "demo", write(*rows), model=model)
     assert (ModelVersion.objects.count(), Prediction.objects.count()) == (0, 0)
+
+
+def test_a_file_of_another_project_stores_nothing_and_silences_nobody(
+    world: World, write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_trajectory(world.project, external_id="t")
+    call_command("import_predictions", "demo", write(row()), model="m")
+    message = "Nothing was stored: none of the file's 2 records is in this project"
+    with pytest.raises(CommandError, match=message):
+        call_command("import_predictions", "demo", write(row("a"), row("b")), model="m")
+    assert [str(each) for each in ModelVersion.objects.all()] == ["m v1"]
+    assert "0 were there already, 2 are not in the project, 0 bad records" in capsys.readouterr().out
+
+
+def test_the_command_says_what_a_new_version_is_silent_about(
+    world: World, write: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "abc":
+        make_trajectory(world.project, external_id=name)
+    call_command("import_predictions", "demo", write(row("a"), row("b")), model="m")
+    assert "only the version before" not in capsys.readouterr().out
+    call_command("import_predictions", "demo", write(row("b"), row("c")), model="m")
+    assert "Of 1 trajectories only the version before has spoken" in capsys.readouterr().out

@@ -68,7 +68,8 @@ def read(folder: Path, weights_sha256: str) -> Checkpoint:
     if not (folder / WEIGHTS).is_file() or not (folder / STORY).is_file():
         raise ScorerError(
             f"This worker has no weights of the scorer {name}: it was trained on another machine. Copy the "
-            f"folder checkpoints/{name} of that machine's models to this one's, or train it again here."
+            f"folder checkpoints/{name} of that machine's models to this one's. Where it is lost for good, remove "
+            f"{name}.yaml from the models, then train it anew."
         )
     weights = (folder / WEIGHTS).read_bytes()
     story = json.loads((folder / STORY).read_text(encoding="utf-8"))

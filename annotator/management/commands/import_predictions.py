@@ -39,6 +39,11 @@ class Command(BaseCommand):
                 f"{report['n_already']} were there already, {report['n_unknown']} are not in the project, "
                 f"{report['n_bad']} bad records"
             )
+            if report["n_only_before"]:
+                self.stdout.write(
+                    f"Of {report['n_only_before']} trajectories only the version before has spoken, and only the "
+                    "latest version of a model counts. If both files are of one model, join them and import that file."
+                )
             for bad in report["bad"][:MOST_LISTED]:
                 self.stderr.write(str(BadRecord(**bad)))
         if job.status != Job.Status.DONE:
