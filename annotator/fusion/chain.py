@@ -59,11 +59,18 @@ def fit_chain(panel: Panel) -> Chain:
     return Chain(start / start.sum(), transition / transition.sum(axis=1, keepdims=True))
 
 
-def believe(starts: IntArray, evidence: FloatArray, chain: Chain, known: IntArray | None = None) -> Beliefs:
+def believe(
+    starts: IntArray,
+    evidence: FloatArray,
+    chain: Chain,
+    known: IntArray | None = None,
+    pairs: FloatArray | None = None,
+) -> Beliefs:
     """Forward-backward over every trajectory.
 
     starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. known: (m,) values
-    that are given (-1, 0, +1) or MISSING.
+    that are given (-1, 0, +1) or MISSING. pairs: (3 from, 3 to), to which the expected number of each value after each
+    is added.
     """
     weights = np.maximum(evidence, _TINY)
     weights = weights / weights.max(axis=1, keepdims=True)
@@ -81,7 +88,7 @@ def believe(starts: IntArray, evidence: FloatArray, chain: Chain, known: IntArra
         longest_first = lengths[order[at:]]
         # As many of like length as fit; sorted, so that padding is small.
         n = max(1, int(np.searchsorted(longest_first * np.arange(1, len(longest_first) + 1), _CELLS, side="right")))
-        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, first_error)
+        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, first_error, pairs)
         at += n
     return Beliefs(probs, first_error)
 
@@ -94,6 +101,7 @@ def _believe_some(
     lengths: IntArray,
     probs: FloatArray,
     first_error: FloatArray,
+    pairs: FloatArray | None,
 ) -> None:
     """The same for trajectories `some`, side by side: padding has even weights and is thrown away."""
     n, longest = len(some), int(lengths[some].max(initial=0))
@@ -126,7 +134,10 @@ def _believe_some(
         probs[steps[now_real, t]] = (both / both.sum(axis=1, keepdims=True))[now_real]
         places = steps[now_real, t] + some[now_real]
         first_error[places] = (arrives[t] * backward[:, 0])[now_real]
-        backward = (e[t] * backward / scale[t]) @ chain.transition.T
+        here = e[t] * backward / scale[t]
+        if pairs is not None and t > 0:
+            pairs += chain.transition * (forward[t - 1][now_real].T @ here[now_real])
+        backward = here @ chain.transition.T
     # No steps, no error.
     first_error[starts[some + 1] + some] = np.where(last < 0, 1.0, clean[last, np.arange(n)].sum(axis=1))
 

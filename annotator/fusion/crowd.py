@@ -41,6 +41,7 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
     said = np.nan_to_num(panel.probs).astype(np.float64)  # (m, r, 3)
     truth = majority(panel)
     inside = np.flatnonzero(panel.place[1:] > 0)
+    pairs = truth[inside].T @ truth[inside + 1]
     for _ in range(_MOST_ROUNDS):
         counts = np.einsum("mk,mrl->rkl", truth, said) + _SMOOTHING
         if one_coin:
@@ -50,10 +51,12 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
         confusions = counts / counts.sum(axis=2, keepdims=True)
         logs = log_evidence(panel, confusions)
         if chained:
-            pairs = truth[inside].T @ truth[inside + 1] + PRIOR_TRANSITION
+            follows = pairs + PRIOR_TRANSITION
             start = truth[panel.starts[:-1]].sum(axis=0) + 1.0
-            chain = Chain(start / start.sum(), pairs / pairs.sum(axis=1, keepdims=True))
-            new = believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain).probs
+            chain = Chain(start / start.sum(), follows / follows.sum(axis=1, keepdims=True))
+            # From here on pairs of neighbours as such: as if independent, the chain would dissolve round by round.
+            pairs = np.zeros_like(follows)
+            new = believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain, pairs=pairs).probs
         else:
             logs = logs + np.log(truth.mean(axis=0) + 1e-12)
             new = np.exp(logs - logs.max(axis=1, keepdims=True))
