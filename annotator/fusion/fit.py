@@ -296,16 +296,15 @@ def _say(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
 def _single_probs(panel: Panel, rater: int, confusion: FloatArray, marginal: FloatArray) -> FloatArray:
     """P(value | what the rater said), by its habits; the marginal where it said nothing."""
     said = np.nan_to_num(panel.probs[:, rater]).astype(np.float64)
-    # P(value | verdict), mixed by how likely it gives each verdict: a verdict stays the likeliest value.
+    # P(value | verdict), mixed by how likely it gives each verdict.
     given = confusion * marginal[:, None]
-    given = (given / given.sum(axis=0)).T  # rows: said
-    given = np.maximum(given, 1e-3)
-    for verdict in range(N_VALUES):  # a rater speaks for itself: its verdict is what it is, only how sure is learnt
-        given[verdict, verdict] = max(given[verdict, verdict], given[verdict].max() + 1e-3)
-    given = given / given.sum(axis=1, keepdims=True)
-    silent = np.isnan(panel.probs[:, rater, 0])
-    probs = said @ given
-    probs[silent] = marginal
+    given = np.maximum((given / given.sum(axis=0)).T, 1e-3)  # rows: said
+    probs = said @ (given / given.sum(axis=1, keepdims=True))
+    # A rater speaks for itself: its verdict is what it is, only how sure is learnt.
+    verdict = said.argmax(axis=1)
+    turned = np.flatnonzero(probs.argmax(axis=1) != verdict)
+    probs[turned, verdict[turned]] = probs[turned].max(axis=1) + 1e-3
+    probs[np.isnan(panel.probs[:, rater, 0])] = marginal
     return np.asarray(probs / probs.sum(axis=1, keepdims=True), dtype=np.float64)
 
 

@@ -42,6 +42,21 @@ def test_with_too_little_gold_the_best_single_rater_speaks() -> None:
     assert np.array_equal(said, panel.votes[:, 0])
 
 
+def test_a_rater_that_gives_probabilities_keeps_its_verdicts_when_it_speaks_alone() -> None:
+    rng = np.random.default_rng(0)
+    gold = rng.choice([-1, 1], 120, p=[0.35, 0.65])
+    # In the right order but too kind: many errors are called right with 50 to 60 %.
+    kind = np.where(gold == -1, rng.uniform(0.35, 0.62, 120), rng.uniform(0.58, 0.95, 120))
+    panel = panel_of(gold.reshape(20, 6).tolist(), [np.ones((20, 6), dtype=int).tolist()])
+    panel = replace(panel, probs=np.stack([1 - kind, 0.078 * kind, 0.922 * kind], axis=1)[:, None].astype(np.float32))
+    fusion = fit(panel)
+    assert fusion.method == "best_single"
+    found = fusion.evidence(panel)
+    assert np.array_equal(found.argmax(axis=1) - 1, panel.votes[:, 0])
+    assert accuracy(fusion, panel) == (panel.votes[:, 0] == gold).mean() > 0.85
+    assert len(np.unique(found[:, 0].round(6))) > 100  # how sure it is still goes with what it says
+
+
 def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -> None:
     panel = made_up(240, accuracies=ACCURACIES, text_tells=True)
     learnt, held = panel.of(np.arange(160)), panel.of(np.arange(160, 240))
