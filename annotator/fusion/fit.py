@@ -170,7 +170,8 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         for name, probs in held_out.items()
     }
     cooled = {name: _cooled(probs, heats[name]) for name, probs in held_out.items()}
-    scores = {name: scoring.score(learnt, probs, chain) for name, probs in cooled.items()}
+    strengths = {name: _fit_strength(learnt, probs, chain) for name, probs in cooled.items()}
+    scores = {name: scoring.score(learnt, probs, chain, strengths[name]) for name, probs in cooled.items()}
     method = _choose(learnt, cooled)
     return Fusion(
         method=method,
@@ -180,7 +181,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         stacker=stackers.fit_on(learnt, seen, seed) if method in ("stacker", "blend") else None,
         temperature=heats[method],
         weights=weights,
-        strength=_fit_strength(learnt, cooled[method], chain),
+        strength=strengths[method],
         scores=scores,
         intervals={name: scoring.interval(learnt, probs) for name, probs in cooled.items()},
         reliability=scoring.sureness(learnt, cooled[method]),
@@ -195,8 +196,11 @@ def best_single(panel: Panel) -> int:
 
 
 def _enough(panel: Panel, seed: int) -> Panel:
-    """Of very many trajectories a random part."""
+    """Of very many trajectories a random part, one of every task first: what is held out are tasks."""
     order = np.random.default_rng(seed).permutation(panel.n_trajectories)
+    is_first = np.zeros(len(order), dtype=np.bool_)
+    is_first[np.unique(panel.groups[order], return_index=True)[1]] = True
+    order = np.concatenate([order[is_first], order[~is_first]])
     return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
 
 

@@ -25,8 +25,8 @@ class Score:
     nll: float
 
 
-def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float = 0.5) -> Score:
-    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F) under the chain."""
+def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float) -> Score:
+    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F) under the chain, as in use."""
     known = panel.gold != MISSING
     y, p = panel.gold[known].astype(np.int64) + 1, probs[known]
     said = p.argmax(axis=1)

@@ -149,10 +149,10 @@ class _Learner:
 
 def _drawn_tasks(gold: Sequence[GoldTrajectory], n_members: int) -> Tensor:
     """(trajectories, members): how often each member drew the trajectory's task, with replacement."""
-    groups = list(dict.fromkeys(one.group for one in gold))
-    draws = torch.randint(len(groups), (n_members, len(groups)))
-    counts = torch.stack([torch.bincount(row, minlength=len(groups)) for row in draws], dim=1).float()
-    return counts[[groups.index(one.group) for one in gold]]
+    number = {group: i for i, group in enumerate(dict.fromkeys(one.group for one in gold))}
+    draws = torch.randint(len(number), (n_members, len(number)))
+    counts = torch.stack([torch.bincount(row, minlength=len(number)) for row in draws], dim=1).float()
+    return counts[[number[one.group] for one in gold]]
 
 
 def _padded(inputs: Sequence[Vectors]) -> tuple[Tensor, Tensor]:
