@@ -115,21 +115,24 @@ def fit_cumulative_link(scores: FloatArray, values: IntArray, *, strength: float
     return CumulativeLink(slope, lower, lower + gap)
 
 
-def fit_temperature(scores: FloatArray, values: IntArray) -> Temperature:
-    """The temperature of least negative log likelihood, between 1/50 and 50; `scores` (n, 3), `values` (n,).
+def fit_temperature(scores: FloatArray, values: IntArray, *, strength: float = 1.0) -> Temperature:
+    """The likeliest temperature between 1/50 and 50, given `scores` (n, 3) and `values` (n,).
 
-    The likelihood is convex in 1 / temperature, so it has one minimum, and golden-section search finds it.
+    The summed negative log likelihood plus strength / 2 times the squared distance of 1 / temperature from 1 is
+    minimised: the prior that the link has on its slope, without which a model that is right on all gold would be
+    certain of everything. All of it is convex in 1 / temperature, so golden-section search finds the one minimum.
     """
     logs, codes = _log_floored(scores), values - VALUES[0]
 
-    def nll(log_temperature: float) -> float:
+    def penalised(log_temperature: float) -> float:
         powers = logs / np.exp(log_temperature)
         top = powers.max(axis=1)
         log_sum = top + np.log(np.exp(powers - top[:, None]).sum(axis=1))
-        return float((log_sum - powers[np.arange(len(codes)), codes]).sum())
+        away = np.exp(-log_temperature) - _PRIOR[0]
+        return float((log_sum - powers[np.arange(len(codes)), codes]).sum() + strength / 2 * away**2)
 
     bound = float(np.log(_MAX_TEMPERATURE))
-    return Temperature(float(np.exp(_golden_section(nll, -bound, bound))))
+    return Temperature(float(np.exp(_golden_section(penalised, -bound, bound))))
 
 
 def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None], *, seed: int = 0) -> Calibration:

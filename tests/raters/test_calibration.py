@@ -165,20 +165,35 @@ def test_a_known_temperature_comes_back(temperature):
 
 def test_the_temperature_is_the_one_that_scipy_finds():
     scores, values = overconfident(300, 2.0)
-    reference = minimize_scalar(
-        lambda t: nll(Temperature(np.exp(t)), scores, values),
-        bounds=(-3, 3),
-        method="bounded",
-        options={"xatol": 1e-10},
-    )
-    assert fit_temperature(scores, values).temperature == pytest.approx(np.exp(reference.x), rel=1e-5)
+    for strength in (0.0, 1.0, 30.0):
+        reference = minimize_scalar(
+            lambda t, s=strength: 300 * nll(Temperature(np.exp(t)), scores, values) + s / 2 * (np.exp(-t) - 1) ** 2,
+            bounds=(-3, 3),
+            method="bounded",
+            options={"xatol": 1e-10},
+        )
+        found = fit_temperature(scores, values, strength=strength).temperature
+        assert found == pytest.approx(np.exp(reference.x), rel=1e-5)
 
 
 def test_of_one_hot_verdicts_the_temperature_makes_the_accuracy_the_probability():
     values = np.array([1] * 80 + [-1] * 20)
     said = np.tile([0.0, 0.0, 1.0], (100, 1))
-    probs = fit_temperature(said, values).probabilities(said)
+    probs = fit_temperature(said, values, strength=0).probabilities(said)
     assert probs[0] == pytest.approx([0.1, 0.1, 0.8], abs=1e-4)
+    # The prior pulls it towards what the model says by less than half a point.
+    assert fit_temperature(said, values).probabilities(said)[0, 2] == pytest.approx(0.803, abs=0.002)
+
+
+def test_a_model_that_is_right_on_all_gold_does_not_become_certain():
+    values = np.ones(75, dtype=np.int64)  # 25 trajectories of three steps
+    said = np.tile([0.1, 0.1, 0.8], (75, 1))
+    fitted = fit_temperature(said, values)
+    # With b = 1 / T, each step costs log(1 + 2 * 8 ** -b): at the minimum 150 log 8 / (8 ** b + 2) = b - 1.
+    b = 1 / fitted.temperature
+    assert 150 * np.log(8) / (8**b + 2) == pytest.approx(b - 1, abs=1e-4)
+    assert fitted.probabilities(said)[0, 2] == pytest.approx(0.990, abs=0.001)
+    assert fit_temperature(said[:0], values[:0]).temperature == pytest.approx(1)
 
 
 @given(st.integers(0, 10_000), st.floats(0.05, 20))
