@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from django.db.models import Q
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
-from annotator.models import GoldLabel, Label, ModelVersion, Prediction, Project, Trajectory
+from annotator.models import GoldLabel, ModelVersion, Prediction, Project, Trajectory
+from annotator.raters import blind
 from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
 
@@ -114,14 +116,11 @@ def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], 
 
 def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, int]]:
     """(step, person, value) of every submitted label that its author gave without having seen a model's word."""
-    found = []
-    own = Label.objects.submitted().filter(step__isnull=False, is_after_hint=False)
+    found: list[tuple[int, int, int]] = []
     for some in _in_parts(list(place)):
-        rows = own.filter(annotation__trajectory__in=some).values_list(
-            "annotation__trajectory", "step__index", "annotation__annotator", "value"
-        )
-        for pk, index, person, value in rows.iterator(chunk_size=10_000):
-            found.append((int(starts[place[pk]]) + (index or 0), person, value))
+        given = blind.labels(Q(annotation__trajectory__in=some))
+        rows = zip(*(given[name].tolist() for name in ("trajectory", "step", "rater", "value")), strict=True)
+        found += [(int(starts[place[pk]]) + index, person, value) for pk, index, person, value in rows]
     return found
 
 

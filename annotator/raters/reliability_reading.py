@@ -15,8 +15,8 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
-from django.db.models import BigIntegerField, Count, Exists, F, OuterRef, Q, QuerySet
-from django.db.models.functions import Cast, Coalesce, Extract
+from django.db.models import Count, Q, QuerySet
+from django.db.models.functions import Coalesce
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.labels import columns
@@ -27,13 +27,13 @@ from annotator.models import (
     Assignment,
     GoldLabel,
     Label,
-    LabelEvent,
     ModelVersion,
     Posterior,
     Prediction,
     Project,
     User,
 )
+from annotator.raters import blind
 from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
 from annotator.raters.metrics import verdicts
@@ -215,7 +215,7 @@ def _steps_of(rows: Sequence[tuple[int, Sequence[Any]]]) -> tuple[IntArray, IntA
 
 
 def _people(project: Project, layout: _Layout, beliefs: _Beliefs | None) -> tuple[list[Rater], Said]:
-    labels = _blind_labels(project)
+    labels = _Labels(**blind.labels(Q(annotation__trajectory__project=project)))
     place = layout.places(labels.trajectory, labels.step)
     if beliefs is None:
         truth = leave_one_out(labels.trajectory, labels.step, labels.rater, labels.value)
@@ -242,49 +242,6 @@ def _people(project: Project, layout: _Layout, beliefs: _Beliefs | None) -> tupl
 
 def _submitted(project: Project) -> QuerySet[Label]:
     return Label.objects.submitted().filter(annotation__trajectory__project=project, step__isnull=False).order_by()
-
-
-def _blind_labels(project: Project) -> _Labels:
-    """What people said with no suggestion in sight; of a judgement with a reveal, what stood before it.
-
-    Who is shown suggestions sees those of other steps, too: it is the judgement that is blind or not, not the label.
-    """
-    after = Q(annotation__hints_shown_at__isnull=False) | Q(annotation__assignment__hint_arm=_HINTED)
-    blind = columns(
-        _submitted(project).exclude(after).filter(is_after_hint=False, hint_value__isnull=True),
-        trajectory="annotation__trajectory_id",
-        step="step__index",
-        rater="annotation__annotator_id",
-        value="value",
-        at=Cast(Extract("labelled_at", "epoch"), BigIntegerField()),
-    )
-    before = _before_a_reveal(project)
-    return _Labels(**{name: np.concatenate([blind[name], before[name]]) for name in blind})
-
-
-def _before_a_reveal(project: Project) -> dict[str, IntArray]:
-    counts = Annotation.objects.submitted().filter(assignment=OuterRef("annotation__assignment"))
-    events = (
-        LabelEvent.objects.filter(
-            Exists(counts),
-            annotation__trajectory__project=project,
-            annotation__assignment__hint_arm=Assignment.HintArm.REVEAL_AFTER,
-            annotation__hints_shown_at__isnull=False,
-            at__lt=F("annotation__hints_shown_at"),
-            is_after_hint=False,
-            step__isnull=False,
-        )
-        .order_by("annotation__trajectory_id", "step_id", "annotation__annotator_id", "-id")
-        .distinct("annotation__trajectory_id", "step_id", "annotation__annotator_id")
-    )
-    names = ("annotation__trajectory_id", "step__index", "annotation__annotator_id", "value", "at")
-    rows = [
-        (trajectory, step, rater, value, int(at.timestamp()))
-        for trajectory, step, rater, value, at in events.values_list(*names)
-        if value is not None
-    ]
-    table = np.array(rows, dtype=np.int64).reshape(-1, 5)
-    return dict(zip(("trajectory", "step", "rater", "value", "at"), table.T, strict=True))
 
 
 def _put_decisions(project: Project, layout: _Layout, labels: _Labels, place: IntArray, truth: FloatArray) -> None:

@@ -17,6 +17,7 @@ from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
 from annotator.fusion.panel import MISSING
 from annotator.fusion.views import METHODS
+from annotator.labelling import actions as labelling
 from annotator.models import (
     Assignment,
     Dispute,
@@ -29,6 +30,7 @@ from annotator.models import (
     Trajectory,
 )
 from annotator.prelabelling.learning_policy import is_held_out
+from annotator.queue import actions as queue
 from annotator.raters.actions import fit as calibrate
 from annotator.raters.actions import probabilities
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
@@ -133,6 +135,32 @@ def test_a_label_given_after_a_hint_is_no_evidence_of_its_own(policy: dict[str, 
     judge(chosen, world.annotator, [1, 1, 1])
     assert Label.objects.filter(step__isnull=False, is_after_hint=n == 0).count() == 3
     assert len(reading.labels_of({chosen.pk: 0}, np.array([0, 3]))) == n
+
+
+def test_of_a_judgement_with_a_reveal_the_labels_before_it_are_evidence() -> None:
+    world = make_world(hint_policy={"reveal_after": 100, "model": "good"}, overlap=1, max_overlap=1)
+    chosen = project_with_judges(world, n=2)[1]
+    fuse(world)
+    slot = Assignment.objects.get(trajectory=chosen)
+    label(slot, world.annotator, {0: 1, 1: 1, 2: -1}, 1)
+    labelling.show_hints(slot.pk, world.annotator)
+    label(slot, world.annotator, {1: -1})
+    flow.submit(slot.pk, world.annotator)
+    found = reading.labels_of({chosen.pk: 0}, np.array([0, 3]))
+    assert sorted(found) == [(step, world.annotator.pk, value) for step, value in enumerate([1, 1, -1])]
+
+
+def test_in_the_hinted_arm_no_label_is_evidence_also_where_the_model_was_silent() -> None:
+    world = make_world(hint_policy={"hinted": 100, "model": "judge"}, overlap=1, max_overlap=1)
+    chosen = make_trajectory(world.project, n_steps=3, enqueue=False)
+    predict(chosen, [-1, -1, None])
+    queue.enqueue(world.project)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    label(slot, world.annotator, {0: -1, 1: -1, 2: -1}, 1)
+    flow.submit(slot.pk, world.annotator)
+    assert Label.objects.get(step__index=2, value=-1).hint_value is None
+    assert reading.labels_of({chosen.pk: 0}, np.array([0, 3])) == []
 
 
 def test_habits_are_counted_where_more_than_one_has_judged(world: World) -> None:
