@@ -96,7 +96,8 @@ class _Pool:
     """Which trajectories of a panel may be accepted, and from which ones each round drew.
 
     is_left (n,): heard of by every model, in every round's pool, and begun by nobody since. could_be (rounds, n): those
-    that the round could have drawn to be tested on, and perhaps a few more.
+    that the round could have drawn to be tested on, and perhaps a few more: too many only make a promise harder to
+    prove, too few would make it too easy.
     """
 
     is_left: BoolArray
@@ -105,10 +106,9 @@ class _Pool:
     @staticmethod
     def of(project: Project, read: reading.Read, tests: Drawn, learnt: set[int]) -> "_Pool":
         made, judged = sample.made_at(read.ids), sample.first_judged(project)
-        candidates = set(sample.candidates(project).values_list("pk", flat=True))
+        left = set(sample.drawable_since(project, min(tests.begun)).values_list("pk", flat=True))
         complete = _complete(read.panel)
-        earliest = min(tests.begun)
-        is_left = [pk in candidates and made[pk] < earliest for pk in read.ids]
+        is_left = [pk in left for pk in read.ids]
         could_be = [
             [made[pk] <= ended and not (pk in judged and judged[pk] < begun) and pk not in learnt for pk in read.ids]
             for begun, ended in zip(tests.begun, tests.ended, strict=True)
@@ -163,8 +163,7 @@ def look_again(acceptance: Acceptance) -> Found:
     assert acceptance.threshold is not None
     read = reading.read(acceptance.project, list(acceptance.versions.order_by("name")), as_said=True)
     before = datetime.fromisoformat(acceptance.report["pool"]["before"])
-    fresh = sample.candidates(acceptance.project).filter(created_at__lt=before)
-    left = set(fresh.values_list("pk", flat=True))
+    left = set(sample.drawable_since(acceptance.project, before).values_list("pk", flat=True))
     is_left = np.array([pk in left for pk in read.ids], dtype=np.bool_) & _complete(read.panel)
     rule = Rule(acceptance.threshold, acceptance.most_each)
     return _taken(rule, read, fitted.evidence(read.panel.by(fitted.raters)), is_left)

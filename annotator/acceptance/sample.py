@@ -105,6 +105,16 @@ def candidates(project: Project) -> TrajectoryQuerySet:
     )
 
 
+def drawable_since(project: Project, at: datetime) -> TrajectoryQuerySet:
+    """The candidates that every round begun after `at` could have drawn.
+
+    The slots tell, not the trajectory: what an acceptance took whole had none while it was in force, and was drawn by
+    no round of that time. Those that it has now are new.
+    """
+    new = Assignment.objects.live().filter(trajectory=OuterRef("pk"), created_at__gte=at)
+    return candidates(project).filter(~Exists(new), created_at__lt=at)
+
+
 def heard(project: Project, sample: Drawn) -> list[ModelVersion]:
     """The models whose word a promise may rest on: they have not learnt from this project's gold.
 

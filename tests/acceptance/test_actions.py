@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils.timezone import now
 
 from annotator import flow, jobs
-from annotator.acceptance import actions, sample
+from annotator.acceptance import actions, proof, sample
 from annotator.acceptance.terms import Terms
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
@@ -77,6 +77,16 @@ def make_pool(world: World, n: int, *, wrong_every: int = 0, is_silent: bool = F
         made.append(trajectory)
     queue.enqueue(world.project)
     return made
+
+
+def make_unsure(world: World, n: int) -> set[int]:
+    """Trajectories of whose values the judges are not sure enough for any rule."""
+    made = [make_trajectory(world.project, n_steps=3, group_key=f"unsure {i}", enqueue=False) for i in range(n)]
+    for trajectory in made:
+        predict(trajectory, TRUTH, model="good", sure=0.5)
+        predict(trajectory, TRUTH, model="fair", sure=0.5)
+    queue.enqueue(world.project)
+    return {trajectory.pk for trajectory in made}
 
 
 def draw(world: World, n: int, *, is_middle_open: bool = False) -> list[Trajectory]:
@@ -394,6 +404,47 @@ def test_what_waits_by_chance_and_what_came_later_is_not_accepted(alone: World) 
     touched |= {audit.trajectory_id for audit in promise.audits.all()}
     assert touched
     assert not touched & (waiting | {trajectory.pk for trajectory in late})
+
+
+def test_what_was_taken_back_whole_is_not_covered_by_rounds_that_were_drawn_meanwhile(alone: World) -> None:
+    """It left the queue while the promise was in force, so no sample of the second round speaks of it."""
+    make_pool(alone, 160)
+    draw(alone, 110)
+    unsure = make_unsure(alone, 60)
+    first = accept(alone, Terms(epsilon=0.2, delta=0.2, audit_share=0.02))
+    whole = rest_of(alone.project) - set(Assignment.objects.filter(status="open").values_list("trajectory", flat=True))
+    assert len(whole) == 40
+    in_second = {trajectory.pk for trajectory in draw(alone, 40)}
+    assert in_second < unsure
+    job = actions.stop(first, withdraws=True, user=alone.admin)
+    assert job is not None
+    flow.run_job(job.pk)
+    assert Assignment.objects.filter(trajectory__in=whole, status="open").count() == 40
+
+    drawn = sample.drawn(alone.project)
+    read = reading.read(alone.project, sample.heard(alone.project, drawn), as_said=True)
+    pool = proof._Pool.of(alone.project, read, drawn, set())
+    ids = np.array(read.ids)
+    assert not whole & set(ids[pool.is_left].tolist())
+    # Of what the first round could draw nothing is missing: its errors may be anywhere in there.
+    assert whole <= set(ids[pool.could_be[0]].tolist())
+    assert not sample.drawable_since(alone.project, min(drawn.begun)).filter(pk__in=whole).exists()
+    after = SelectionRound.objects.latest("pk").created_at
+    assert not sample.drawable_since(alone.project, after).filter(pk__in=whole).exists()
+    assert set(sample.drawable_since(alone.project, now()).values_list("pk", flat=True)) >= whole
+
+
+def test_what_somebody_held_and_skipped_was_in_no_round_of_that_time(db: None) -> None:
+    world = make_world(overlap=2, max_overlap=2, asks_outcome=False)
+    held, free = make_pool(world, 2)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    assert slot.trajectory_id == held.pk
+    between = now()
+    queue.skip(slot.pk, world.annotator, "I know the author.")
+    assert set(sample.candidates(world.project)) == {held, free}
+    assert list(sample.drawable_since(world.project, between)) == [free]
+    assert set(sample.drawable_since(world.project, now())) == {held, free}
 
 
 def test_the_projects_own_scorer_is_not_heard(alone: World) -> None:
