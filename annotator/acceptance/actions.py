@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from annotator import audit, jobs
 from annotator.acceptance import guarantee, sample
+from annotator.acceptance.chance import chance
 from annotator.acceptance.proof import Found, find_rule, look_again
 from annotator.acceptance.terms import Terms, why_not
 from annotator.agreement.coefficients import IntArray
@@ -44,8 +45,9 @@ Status = Acceptance.Status
 WRITTEN_AT_ONCE = 200
 # Fewer would watch nothing.
 LEAST_AUDITS = 10
-# An audited trajectory goes before everything that a round has chosen, and behind escalations.
+# Audited trajectories go before everything that a round has chosen, in a random order, and behind escalations of these.
 AUDIT_PRIORITY = 1.0
+_AUDITS_LIE_WITHIN = 1e-6
 
 
 @transaction.atomic
@@ -151,7 +153,7 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int
         said = [None if value == MISSING else int(value) for value in values[pk]]
         if pk in audited:
             audits.append(AcceptanceAudit(acceptance=acceptance, trajectory_id=pk, values=said))
-            changed += [_to_audit(slot, project) for slot in slots[pk]]
+            changed += [_to_audit(slot, project, _turn(acceptance, pk)) for slot in slots[pk]]
             continue
         labels += [
             GoldLabel(
@@ -179,10 +181,18 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int
     Assignment.objects.filter(pk__in=idle).delete()
 
 
-def _to_audit(slot: Assignment, project: Project) -> Assignment:
+def _turn(acceptance: Acceptance, trajectory_id: int) -> float:
+    """From 0 to 1, the first first: the random order in which audits are asked for and counted.
+
+    In the order of import or of settling a promise that holds would look broken where the errors come first.
+    """
+    return chance("audit", acceptance.seed, trajectory_id)
+
+
+def _to_audit(slot: Assignment, project: Project, turn: float) -> Assignment:
     """Asked whole and blind, and soon: an audit that waits watches nothing."""
     slot.wanted_steps, slot.wants_outcome = None, project.asks_outcome
-    slot.pick, slot.priority = None, AUDIT_PRIORITY
+    slot.pick, slot.priority = None, AUDIT_PRIORITY + _AUDITS_LIE_WITHIN * (1 - turn)
     slot.hint_arm, slot.no_hints = Assignment.HintArm.BLIND, Assignment.NoHints.RANDOM_SAMPLE
     return slot
 
@@ -330,10 +340,9 @@ class Audited:
 
 
 def audited(acceptance: Acceptance) -> Audited:
-    rows = list(acceptance.audits.all())
+    rows = sorted(acceptance.audits.all(), key=lambda row: _turn(acceptance, row.trajectory_id))
     done = [row for row in rows if row.n_wrong is not None]
-    taken = np.array([row.n_taken for row in done], dtype=np.int64)
-    wrong = np.array([row.n_wrong for row in done], dtype=np.int64)
-    most = max((row.n_taken for row in rows), default=0)
-    evidence = guarantee.audit_evidence(taken, wrong, acceptance.epsilon, most)
-    return Audited(len(rows), len(done), int(taken.sum()), int(wrong.sum()), evidence)
+    taken = np.array([row.n_taken for row in rows], dtype=np.int64)
+    wrong = np.array([row.n_wrong or 0 for row in rows], dtype=np.int64)
+    evidence = guarantee.audit_evidence(taken, wrong, acceptance.epsilon, int(taken.max(initial=0)))
+    return Audited(len(rows), len(done), sum(row.n_taken for row in done), int(wrong.sum()), evidence)

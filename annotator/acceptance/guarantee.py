@@ -89,11 +89,17 @@ def log_wealth(gains: FloatArray, most: float) -> float:
 
     With probability delta at most it ever reaches 1 / delta.
     """
-    if most <= 0 or not len(gains):
-        return 0.0
-    grown = np.log1p(np.outer(_STAKES / most, gains)).sum(axis=1)
-    top = float(grown.max())
-    return top + math.log(float(np.exp(grown - top).mean()))
+    return float(_log_wealth_after_each(gains, most)[-1])
+
+
+def _log_wealth_after_each(gains: FloatArray, most: float) -> FloatArray:
+    """(n + 1,) before the first gain, after it, and so on."""
+    if most <= 0:
+        return np.zeros(1)
+    grown = np.zeros((len(_STAKES), len(gains) + 1))
+    np.log1p(np.outer(_STAKES / most, gains)).cumsum(axis=1, out=grown[:, 1:])
+    top = grown.max(axis=0)
+    return np.asarray(top + np.log(np.exp(grown - top).mean(axis=0)), dtype=np.float64)
 
 
 def prospect(starts: IntArray, probs: FloatArray, rule: Rule, epsilon: float) -> float:
@@ -143,9 +149,11 @@ def best(tried: Sequence[Tried]) -> Trial | None:
 
 
 def audit_evidence(taken: IntArray, wrong: IntArray, epsilon: float, most: int) -> float:
-    """The logarithm of what a stake of 1 becomes that bets on more than epsilon of the accepted labels being wrong.
+    """The logarithm of the most that a stake of 1 has been that bets on more than epsilon of the labels being wrong.
 
-    taken, wrong: (n,) labels in each audited trajectory, in any number so far: it may be looked at after each. While
-    the promise holds it reaches log(1 / delta) with probability delta at most, however long the audit goes on.
+    taken, wrong: (n,) labels in each audited trajectory, in a random order that says nothing of when each was settled.
+    Those that are not settled yet have 0 wrong: that only lowers the stake, whatever was settled first. So it may be
+    looked at at any time: while the promise holds it reaches log(1 / delta) with probability delta at most, however
+    long the audit goes on.
     """
-    return log_wealth(wrong - epsilon * taken, epsilon * most)
+    return float(_log_wealth_after_each(wrong - epsilon * taken, epsilon * most).max())

@@ -12,6 +12,8 @@ from django.utils.timezone import now
 
 from annotator import flow, jobs
 from annotator.acceptance import actions, proof, sample
+from annotator.acceptance.chance import chance
+from annotator.acceptance.guarantee import audit_evidence
 from annotator.acceptance.terms import Terms
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
@@ -264,7 +266,48 @@ def test_an_audit_that_agrees_leaves_the_promise_in_force(alone: World, promised
     assert promised.status == "active"
     found = actions.audited(promised)
     assert (found.n_audits, found.n_settled, found.n_taken, found.n_wrong) == (n, n, 3 * n, 0)
-    assert found.evidence < 0
+    assert found.evidence == 0
+
+
+def in_turn(promise: Acceptance) -> list[AcceptanceAudit]:
+    """The audits in their random order."""
+    return sorted(promise.audits.all(), key=lambda one: chance("audit", promise.seed, one.trajectory_id))
+
+
+def test_audits_are_asked_in_a_random_order_and_not_in_that_of_import(alone: World, promised: Acceptance) -> None:
+    claimed = []
+    while slot := queue.claim_next(alone.project, alone.second):
+        label(slot, alone.second, dict(enumerate(TRUTH)))
+        flow.submit(slot.pk, alone.second)
+        claimed.append(slot.trajectory_id)
+    assert claimed == [one.trajectory_id for one in in_turn(promised)]
+    assert sorted(claimed) != claimed != sorted(claimed, reverse=True)
+    # Behind what people were asked again about in a round's choice, before everything else of the round.
+    priorities = Assignment.objects.filter(trajectory__in=claimed).values_list("priority", flat=True)
+    assert all(1 <= priority <= 1 + 1e-6 for priority in priorities)
+
+
+def test_an_audit_counts_in_its_turn_whenever_it_is_settled(alone: World) -> None:
+    """Those before it that are not settled yet count as right, so that haste with the wrong ones proves nothing."""
+    made = make_pool(alone, 30)
+    promise = make_acceptance(alone.project, epsilon=0.2, delta=0.2)
+    AcceptanceAudit.objects.bulk_create(
+        AcceptanceAudit(acceptance=promise, trajectory=trajectory, values=[-1, 1, -1]) for trajectory in made
+    )
+    audits, none = in_turn(promise), np.zeros(30, dtype=np.int64)
+    for n, one in enumerate(reversed(audits), start=1):
+        judge(one.trajectory, alone.annotator, TRUTH)
+        promise.refresh_from_db()
+        found = actions.audited(promise)
+        wrong = none.copy()
+        wrong[30 - n :] = 3
+        assert found.evidence == pytest.approx(audit_evidence(none + 3, wrong, 0.2, 3))
+        assert (found.n_settled, found.n_taken, found.n_wrong) == (n, 3 * n, 3 * n)
+        if promise.status == "broken":
+            break
+    alone_it_takes = next(n for n in range(30) if audit_evidence(none[:n] + 3, none[:n] + 3, 0.2, 3) >= np.log(5))
+    assert n > alone_it_takes
+    assert promise.status == "broken"
 
 
 def test_a_broken_promise_ends_by_itself_and_people_are_asked_instead(alone: World, promised: Acceptance) -> None:

@@ -107,6 +107,32 @@ def test_a_true_audit_seldom_cries_wolf_and_a_broken_promise_is_found() -> None:
     assert found / 400 > 0.9
 
 
+def test_an_audit_cries_wolf_no_more_often_where_what_is_settled_first_is_worse() -> None:
+    """Of 2,000 trajectories the first half has all errors, but few enough; its audits are settled first."""
+    rng = np.random.default_rng(0)
+    false, false_by_settling = 0, 0
+    for _ in range(200):
+        wrong = np.where(np.arange(2_000) < 1_000, rng.binomial(3, 0.09, 2_000), 0)
+        epsilon = float(wrong.sum()) / 6_000
+        turns = rng.permutation(2_000)[:200]
+        settles = np.argsort(np.argsort(turns))  # in the order of import
+        taken = np.full(200, 3)
+        looks = range(10, 201, 10)
+        so_far = [np.where(settles < n, wrong[turns], 0) for n in looks]
+        false += any(audit_evidence(taken, some, epsilon, 3) >= math.log(10) for some in so_far)
+        by_settling = wrong[np.sort(turns)]
+        false_by_settling += any(audit_evidence(taken[:n], by_settling[:n], epsilon, 3) >= math.log(10) for n in looks)
+    assert false / 200 <= 0.1
+    assert false_by_settling / 200 > 0.3
+
+
+def test_an_audit_remembers_the_most_that_its_stake_has_been() -> None:
+    taken, wrong = np.full(4, 2), np.array([0, 2, 0, 0])
+    stakes = [math.prod(1 + float(s) / 0.4 * g for g in gains) for s in _STAKES for gains in [[-0.4, 1.6]]]
+    assert audit_evidence(taken, wrong, 0.2, 2) == pytest.approx(math.log(float(np.mean(stakes))))
+    assert audit_evidence(taken, 0 * wrong, 0.2, 2) == audit_evidence(taken[:0], wrong[:0], 0.2, 0) == 0
+
+
 def test_rules_come_in_the_order_of_their_prospect_without_gold() -> None:
     rng = np.random.default_rng(0)
     starts = np.arange(0, 1001, 5)
