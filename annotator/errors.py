@@ -70,6 +70,13 @@ class AnnotationFinal(DomainError):
     status = 409
 
 
+class AnnotationChanged(DomainError):
+    """What the person saw when they submitted is no longer what is stored."""
+
+    code = "annotation.changed"
+    status = 409
+
+
 class ReviewHeld(DomainError):
     """Another reviewer holds this trajectory's disputes."""
 

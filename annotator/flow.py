@@ -23,6 +23,7 @@ from annotator.importing import actions as importing
 from annotator.importing import uploads
 from annotator.labelling import actions as labelling
 from annotator.labelling import revisions
+from annotator.labelling.intake import Changes
 from annotator.models import (
     Adjudication,
     Annotation,
@@ -51,9 +52,11 @@ PUBLISH_AT_ONCE_STEPS = 5_000
 
 
 @transaction.atomic
-def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False) -> Annotation:
+def submit(
+    assignment_id: int, annotator: User, *, shown: Changes | None = None, heeds_warnings: bool = False
+) -> Annotation:
     """Submits an annotation and, if it was the last one wanted, settles the trajectory's steps."""
-    annotation = labelling.submit(assignment_id, annotator, heeds_warnings=heeds_warnings)
+    annotation = labelling.submit(assignment_id, annotator, shown=shown, heeds_warnings=heeds_warnings)
     if agreement.settle(annotation.trajectory_id):
         project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
         adjudication.refresh_review(annotation.trajectory_id, project_id)

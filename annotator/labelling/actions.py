@@ -18,7 +18,8 @@ from annotator.errors import (
 )
 from annotator.labelling import hints, store
 from annotator.labelling.hints import Hint
-from annotator.labelling.intake import Changes
+from annotator.labelling.intake import EVIDENCE, Changes
+from annotator.labelling.shown import refuse_unlike
 from annotator.labelling.store import Basis, StoredLabel
 from annotator.labelling.validators import Finding, Said, check, check_doubts
 from annotator.models import Annotation, Assignment, Label, LabelEvent, Step, User
@@ -168,7 +169,7 @@ def _label(
     for name, given in details.items():
         if name == "active_ms":
             label.active_ms = max(label.active_ms, given)
-        elif name in ("is_seen", "has_opened"):
+        elif name in EVIDENCE:
             setattr(label, name, getattr(label, name) or given)
         else:
             setattr(label, name, given)
@@ -179,20 +180,29 @@ def _label(
 
 
 @transaction.atomic
-def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False) -> Annotation:
+def submit(
+    assignment_id: int, annotator: User, *, shown: Changes | None = None, heeds_warnings: bool = False
+) -> Annotation:
     """Makes the draft final. Submitting again is harmless: the answer to the first attempt may have been lost.
 
-    Raises IncompleteAnnotation, naming what is missing (steps counted from 1, as the page shows them),
+    shown: the labels that the person sees, if a page knows; the evidence of reading among them is stored.
+    Raises AnnotationChanged when that is not what is stored, and AnnotationFinal when it is not what was submitted
+    before. Raises IncompleteAnnotation, naming what is missing (steps counted from 1, as the page shows them),
     InconsistentAnnotation when labels contradict each other and, with `heeds_warnings`, UnconfirmedWarnings when they
     only look odd.
     """
-    assignment = Assignment.objects.get(pk=assignment_id)
+    assignment = Assignment.objects.select_related("project").get(pk=assignment_id)
     if assignment.status == Assignment.Status.SUBMITTED:
         done = Annotation.objects.submitted().filter(assignment=assignment, annotator=annotator).first()
         if done is not None:
+            if shown is not None:
+                refuse_unlike(done, shown, assignment)
             return done
     assignment = queue.hold(assignment_id, annotator)
     annotation = draft_of(assignment, annotator)
+    if annotation is not None and shown is not None:
+        refuse_unlike(annotation, shown, assignment)
+        _add_evidence(assignment, annotator, shown)
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
         raise IncompleteAnnotation(say_missing(missing), dict.fromkeys(missing, "A label is missing."))
@@ -211,6 +221,17 @@ def submit(assignment_id: int, annotator: User, *, heeds_warnings: bool = False)
     queue.finish(assignment, at)
     audit.log("annotation.submitted", annotation, user=annotator, project_id=assignment.project_id)
     return annotation
+
+
+def _add_evidence(assignment: Assignment, annotator: User, shown: Changes) -> None:
+    """Stores what was noticed of the reading since the labels were given; the labels are those that are stored."""
+    details = {
+        index: {name: said for name, said in label.items() if name in EVIDENCE}
+        for index, label in shown.details.items()
+    }
+    basis = store.read(assignment.pk, annotator)
+    if any(details.values()) and (basis is None or not _save(basis, Changes(shown.steps, {}, details))):
+        raise RuntimeError(f"Assignment {assignment.pk} changed although it was locked.")
 
 
 def _refuse(findings: list[Finding], error: type[DomainError]) -> None:

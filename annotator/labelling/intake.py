@@ -16,6 +16,10 @@ StrictIndex = Annotated[int, Field(strict=True, ge=0)]
 Milliseconds = Annotated[int, Field(strict=True, ge=0, le=86_400_000)]
 
 
+# How a step was read: no part of what was said of it.
+EVIDENCE = ("active_ms", "is_seen", "has_opened")
+
+
 class StepLabelIn(BaseModel):
     """One step's label, the step by its index from 0. What is left out stays as it was."""
 

@@ -17,6 +17,7 @@ from annotator.labelling import actions, hints
 from annotator.labelling.conversation import Block, blocks_of, deferred_with, text_of_part
 from annotator.labelling.hints import Hint
 from annotator.labelling.intake import Changes, parse_labels
+from annotator.labelling.shown import newest
 from annotator.models import Annotation, AnnotationReturn, Assignment, Label, Membership
 from annotator.queue import actions as queue
 
@@ -81,17 +82,14 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
     """The page on which one assignment is labelled; a POST saves the form as a draft (without JavaScript)."""
     assignment = access.get_assignment(request.user, pk)
     if request.method == "POST":
-        actions.save_labels(pk, request.user, _changes_of_form(request))
+        actions.save_labels(pk, request.user, _read_form(request)[1])
         messages.success(request, "Your labels are saved as a draft.", extra_tags="good")
         return redirect("assignment-detail", pk)
     return _render_page(request, assignment)
 
 
 def _render_page(request: Request, assignment: Assignment, error: DomainError | None = None) -> HttpResponse:
-    newest = assignment.annotations.filter(annotator=request.user).order_by("-revision")
-    if assignment.status == Assignment.Status.SUBMITTED:
-        newest = newest.filter(submitted_at__isnull=False)  # not the draft of a return that was taken back
-    annotation = newest.first()
+    annotation = newest(assignment, request.user)
     rows = annotation.labels.select_related("step", "root") if annotation else []
     labels = {label.step.index if label.step else None: label for label in rows}
     given = {index: label.value for index, label in labels.items() if index is not None}
@@ -182,22 +180,22 @@ def show_hints(request: Request, pk: int) -> HttpResponse:
 def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends; the same JSON as the API's."""
     basis = access.get_basis(request.user, pk)
-    try:
-        data = json.loads(request.body)
-    except ValueError:
-        raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
-    draft = actions.save(basis, request.user, parse_labels(data)).draft
+    draft = actions.save(basis, request.user, _read_json(request.body)).draft
     return JsonResponse({"annotation": draft and draft.pk})
 
 
 @require_POST
 def submit(request: Request, pk: int) -> HttpResponse:
-    """Stores what the form holds, makes it final and goes on to the next trajectory."""
+    """Makes final what the page shows and goes on to the next trajectory. A plain form is stored before."""
     assignment = access.get_assignment(request.user, pk)
     try:
-        if assignment.status != Assignment.Status.SUBMITTED:
-            actions.save_labels(pk, request.user, _changes_of_form(request))
-        flow.submit(pk, request.user, heeds_warnings=request.POST.get("confirmed") != "1")
+        if "labels" in request.POST:  # the script has stored them and says what it shows
+            shown = _read_json(request.POST["labels"])
+        else:
+            shown, changes = _read_form(request)
+            if assignment.status != Assignment.Status.SUBMITTED:
+                actions.save_labels(pk, request.user, changes)
+        flow.submit(pk, request.user, shown=shown, heeds_warnings=request.POST.get("confirmed") != "1")
     except DomainError as error:
         if _wants_json(request):
             raise
@@ -262,19 +260,39 @@ def _wants_json(request: Request) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _changes_of_form(request: Request) -> Changes:
-    """The radio buttons of the page: `step-3`, and `outcome`. What is not chosen is left as it was."""
-    values = {str(value): value for value in Label.Value.values}
+def _read_json(body: str | bytes) -> Changes:
+    try:
+        data = json.loads(body)
+    except ValueError:
+        raise InvalidInput("The labels were not saved. The body is not valid JSON.", {"body": "Not JSON."}) from None
+    return parse_labels(data)
+
+
+def _read_form(request: Request) -> tuple[Changes, Changes]:
+    """What the plain form shows, and what of it was chosen on this page: the rest may have changed elsewhere.
+
+    Its fields are `step-3` and `outcome`; `was-step-3` is the value that the page came with.
+    """
     steps: dict[int, int | None] = {}
     outcome: dict[str, int | None] = {}
+    chosen = set()
     for name, given in request.POST.items():
         number = name.removeprefix("step-")
         if name != "outcome" and (number == name or not number.isdecimal()):
             continue
-        if given not in values:
-            raise InvalidInput(f"{name}: choose +1, 0 or −1.", {name: "Not a value."})
+        value = _value_of(name, str(given))
         if name == "outcome":
-            outcome[name] = values[str(given)]
+            outcome[name] = value
         else:
-            steps[int(number)] = values[str(given)]
-    return Changes(steps, outcome)
+            steps[int(number)] = value
+        if request.POST.get(f"was-{name}") != given:
+            chosen.add(name)
+    changed = {index: value for index, value in steps.items() if f"step-{index}" in chosen}
+    return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {})
+
+
+def _value_of(name: str, given: str) -> int:
+    values = {str(value): value for value in Label.Value.values}
+    if given not in values:
+        raise InvalidInput(f"{name}: choose +1, 0 or −1.", {name: "Not a value."})
+    return values[given]

@@ -232,6 +232,20 @@ const startLabelling = () => {
     submitting = false;
   };
 
+  // What this page shows, for the server to compare: another tab may have changed the labels. With all that was noticed
+  // of the reading since they were given.
+  const shownNow = () => {
+    const asked = cards.filter((card, index) => isWanted(index) && !isOutcome(card) && state.has(card.dataset.target));
+    const labels = asked.map(({ dataset: { target } }) => {
+      const { hint_value, ...label } = state.get(target);
+      return { step: Number(target), ...label, ...reading.evidence(target) };
+    });
+    const body = new FormData();
+    for (const name of ["csrfmiddlewaretoken", "confirmed"]) body.set(name, form.elements[name].value);
+    body.set("labels", JSON.stringify({ labels, ...(state.has("outcome") && { outcome: state.get("outcome").value }) }));
+    return body;
+  };
+
   const trySubmit = async () => {
     const missing = [...cards.keys()].filter(isMissing);
     if (missing.length) {
@@ -241,14 +255,15 @@ const startLabelling = () => {
       return say(`Not labelled yet: ${shown}.`);
     }
     if (hints.isWaiting) return hints.reveal(); // the next Enter submits
-    // Once more with all that was noticed of the reading since the labels were given.
-    for (const [target, label] of state) if (target !== "outcome") outbox.put(target, label);
+    if (!(await outbox.isStored())) {
+      const n = Object.keys(outbox.pending()).length;
+      return say(`Not submitted, because ${n} label${n > 1 ? "s are" : " is"} not stored: ${outbox.problem}`, true);
+    }
     let response;
     try {
-      await outbox.flush();
       response = await fetch(form.action, {
         method: "POST",
-        body: new FormData(form),
+        body: shownNow(),
         headers: { Accept: "application/json" },
         redirect: "manual",
         signal: AbortSignal.timeout(30000),
@@ -258,7 +273,6 @@ const startLabelling = () => {
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && answer?.next) {
-      outbox.clear(); // the form held every label, and the server has made them final
       await following.open(answer.next, answer.said);
       life.abort();
       return;
@@ -268,6 +282,8 @@ const startLabelling = () => {
       form.elements.confirmed.value = "1";
       return say(`${error.message} Press Enter again if you mean it.`, true);
     }
+    const isOutdated = error?.code === "annotation.changed" || error?.code === "annotation.final";
+    if (isOutdated) return say(`${error.message} Reload the page to see what is stored.`, true);
     say(error?.message || "Not submitted: the server does not answer, or you are signed out. Your labels are kept.", true);
   };
 

@@ -16,6 +16,7 @@ class Outbox {
     this.key = Outbox.PREFIX + who;
     this.retryAfter = 500;
     this.sending = null;
+    this.problem = ""; // why the last attempt to store failed, in a sentence
     this.unstored = new Map(); // what did not fit into localStorage
     window.addEventListener("online", () => this.flush(), { signal });
   }
@@ -32,11 +33,6 @@ class Outbox {
     this.#store(this.key, outbox);
     this.#changed();
     this.flush();
-  }
-
-  clear() {
-    this.unstored.delete(this.key);
-    localStorage.removeItem(this.key);
   }
 
   // Resolves when everything is stored, or when it is clear that it cannot be at the moment.
@@ -88,10 +84,12 @@ class Outbox {
       if (answer.state === "later") {
         this.timer = setTimeout(() => this.flush(), this.retryAfter);
         this.retryAfter = Math.min(this.retryAfter * 2, 10000);
+        this.problem = `${answer.why}. They are kept in this browser; submit again when they are stored.`;
         return this.#changed(answer.why);
       }
       if (answer.state === "refused") {
         this.#changed("not saved");
+        this.problem = answer.message;
         return this.refuse(answer.message);
       }
       this.retryAfter = 500;

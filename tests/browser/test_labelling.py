@@ -122,7 +122,10 @@ def test_without_a_connection_the_next_trajectory_waits(
     page.keyboard.press("1")
     page.keyboard.press("1")
     page.keyboard.press("Enter")
-    expect(page.locator("#refusal")).to_contain_text("Not submitted: there is no connection.")
+    expect(page.locator("#refusal")).to_have_text(
+        "Not submitted, because 2 labels are not stored: no connection. "
+        "They are kept in this browser; submit again when they are stored."
+    )
     page.context.set_offline(False)
     expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
     page.keyboard.press("Enter")
