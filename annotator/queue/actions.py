@@ -101,7 +101,7 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
         raise AssignmentNotYours(f"You have already {assignment.status} this trajectory; it cannot be changed.")
     raise AssignmentNotYours(
         "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
-        "Your labels are kept as a draft; go on with the next trajectory."
+        "What was saved before is kept as a draft; anything later is not stored. Go on with the next trajectory."
     )
 
 

@@ -40,6 +40,17 @@ const startLabelling = () => {
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),
+    lose: (url, targets, message) => {
+      const notice = document.createElement("p");
+      notice.className = "notice bad";
+      notice.setAttribute("role", "alert");
+      const link = document.createElement("a");
+      link.href = url.replace(/labels\/$/, "");
+      link.textContent = "another trajectory";
+      const places = targets.map((target) => (target === "outcome" ? target : `step ${Number(target) + 1}`)).join(", ");
+      notice.append("Labels of ", link, ` were not stored (${places}): ${message}`);
+      document.querySelector(".dock").prepend(notice);
+    },
     show: (n, why) => {
       status.className = `save-status ${n ? "pending" : "saved"}`;
       const text = n ? `${n} unsaved${why ? ` (${why})` : ""}` : "All saved";

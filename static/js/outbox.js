@@ -9,9 +9,10 @@ class Outbox {
 
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
+  // lose(url, targets, message): the same of labels of another trajectory, which are then given up;
   // signal: aborted when the page goes on to another trajectory.
-  constructor({ url, csrf, who, show, refuse, evidence, signal }) {
-    Object.assign(this, { url, csrf, show, refuse, evidence });
+  constructor({ url, csrf, who, show, refuse, lose, evidence, signal }) {
+    Object.assign(this, { url, csrf, show, refuse, lose, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
     this.retryAfter = 500;
@@ -30,6 +31,8 @@ class Outbox {
     const outbox = this.#load(this.key);
     outbox.url = this.url;
     outbox.pending[target] = state;
+    // With the label: whoever sends it later, from the page of another trajectory, knows nothing of this reading.
+    outbox.evidence = { ...outbox.evidence, [target]: this.evidence(target) };
     this.#store(this.key, outbox);
     this.#changed();
     this.flush();
@@ -46,13 +49,17 @@ class Outbox {
     return !Object.keys(this.pending()).length;
   }
 
-  // Labels of other trajectories that a closed tab left behind go out too. What the server refuses is a draft there
-  // already or cannot be stored any more, so nothing is gained by asking again.
+  // Labels of other trajectories that a closed tab left behind go out too. What the server refuses cannot be stored any
+  // more: it is said once, and given up.
   async flushOthers() {
     const others = Object.keys(localStorage).filter((key) => key.startsWith(this.mine) && key !== this.key);
     for (const key of others) {
-      const { url, pending } = this.#load(key);
-      if (url && (await this.#send(url, pending)).state !== "later") localStorage.removeItem(key);
+      const sent = this.#load(key);
+      if (!sent.url) continue;
+      const answer = await this.#send(sent);
+      if (answer.state === "later") continue;
+      this.#drop(key, sent);
+      if (answer.state === "refused") this.lose(sent.url, Object.keys(sent.pending), answer.message);
     }
   }
 
@@ -78,9 +85,9 @@ class Outbox {
   async #empty() {
     clearTimeout(this.timer);
     for (;;) {
-      const pending = this.pending();
-      if (!Object.keys(pending).length) return this.#changed();
-      const answer = await this.#send(this.url, pending);
+      const sent = this.#load(this.key);
+      if (!Object.keys(sent.pending).length) return this.#changed();
+      const answer = await this.#send(sent);
       if (answer.state === "later") {
         this.timer = setTimeout(() => this.flush(), this.retryAfter);
         this.retryAfter = Math.min(this.retryAfter * 2, 10000);
@@ -93,31 +100,36 @@ class Outbox {
         return this.refuse(answer.message);
       }
       this.retryAfter = 500;
-      const outbox = this.#load(this.key); // labels given meanwhile stay
-      for (const [target, state] of Object.entries(pending))
-        if (JSON.stringify(outbox.pending[target]) === JSON.stringify(state)) delete outbox.pending[target];
-      this.#store(this.key, outbox);
+      this.#drop(this.key, sent);
       this.#changed();
     }
   }
 
-  #body(pending) {
+  // Takes out what was sent; labels given meanwhile stay.
+  #drop(key, sent) {
+    const outbox = this.#load(key);
+    for (const [target, state] of Object.entries(sent.pending))
+      if (JSON.stringify(outbox.pending[target]) === JSON.stringify(state)) delete outbox.pending[target];
+    this.#store(key, outbox);
+  }
+
+  #body({ pending, evidence = {} }) {
     const body = { labels: [], cleared: [] };
     for (const [target, state] of Object.entries(pending)) {
       if (target === "outcome") body.outcome = state?.value ?? null;
       else if (state === null) body.cleared.push(Number(target));
-      else body.labels.push({ step: Number(target), ...state, ...this.evidence(target) });
+      else body.labels.push({ step: Number(target), ...state, ...evidence[target] });
     }
     return JSON.stringify(body);
   }
 
   // Answers {state: "stored"}, {state: "later", why} (no connection, server down, signed out) or {state: "refused", message}.
-  async #send(url, pending) {
+  async #send(outbox) {
     let response;
     try {
-      response = await fetch(url, {
+      response = await fetch(outbox.url, {
         method: "PUT",
-        body: this.#body(pending),
+        body: this.#body(outbox),
         headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": this.csrf },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),

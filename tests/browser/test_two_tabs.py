@@ -126,3 +126,58 @@ def test_a_submission_whose_answer_was_lost_is_sent_again(world: World, slot: As
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing is left to label for you")).to_be_visible()
     assert values() == [1, 1, 1]
+
+
+def offline_label(page: Page, key: str) -> None:
+    """Labels the current step without a connection and closes the tab."""
+    page.context.set_offline(True)
+    page.keyboard.press(key)
+    expect(page.locator("#save-status")).to_have_text("1 unsaved (no connection)")
+    page.close()
+
+
+def test_labels_sent_from_another_page_keep_the_reading_of_their_own(
+    world: World, slot: Assignment, open_as: OpenAs, open_tab: Callable[[str], Page], console_errors: list[str]
+) -> None:
+    Label.objects.all().delete()
+    make_trajectory(world.project, n_steps=3)
+    other = queue.claim_next(world.project, world.annotator)
+    assert other is not None
+    label(other, world.annotator, {1: 0})
+    Label.objects.update(active_ms=77_000, has_opened=True)
+    page = open_as(world.annotator, path(slot))
+    page.keyboard.press("j")
+    page.wait_for_timeout(1300)
+    offline_label(page, "-")
+    page.context.set_offline(False)
+    open_tab(path(other)).wait_for_load_state("networkidle")
+    sent = Label.objects.get(annotation__assignment=slot)
+    assert (sent.value, sent.is_seen, sent.has_opened) == (-1, True, False)
+    assert 900 <= sent.active_ms <= 3000
+    console_errors.clear()  # of the lost connection
+
+
+def test_what_can_no_longer_be_stored_is_said_and_not_given_up_in_silence(
+    world: World, slot: Assignment, open_as: OpenAs, open_tab: Callable[[str], Page], console_errors: list[str]
+) -> None:
+    make_trajectory(world.project, n_steps=3)
+    other = queue.claim_next(world.project, world.annotator)
+    assert other is not None
+    page = open_as(world.annotator, path(slot))
+    offline_label(page, "-")
+    queue.release_claim(slot.pk, world.annotator)
+    assert queue.claim_next(world.project, world.second) == slot
+    console_errors.clear()
+    page.context.set_offline(False)
+    page = open_tab(path(other))
+    expect(page.locator(".dock .notice.bad")).to_have_text(
+        "Labels of another trajectory were not stored (step 1): "
+        "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
+        "What was saved before is kept as a draft; anything later is not stored. Go on with the next trajectory."
+    )
+    assert page.get_by_role("link", name="another trajectory").get_attribute("href") == path(slot)
+    assert values() == [1, 1, 1]
+    assert conflicts(console_errors) == 1
+    page.reload()
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    expect(page.locator(".dock .notice.bad")).to_have_count(0)
