@@ -23,7 +23,8 @@ from annotator.queue import actions as queue
 
 # Each needs those before it.
 SCRIPTS = [
-    f"js/{name}.js" for name in ("outbox", "marks", "reading", "search", "about", "following", "hints", "labelling")
+    f"js/{name}.js"
+    for name in ("outbox", "marks", "reading", "sight", "search", "about", "following", "hints", "labelling")
 ]
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
 

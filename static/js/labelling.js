@@ -203,11 +203,7 @@ const startLabelling = () => {
     link.parentElement.scrollLeft = link.offsetLeft - link.parentElement.offsetLeft - link.parentElement.clientWidth / 2;
     if (!scrolls) return;
     card.focus({ preventScroll: true });
-    // Show what the step answers to as well, when both fit on the screen.
-    const turn = card.closest(".turn") || card;
-    const room = window.innerHeight - 120;
-    const target = turn.offsetHeight <= room ? turn : card;
-    target.scrollIntoView({ block: target.offsetHeight > room ? "start" : "center", behavior: "instant" });
+    bringIntoSight(card);
   };
 
   const hints = new Hints({ cards, csrf, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo, model: data.suggestions });
@@ -332,7 +328,10 @@ const startLabelling = () => {
     "-": () => labelCurrent(-1),
     j: () => goTo(Math.min(current + 1, cards.length - 1)),
     k: () => goTo(Math.max(current - 1, 0)),
-    n: () => goTo(nextUnlabelled() ?? current),
+    n: () => {
+      const isPassedBy = cards[current] && isMissing(current) && !isInSight(cards[current]);
+      goTo(isPassedBy ? current : nextUnlabelled() ?? current);
+    },
     e: () => goTo(firstError() < 0 ? current : firstError()),
     u: () => {
       const last = undo.pop();
@@ -434,8 +433,9 @@ const startLabelling = () => {
   }
   paintAll();
   const first = nextUnlabelled() ?? 0;
-  goTo(first, { scrolls: first > 0 });
-  if (first === 0) cards[0]?.focus({ preventScroll: true });
+  history.scrollRestoration = "manual"; // after a reload the browser would scroll away from the current step
+  goTo(first, { scrolls: !isInSight(cards[first]) });
+  cards[first]?.focus({ preventScroll: true });
   outbox.flush();
   outbox.flushOthers();
   if (hints.isWaiting && isComplete()) hints.reveal();
