@@ -97,7 +97,6 @@ def _targets(basis: Basis, changes: Changes) -> Iterator[tuple[int | None, int |
         if "root" in details:
             root = details.pop("root")
             details["root_id"] = None if root is None else basis.steps[root]
-        details.pop("hint_value", None)  # _hint_values has read it
         yield basis.steps[index], value, details
     if "outcome" in changes.outcome:
         yield None, changes.outcome["outcome"], {}
@@ -171,9 +170,15 @@ def _label(
             label.active_ms = max(label.active_ms, given)
         elif name in EVIDENCE:
             setattr(label, name, getattr(label, name) or given)
-        else:
+        elif name != "hint_value":
             setattr(label, name, given)
-    label.is_said_anew = before is None or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
+    # Also the same value in sight of another suggestion: what was a confirmation may be a correction now.
+    in_sight = details.get("hint_value")
+    label.is_said_anew = (
+        before is None
+        or any(getattr(before, name) != getattr(label, name) for name in CONTENT)
+        or (in_sight is not None and in_sight != before.hint_value)
+    )
     if label.is_said_anew:
         label.hint_value, label.is_after_hint = hint_value, hint_value is not None
     return label

@@ -272,7 +272,8 @@ def _read_json(body: str | bytes) -> Changes:
 def _read_form(request: Request) -> tuple[Changes, Changes]:
     """What the plain form shows, and what of it was chosen on this page: the rest may have changed elsewhere.
 
-    Its fields are `step-3` and `outcome`; `was-step-3` is the value that the page came with.
+    Its fields are `step-3` and `outcome`; `was-step-3` is the value that the page came with, `hint-step-3` what it
+    suggested where suggestions follow the labels.
     """
     steps: dict[int, int | None] = {}
     outcome: dict[str, int | None] = {}
@@ -289,7 +290,12 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
         if request.POST.get(f"was-{name}") != given:
             chosen.add(name)
     changed = {index: value for index, value in steps.items() if f"step-{index}" in chosen}
-    return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {})
+    details = {
+        index: {"hint_value": _value_of(name, str(request.POST[name]))}
+        for index in changed
+        if (name := f"hint-step-{index}") in request.POST
+    }
+    return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {}, details)
 
 
 def _value_of(name: str, given: str) -> int:

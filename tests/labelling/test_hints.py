@@ -1,6 +1,7 @@
 """What a model says, shown from the start or after one's own labels; and that every label says what came before it."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -173,14 +174,48 @@ def test_the_page_says_what_it_showed_when_the_label_was_given() -> None:
     # Given from the last to the first and sent together: when step 1 was labelled, step 0 was not.
     put(client, path, {"labels": [{"step": 0, "value": -1}, {"step": 1, "value": 1, "hint_value": 1}]})
     assert marks() == {0: (-1, True, 1), 1: (1, True, 1)}
-    put(client, path, {"labels": [{"step": 1, "value": 1, "hint_value": -1, "active_ms": 900}]})
-    assert marks()[1] == (1, True, 1)  # the same label, so nothing new was said
+    put(client, path, {"labels": [{"step": 1, "value": 1, "hint_value": 1, "active_ms": 900}]})
+    put(client, path, {"labels": [{"step": 1, "value": 1, "active_ms": 950}]})
+    assert marks()[1] == (1, True, 1)
+    assert len(events()) == 2  # the same label, so nothing new was said
+    put(client, path, {"labels": [{"step": 1, "value": 1, "hint_value": -1}]})
+    assert marks()[1] == (1, True, -1)  # given again in sight of another suggestion: no confirmation any more
+    assert events()[2:] == [(1, 1, True)]
     put(client, path, {"labels": [{"step": 1, "value": 0}]})
     assert marks()[1] == (
         0,
         True,
         -1,
     )  # somebody who does not say what they saw is taken to have seen what is suggested
+
+
+def test_a_plain_form_says_what_its_page_showed(client: Client) -> None:
+    world, slot = claimed("hinted", **FOLLOWING, settings={"asks_outcome": False})
+    client.force_login(world.annotator)
+    page = client.get(f"/assignments/{slot.pk}/").content.decode()
+    shown = dict(re.findall(r'name="(hint-step-\d)" value="(-?\d)"', page))
+    assert shown == {f"hint-step-{index}": "1" for index in range(4)}
+    # All at once: step 0 is -1, which turns what is suggested of the others, but nobody has seen that yet.
+    answer = client.post(f"/assignments/{slot.pk}/", {f"step-{index}": -1 for index in range(4)} | shown)
+    assert answer.status_code == 302
+    assert marks() == dict.fromkeys(range(4), (-1, True, 1))
+    page = client.get(f"/assignments/{slot.pk}/").content.decode()
+    later = dict(re.findall(r'name="((?:hint|was)-step-\d)" value="(-?\d)"', page))
+    assert later == {f"was-step-{i}": "-1" for i in range(4)} | dict(zip(shown, ["1", "-1", "-1", "-1"], strict=True))
+    # The step that is chosen anew has the suggestion that the page shows now; the others stay as they are.
+    client.post(f"/assignments/{slot.pk}/submit/", {"step-0": -1, "step-1": 1, "step-2": -1, "step-3": -1} | later)
+    assert marks() == {0: (-1, True, 1), 1: (1, True, -1), 2: (-1, True, 1), 3: (-1, True, 1)}
+    slot.refresh_from_db()
+    assert slot.status == "submitted"
+
+
+@pytest.mark.parametrize("arm", ["blind", "reveal_after"])
+def test_a_plain_form_has_no_say_in_what_was_suggested(client: Client, arm: str) -> None:
+    world, slot = claimed(arm)
+    client.force_login(world.annotator)
+    assert "hint-step" not in client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert client.post(f"/assignments/{slot.pk}/", {"step-0": 1, "hint-step-0": 1}).status_code == 400
+    assert marks() == {}
 
 
 def test_what_was_revealed_after_ones_own_labels_does_not_follow_them() -> None:
