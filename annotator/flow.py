@@ -81,19 +81,18 @@ def take_back(annotation_id: int, reviewer: User) -> Assignment:
     return assignment
 
 
-@transaction.atomic
 def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
     """Stores a reviewer's decision, and takes it into what is believed about the trajectory."""
-    decided = adjudication.decide(dispute, reviewer, decision)
-    _take_in(dispute.trajectory_id)
-    return decided
+    return decide_run(dispute.trajectory_id, [dispute.pk], reviewer, decision)[0]
 
 
 @transaction.atomic
-def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
+def decide_run(
+    trajectory_id: int, dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn
+) -> list[Adjudication]:
     """The same for several disputes of one trajectory, all or none."""
-    decided = adjudication.decide_run(dispute_ids, reviewer, decision)
-    _take_in(decided[0].dispute.trajectory_id)
+    decided = adjudication.decide_run(trajectory_id, dispute_ids, reviewer, decision)
+    _take_in(trajectory_id)
     return decided
 
 

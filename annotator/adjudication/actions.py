@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.adjudication.turns import Turn, Wants, is_drawn, turn_of, wants_of
+from annotator.adjudication.turns import Turn, is_drawn, is_withheld, turn_of, version_of
 from annotator.errors import DecisionOutdated, InvalidInput, ReviewHeld
 from annotator.labelling import revisions
 from annotator.models import (
@@ -19,6 +19,7 @@ from annotator.models import (
     AuditEvent,
     Dispute,
     GoldLabel,
+    Label,
     Posterior,
     Project,
     Review,
@@ -174,7 +175,7 @@ def _free(review: Review, reviewer: User) -> None:
 class DecisionIn(BaseModel):
     """A decision: a value or null for undecidable, why, and a note.
 
-    `wants` is what the dispute wanted when the reviewer looked at it; by now it may want something else.
+    `version` is that of the dispute, or of all disputes of a run, as the reviewer saw it.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -182,7 +183,7 @@ class DecisionIn(BaseModel):
     value: int | None
     reason_code: str
     note: str = ""
-    wants: Wants | None = None
+    version: str | None = None
 
 
 def parse_decision(data: object) -> DecisionIn:
@@ -205,23 +206,79 @@ def parse_decision(data: object) -> DecisionIn:
     raise InvalidInput(f"The decision was not stored. {said}", fields)
 
 
-@transaction.atomic
 def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
-    """Stores a decision on one dispute and, unless it is a blind one that another has to confirm, settles it.
+    """Stores a decision on one dispute, as decide_run does."""
+    return decide_run(dispute.trajectory_id, [dispute.pk], reviewer, decision)[0]
+
+
+@transaction.atomic
+def decide_run(
+    trajectory_id: int, dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn
+) -> list[Adjudication]:
+    """Decides disputes of one trajectory alike, all or none; settles them unless another reviewer has to confirm it.
 
     A later decision overrules and both stay visible. Raises ReviewHeld while another reviewer holds the trajectory, or
-    an annotation of it is back with its author, and DecisionOutdated if the dispute is not what the reviewer saw.
+    an annotation of it is back with its author, and DecisionOutdated if the disputes are not what the reviewer saw.
     """
     # settle() locks the trajectory, too: it must not overwrite the gold of a decision that it has not seen.
-    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=dispute.trajectory_id)
-    if waits(dispute.trajectory_id):
+    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=trajectory_id)
+    if waits(trajectory_id):
         raise ReviewHeld(
             "An annotation of this trajectory is back with its author, so the disputes may change. Nothing was "
             "decided; decide when the new revision is in."
         )
-    review = Review.objects.get(trajectory_id=dispute.trajectory_id)
-    review = claim(review.pk, reviewer)
-    turn, settles = _take_turn(dispute, reviewer, decision, needs_second=review.needs_second)
+    review = claim(Review.objects.get(trajectory_id=trajectory_id).pk, reviewer)
+    found = Dispute.objects.filter(trajectory=trajectory_id, pk__in=dispute_ids).select_related("step")
+    disputes = list(found.prefetch_related("adjudications").order_by("step__index"))
+    if not disputes or len(disputes) != len(set(dispute_ids)):
+        which = "these steps" if disputes else "this"
+        raise DecisionOutdated(f"Nothing was stored, because the raters agree on {which} by now. Read what is left.")
+    turns = [turn_of(list(d.adjudications.all()), reviewer, needs_second=review.needs_second) for d in disputes]
+    if None in turns:
+        raise DecisionOutdated(
+            "You have decided this already; nothing was stored. Another reviewer decides it next, without seeing your "
+            "decision. Both are shown when theirs is in."
+        )
+    if not _is_seen(disputes, reviewer, decision):
+        raise DecisionOutdated(
+            "Nothing was stored, because another reviewer has decided or a rater has changed a judgement meanwhile. "
+            "Read what stands there now, then decide."
+        )
+    made = [
+        _store(dispute, turn, reviewer, decision, project_id=review.project_id)
+        for dispute, turn in zip(disputes, turns, strict=True)
+        if turn is not None
+    ]
+    refresh_review(trajectory_id, review.project_id)
+    if not decidable_by(reviewer).filter(trajectory=trajectory_id).exists():
+        release_claim(review.pk, reviewer)  # the rest is another reviewer's
+    return made
+
+
+def version_now(disputes: Sequence[Dispute], reader: User) -> str:
+    """The version of disputes of one trajectory, in the order of their steps."""
+    labels = Label.objects.submitted().filter(annotation__trajectory=disputes[0].trajectory_id)
+    said = list(labels.select_related("annotation"))
+    return "-".join(
+        version_of(list(d.adjudications.all()), [label for label in said if label.step_id == d.step_id], reader)
+        for d in disputes
+    )
+
+
+def _is_seen(disputes: Sequence[Dispute], reviewer: User, decision: DecisionIn) -> bool:
+    """Whether the reviewer has decided with all before them that stands there now."""
+    if decision.version is not None:
+        return decision.version == version_now(disputes, reviewer)
+    # Whoever does not say what they have seen did not mean to overrule anybody.
+    earlier = [list(dispute.adjudications.all()) for dispute in disputes]
+    return all(is_withheld(made, reviewer) or all(m.reviewer_id == reviewer.pk for m in made) for made in earlier)
+
+
+def _store(dispute: Dispute, turn: Turn, reviewer: User, decision: DecisionIn, *, project_id: int) -> Adjudication:
+    """Call it with the trajectory locked."""
+    settles = turn == Turn.OPEN or (
+        turn == Turn.SECOND and list(dispute.adjudications.all())[-1].value == decision.value
+    )
     at = now()
     adjudication = Adjudication.objects.create(
         dispute=dispute,
@@ -239,61 +296,16 @@ def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudicati
             step=dispute.step,
             defaults={"value": decision.value, "provenance": GoldLabel.Provenance.ADJUDICATED, "settled_at": at},
         )
-    refresh_review(dispute.trajectory_id, review.project_id)
     # The trail never forgets, and whoever decides second may read it: the value of a first decision is not in it.
     value = {} if turn == Turn.FIRST else {"value": decision.value}
     audit.log(
         "dispute.decided",
         dispute,
         user=reviewer,
-        project_id=review.project_id,
+        project_id=project_id,
         data={"adjudication": adjudication.pk, "turn": turn, "settles": settles, **value},
     )
-    if not decidable_by(reviewer).filter(trajectory=dispute.trajectory_id).exists():
-        release_claim(review.pk, reviewer)  # the rest is another reviewer's
     return adjudication
-
-
-def _take_turn(dispute: Dispute, reviewer: User, decision: DecisionIn, *, needs_second: bool) -> tuple[Turn, bool]:
-    """What this decision is, and whether it settles the dispute; call it with the trajectory locked."""
-    current = Dispute.objects.filter(pk=dispute.pk).first()
-    if current is None:
-        raise DecisionOutdated("Nothing was decided, because the raters agree by now. Open the review again.")
-    earlier = list(current.adjudications.all())
-    turn = turn_of(earlier, reviewer, needs_second=needs_second)
-    if turn is None:
-        raise DecisionOutdated(
-            "You have decided this already; nothing was stored. Another reviewer decides it next, without seeing your "
-            "decision. Both are shown when theirs is in."
-        )
-    differ = turn == Turn.OPEN and bool(earlier) and current.decided_at is None
-    # Whoever does not say that they have seen two decisions that differ did not mean to settle the difference.
-    seen = decision.wants or ("blind" if differ else wants_of(turn))
-    if seen != wants_of(turn):
-        raise DecisionOutdated(
-            "Nothing was stored, because another reviewer has decided meanwhile. Read what was decided, then decide."
-        )
-    return turn, turn == Turn.OPEN or (turn == Turn.SECOND and earlier[-1].value == decision.value)
-
-
-@transaction.atomic
-def decide_run(dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn) -> list[Adjudication]:
-    """Decides several disputes of one trajectory alike, all or none.
-
-    Raises InvalidInput unless they are undecided disputes of one trajectory, and what decide raises.
-    """
-    disputes = list(Dispute.objects.select_related("step").filter(pk__in=dispute_ids).order_by("step__index"))
-    trajectories = {dispute.trajectory_id for dispute in disputes}
-    if len(disputes) != len(set(dispute_ids)) or len(trajectories) != 1:
-        raise InvalidInput("Nothing was decided. A run is made of disputes of one trajectory; open the review again.")
-    Trajectory.objects.select_for_update(no_key=True).only("pk").get(pk=trajectories.pop())
-    # Under the lock: what somebody has decided meanwhile is not overruled in passing.
-    if Dispute.objects.undecided().filter(pk__in=dispute_ids).count() != len(disputes):
-        raise InvalidInput(
-            "Nothing was decided, because a step of this run has been decided meanwhile. Open the review again and "
-            "decide what is left."
-        )
-    return [decide(dispute, reviewer, decision) for dispute in disputes]
 
 
 @transaction.atomic

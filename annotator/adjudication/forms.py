@@ -1,14 +1,13 @@
 """The form by which a reviewer decides one dispute."""
 
-from typing import Any, get_args
+from typing import Any
 
 from django import forms
 from django.http import QueryDict
 
 from annotator.adjudication.actions import DecisionIn, parse_decision
-from annotator.adjudication.turns import Wants
 from annotator.errors import InvalidInput
-from annotator.models import Adjudication, Dispute
+from annotator.models import Adjudication
 
 UNDECIDABLE = "undecidable"
 
@@ -31,17 +30,17 @@ class DecisionForm(forms.Form):
         error_messages={"required": "Choose the reason why the raters differ."},
     )
     note = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
-    wants = forms.ChoiceField(choices=[(wants, wants) for wants in get_args(Wants)], required=False)
+    version = forms.CharField(required=False)
 
-    def __init__(self, dispute: Dispute, data: QueryDict | None = None) -> None:
-        super().__init__(data, auto_id=f"decision-{dispute.pk}-%s")
+    def __init__(self, dispute_id: int, data: QueryDict | None = None) -> None:
+        super().__init__(data, auto_id=f"decision-{dispute_id}-%s")
 
     def clean(self) -> dict[str, Any]:
         given = self.cleaned_data
         if not self.errors:
             value = None if given["value"] == UNDECIDABLE else int(given["value"])
             try:
-                self.decision = parse_decision({**given, "value": value, "wants": given["wants"] or None})
+                self.decision = parse_decision({**given, "value": value, "version": given["version"] or None})
             except InvalidInput as error:
                 for field, message in error.fields.items():
                     self.add_error(field, message)

@@ -46,6 +46,7 @@ class Case:
     n_withheld: int
     decisions: list[Shown]
     wants: Wants
+    version: str
     form: DecisionForm
 
     @property
@@ -111,6 +112,14 @@ class Group:
     @property
     def first(self) -> Case:
         return self.passages[0].case
+
+    @property
+    def ids(self) -> list[int]:
+        return [passage.case.dispute.pk for passage in self.passages]
+
+    @property
+    def version(self) -> str:
+        return "-".join(passage.case.version for passage in self.passages)
 
     @property
     def title(self) -> str:

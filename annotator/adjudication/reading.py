@@ -14,7 +14,7 @@ from annotator import access
 from annotator.adjudication import actions
 from annotator.adjudication.forms import DecisionForm
 from annotator.adjudication.passages import Case, Group, Passage, Rating, Spoken, cut, grouped, say_skipped
-from annotator.adjudication.turns import is_withheld, knows_reviewers, shown_to, turn_of, wants_of
+from annotator.adjudication.turns import is_withheld, knows_reviewers, shown_to, turn_of, version_of, wants_of
 from annotator.labelling.conversation import Block, blocks_of
 from annotator.labelling.evidence import extras_of
 from annotator.models import (
@@ -117,8 +117,8 @@ class ReviewPage:
     def rest_title(self) -> str:
         return say_skipped(self.rest)
 
-    def case_of(self, dispute: Dispute) -> Case:
-        return next(case for case in self.cases if case.dispute.pk == dispute.pk)
+    def case_of(self, dispute_id: int) -> Case:
+        return next(case for case in self.cases if case.dispute.pk == dispute_id)
 
     def next_place(self, dispute: Dispute) -> str:
         """The id of the place to go to after this dispute: the next undecided one, from the top again at the end."""
@@ -129,9 +129,9 @@ class ReviewPage:
 
 
 def review_page(
-    review: Review, reader: User, *, refused: tuple[Dispute, DecisionForm] | None = None, is_split: bool = False
+    review: Review, reader: User, *, refused: tuple[int, DecisionForm] | None = None, is_split: bool = False
 ) -> ReviewPage:
-    """The page for one reader; `refused` is the form that they sent and that has errors."""
+    """The page for one reader; `refused` is the form that they sent for a dispute and that has errors."""
     is_held = review.lease_expires_at is not None and review.lease_expires_at >= now()
     hold: Literal["mine", "other", "free"] = "free"
     if is_held:
@@ -177,7 +177,7 @@ def _cases_of(
     reader: User,
     letters: Mapping[int, str],
     *,
-    refused: tuple[Dispute, DecisionForm] | None,
+    refused: tuple[int, DecisionForm] | None,
     is_revealed: bool,
 ) -> list[Case]:
     """The disputes of a trajectory in the order of its steps, the outcome last."""
@@ -185,7 +185,7 @@ def _cases_of(
     disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
     is_named = knows_reviewers(reader, review, disputes, has_asked=is_revealed)
     ratings: dict[int | None, list[Rating]] = defaultdict(list)
-    labels = Label.objects.submitted().filter(annotation__in=letters).select_related("root")
+    labels = Label.objects.submitted().filter(annotation__in=letters).select_related("root", "annotation")
     for label in labels:
         rater = letters[label.annotation_id]
         ratings[label.step_id].append(Rating(rater, label.value, label, extras_of(label, scheme)))
@@ -197,7 +197,7 @@ def _cases_of(
         if comment.author_id == comment.annotation.annotator_id:
             author = rater
         comments[comment.step_id].append(Spoken(rater, author, comment))
-    forms = {refused[0].pk: refused[1]} if refused else {}
+    forms = dict([refused]) if refused else {}
     cases = []
     for dispute in sorted(disputes, key=_step_order):
         decisions = list(dispute.adjudications.all())
@@ -212,7 +212,8 @@ def _cases_of(
                 n_withheld=len(spoken) - len(may_read),
                 decisions=shown_to(reader, dispute, is_named=is_named),
                 wants=wants_of(turn_of(decisions, reader, needs_second=review.needs_second)),
-                form=forms.get(dispute.pk) or DecisionForm(dispute),
+                version=version_of(decisions, [rating.label for rating in ratings[dispute.step_id]], reader),
+                form=forms.get(dispute.pk) or DecisionForm(dispute.pk),
             )
         )
     return cases

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from annotator.models import Adjudication, Dispute, Review, User
+from annotator.models import Adjudication, Dispute, Label, Review, User
 
 Turn = Adjudication.Turn
 
@@ -41,6 +41,17 @@ def wants_of(turn: Turn | None) -> Wants:
 def is_withheld(decisions: Sequence[Adjudication], reader: User) -> bool:
     """Whether what was decided would sway the reader, who may be the second reviewer."""
     return bool(decisions) and decisions[-1].turn == Turn.FIRST and decisions[-1].reviewer_id != reader.pk
+
+
+def version_of(decisions: Sequence[Adjudication], labels: Iterable[Label], reader: User) -> str:
+    """What a reader has before them of a dispute, in short; a decision names it, and holds only while it is the same.
+
+    A decision that would sway the reader is left out: theirs is as good after it as before.
+    """
+    seen = [] if is_withheld(decisions, reader) else [made.pk for made in decisions]
+    # By assignment: a new revision that says the same changes nothing.
+    said = [(label.annotation.assignment_id, label.value, label.root_id) for label in labels]
+    return hashlib.sha256(repr((seen, sorted(said))).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
+from django_htmx.http import reselect, reswap, retarget
 
 from annotator import access, flow
 from annotator.adjudication import actions, listing, reading
@@ -80,40 +81,35 @@ def release_claim(request: Request, pk: int) -> HttpResponse:
 
 
 @require_POST
-def decide(request: Request, pk: int) -> HttpResponse:
-    """Stores a decision and goes on to the next dispute that has none."""
-    membership, dispute = access.get_dispute(request.user, pk)
-    form = DecisionForm(dispute, request.POST)
+def decide(request: Request, pk: int, dispute_pk: int) -> HttpResponse:
+    """Stores a decision and goes on to the next dispute that has none.
+
+    The URL names the dispute, of a run the first one, and the form the others. It is not looked up by itself: if the
+    raters agree by now, it is gone.
+    """
+    membership, review = access.get_review(request.user, pk)
+    review.project = membership.project
+    given = request.POST.getlist("dispute")
+    ids = list(dict.fromkeys([dispute_pk, *(int(each) for each in given if each.isdecimal())]))
+    form = DecisionForm(dispute_pk, request.POST)
     if not form.is_valid():
-        return _refuse(request, membership, dispute, form, 422)
+        return _refuse(request, membership, review, ids, form, 422)
     try:
-        flow.decide(dispute, request.user, form.decision)
+        decided = flow.decide_run(review.trajectory_id, ids, request.user, form.decision)
     except DomainError as error:
         form.add_error(None, error.message)
-        return _refuse(request, membership, dispute, form, error.status)
-    page = reading.review_page(_review_of(membership, dispute), request.user, is_split=_is_split(request))
-    if request.htmx:
-        return _render_decision(request, membership, page, dispute)
-    return redirect(_place(page, dispute))
-
-
-@require_POST
-def decide_run(request: Request, pk: int) -> HttpResponse:
-    """Decides a run of disputes alike; the URL names its first one, the form the others."""
-    membership, dispute = access.get_dispute(request.user, pk)
-    form = DecisionForm(dispute, request.POST)
-    if not form.is_valid():
-        return _refuse(request, membership, dispute, form, 422)
-    ids = [dispute.pk, *(int(given) for given in request.POST.getlist("dispute") if given.isdecimal())]
-    try:
-        decided = flow.decide_run(sorted(set(ids)), request.user, form.decision)
-    except DomainError as error:
-        form.add_error(None, error.message)
-        return _refuse(request, membership, dispute, form, error.status)
-    after = "; each can be decided again" if decided[0].turn == Turn.OPEN else ""
-    messages.success(request, f"{len(decided)} steps decided at once{after}.", extra_tags="good")
-    page = reading.review_page(_review_of(membership, dispute), request.user)
-    return redirect(_place(page, decided[-1].dispute))
+        return _refuse(request, membership, review, ids, form, error.status)
+    if len(decided) > 1:
+        after = "; each can be decided again" if decided[0].turn == Turn.OPEN else ""
+        messages.success(request, f"{len(decided)} steps decided at once{after}.", extra_tags="good")
+    review.refresh_from_db(fields=["status", "reviewer", "lease_expires_at"])
+    page = reading.review_page(review, request.user, is_split=_is_split(request))
+    last = decided[-1].dispute
+    if not request.htmx:
+        return redirect(_place(page, last))
+    if len(decided) > 1:
+        return _render_page(request, membership, page, next_place=page.next_place(last))
+    return _render_decision(request, membership, page, last.pk, next_place=page.next_place(last))
 
 
 @require_POST
@@ -199,39 +195,61 @@ def _review_of(membership: Membership, dispute: Dispute) -> Review:
 
 
 def _refuse(
-    request: Request, membership: Membership, dispute: Dispute, form: DecisionForm, status: int
+    request: Request, membership: Membership, review: Review, ids: list[int], form: DecisionForm, status: int
 ) -> HttpResponse:
-    review = _review_of(membership, dispute)
-    page = reading.review_page(review, request.user, refused=(dispute, form), is_split=_is_split(request))
-    if all(case.dispute.pk != dispute.pk for case in page.cases):
-        raise Http404("The raters of this step agree by now, so there is nothing to decide. Open the review again.")
-    if request.htmx:
-        # htmx swaps no other refusal than a 422 (see htmx-config in _base.html).
-        return _render_decision(request, membership, page, dispute, status=422)
+    """Shows the form again with what is wrong; if its question is gone, the page says so at its top."""
+    page = reading.review_page(review, request.user, refused=(ids[0], form), is_split=_is_split(request))
+    asked = [group.ids for group in page.groups]
+    if request.htmx and ids in asked and not form.non_field_errors():
+        return _render_decision(request, membership, page, ids[0], status=422)
+    if all(group[0] != ids[0] for group in asked):
+        said = form.non_field_errors() or [
+            "Nothing was stored, because what is disputed has changed. Read what is left."
+        ]
+        messages.error(request, str(said[0]), extra_tags="bad")
     return _render_page(request, membership, page, status=status)
 
 
-def _render_page(request: Request, membership: Membership, page: reading.ReviewPage, status: int = 200) -> HttpResponse:
+def _render_page(
+    request: Request, membership: Membership, page: reading.ReviewPage, *, status: int = 200, next_place: str = ""
+) -> HttpResponse:
+    """The whole page; htmx swaps in what lies below the bar, and goes to `next_place` or to what is wrong."""
     context = {
         "membership": membership,
         "section": "reviews",
         "trajectory": page.review.trajectory,
         "guideline": membership.project.guidelines.first(),
         "page": page,
+        "is_swapped": bool(request.htmx),
+        "next_place": next_place,
         "is_fragment": False,
     }
-    return render(request, "adjudication/review_detail.html", context, status=status)
+    # htmx swaps no other refusal than a 422 (see htmx-config in _base.html).
+    response = render(
+        request, "adjudication/review_detail.html", context, status=422 if request.htmx and status != 200 else status
+    )
+    if request.htmx:
+        reswap(reselect(retarget(response, "#review"), "#review"), "outerHTML")
+    return response
 
 
 def _render_decision(
-    request: Request, membership: Membership, page: reading.ReviewPage, dispute: Dispute, *, status: int = 200
+    request: Request,
+    membership: Membership,
+    page: reading.ReviewPage,
+    dispute_id: int,
+    *,
+    status: int = 200,
+    next_place: str = "",
 ) -> HttpResponse:
-    """What htmx swaps in: the dispute's form and decisions, the progress, and what a screen reader should say."""
+    """What htmx swaps in: the form and decisions of a dispute, the progress, and what a screen reader should say."""
+    group = next((group for group in page.groups if group.first.dispute.pk == dispute_id), None)
     context = {
         "membership": membership,
         "page": page,
-        "case": page.case_of(dispute),
-        "next_place": page.next_place(dispute) if status == 200 else "",
+        "case": page.case_of(dispute_id),
+        "run": group if group and group.is_run else None,
+        "next_place": next_place,
         "is_fragment": True,
     }
     return render(request, "adjudication/review_detail.html#decided", context, status=status)

@@ -1,7 +1,7 @@
 """Agreement, disputes and reviewers' decisions."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -13,7 +13,7 @@ from annotator import access, flow
 from annotator.access import SETTLERS
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
-from annotator.adjudication.turns import is_withheld, knows_reviewers, turn_of, wants_of
+from annotator.adjudication.turns import is_withheld, knows_reviewers, turn_of, version_of, wants_of
 from annotator.agreement import actions as agreement
 from annotator.agreement.sums import VALUES
 from annotator.api.bodies import read_choice, read_json
@@ -83,19 +83,24 @@ def dispute_list(request: ApiRequest, slug: str) -> Response:
 
 
 def _represent(disputes: Sequence[Dispute], *, reader: User) -> Any:
-    values = _values({dispute.trajectory_id for dispute in disputes})
-    rows = [
-        {
-            "id": dispute.pk,
-            "trajectory": dispute.trajectory,
-            "step": dispute.step,
-            "severity": dispute.severity,
-            "status": "open" if dispute.decided_at is None else "decided",
-            "values": values[dispute.trajectory_id, dispute.step_id],
-            **_as_seen_by(reader, dispute),
-        }
-        for dispute in disputes
-    ]
+    letters = letters_of({dispute.trajectory_id for dispute in disputes})
+    labels = _labels(letters)
+    rows = []
+    for dispute in disputes:
+        here = labels[dispute.trajectory_id, dispute.step_id]
+        values = [{"rater": letters[label.annotation_id], "value": label.value} for label in here]
+        rows.append(
+            {
+                "id": dispute.pk,
+                "trajectory": dispute.trajectory,
+                "step": dispute.step,
+                "severity": dispute.severity,
+                "status": "open" if dispute.decided_at is None else "decided",
+                "values": sorted(values, key=lambda said: (len(str(said["rater"])), str(said["rater"]))),
+                "version": version_of(list(dispute.adjudications.all()), here, reader),
+                **_as_seen_by(reader, dispute),
+            }
+        )
     return DisputeSerializer(rows, many=True).data
 
 
@@ -121,19 +126,13 @@ def _decision(made: Adjudication, *, is_named: bool) -> dict[str, object]:
     return {"id": made.pk, "reviewer": reviewer, **{name: getattr(made, name) for name in names}}
 
 
-def _values(trajectory_ids: set[int]) -> dict[tuple[int, int | None], list[dict[str, object]]]:
-    """What was submitted, by trajectory and step, under the letters that the reviewers' pages use."""
-    letters = letters_of(trajectory_ids)
+def _labels(annotation_ids: Collection[int]) -> dict[tuple[int, int | None], list[Label]]:
+    """Those of current revisions, by trajectory and step."""
+    labels: dict[tuple[int, int | None], list[Label]] = defaultdict(list)
     # Not by the trajectory: what is submitted at this moment has no letter yet.
-    labels = Label.objects.submitted().filter(annotation__in=letters)
-    values: dict[tuple[int, int | None], list[dict[str, object]]] = defaultdict(list)
-    for annotation_id, trajectory_id, step_id, value in labels.values_list(
-        "annotation_id", "annotation__trajectory_id", "step_id", "value"
-    ):
-        values[trajectory_id, step_id].append({"rater": letters[annotation_id], "value": value})
-    for given in values.values():
-        given.sort(key=lambda said: (len(str(said["rater"])), str(said["rater"])))
-    return values
+    for label in Label.objects.submitted().filter(annotation__in=annotation_ids).select_related("annotation"):
+        labels[label.annotation.trajectory_id, label.step_id].append(label)
+    return labels
 
 
 @describe(

@@ -3,9 +3,10 @@
 
 const CHOICES = { 1: "1", 0: "0", "-": "-1", u: "undecidable" };
 const help = document.getElementById("review-help");
-const trouble = document.getElementById("review-trouble");
-const disputes = [...document.querySelectorAll("[data-dispute]")];
 let current = null;
+
+// Looked up each time: after some decisions the server sends the whole page anew.
+const disputes = () => [...document.querySelectorAll("[data-dispute]")];
 
 const isUndecided = (dispute) => dispute.querySelector("[data-undecided]");
 
@@ -24,7 +25,8 @@ function goTo(dispute) {
 }
 
 function move(by) {
-  goTo(disputes[Math.min(Math.max(disputes.indexOf(current) + by, 0), disputes.length - 1)]);
+  const all = disputes();
+  goTo(all[Math.min(Math.max(all.indexOf(current) + by, 0), all.length - 1)]);
 }
 
 function formOf(dispute) {
@@ -81,34 +83,40 @@ document.addEventListener("focusin", (event) => {
   if (dispute) makeCurrent(dispute);
 });
 
-document.getElementById("review-keypad").addEventListener("click", (event) => {
-  const button = event.target.closest("[data-key]");
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("#review-keypad [data-key]");
   if (button) press(button.dataset.key);
 });
 
 // After a decision: to what is wrong in the form, or on to the next dispute.
 document.addEventListener("htmx:afterSettle", (event) => {
-  const decision = event.target;
-  if (!(decision instanceof Element) || !decision.matches(".decision[data-next]")) return;
-  trouble.hidden = true;
-  if (!decision.dataset.next) {
-    decision.querySelector("[aria-invalid], [data-invalid]")?.focus();
-    return;
-  }
-  const place = document.getElementById(decision.dataset.next);
+  const swapped = event.target;
+  if (!(swapped instanceof Element) || !swapped.matches("[data-next]")) return;
+  showKeypad();
+  document.getElementById("review-trouble").hidden = true;
+  // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
+  if (swapped.id === "review") makeCurrent(null);
+  const place = swapped.dataset.next
+    ? document.getElementById(swapped.dataset.next)
+    : swapped.querySelector("[aria-invalid], [data-invalid]");
   const dispute = place?.closest("[data-dispute]"); // a step of a run lies within it
-  if (dispute) goTo(dispute);
+  if (dispute && swapped.dataset.next) goTo(dispute);
   else place?.focus();
 });
 
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
   document.addEventListener(name, () => {
+    const trouble = document.getElementById("review-trouble");
     trouble.textContent =
       "The decision was not stored, because the server did not take it. Your choice is still in the form: try again.";
     trouble.hidden = false;
   });
 }
 
-document.getElementById("review-keypad").hidden = false;
+function showKeypad() {
+  document.getElementById("review-keypad").hidden = false;
+}
+
+showKeypad();
 const place = location.hash && document.getElementById(location.hash.slice(1));
-makeCurrent(place?.closest?.("[data-dispute]") ?? disputes.find(isUndecided) ?? disputes[0] ?? null);
+makeCurrent(place?.closest?.("[data-dispute]") ?? disputes().find(isUndecided) ?? disputes()[0] ?? null);

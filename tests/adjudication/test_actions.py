@@ -201,7 +201,8 @@ def test_a_later_decision_overrules_and_both_stay(world: World) -> None:
     trajectory = disputed(world.project, [1], [-1])
     dispute = dispute_of(trajectory, 0)
     first = actions.decide(dispute, world.reviewer, decision(1))
-    second = actions.decide(dispute, world.admin, decision(-1, "hindsight"))
+    seen = actions.version_now([dispute], world.admin)
+    second = actions.decide(dispute, world.admin, DecisionIn(value=-1, reason_code="hindsight", version=seen))
     assert list(dispute.adjudications.values_list("pk", "value")) == [(first.pk, 1), (second.pk, -1)]
     assert GoldLabel.objects.get(trajectory=trajectory, step__index=0).value == -1
     dispute.refresh_from_db()

@@ -47,8 +47,11 @@ def dispute_of(trajectory: Trajectory, step: int | None) -> Dispute:
 
 
 def decide(trajectory: Trajectory, step: int | None, reviewer: User, value: int | None = 1, note: str = "") -> None:
-    given = DecisionIn(value=value, reason_code="ambiguous", note=note)
-    actions.decide(dispute_of(trajectory, step), reviewer, given)
+    """With all before them that was decided so far."""
+    dispute = dispute_of(trajectory, step)
+    version = actions.version_now([dispute], reviewer)
+    given = DecisionIn(value=value, reason_code="ambiguous", note=note, version=version)
+    actions.decide(dispute, reviewer, given)
 
 
 def list_url(world: World) -> str:
@@ -60,7 +63,7 @@ def detail_url(trajectory: Trajectory) -> str:
 
 
 def decide_url(trajectory: Trajectory, step: int | None) -> str:
-    return reverse("dispute-decide", args=[dispute_of(trajectory, step).pk])
+    return reverse("dispute-decide", args=[review_of(trajectory).pk, dispute_of(trajectory, step).pk])
 
 
 class Response(Protocol):
@@ -465,7 +468,9 @@ def test_deciding_what_another_reviewer_holds_is_refused_and_changes_nothing(
 def test_overruling_keeps_both_decisions(world: World, as_reviewer: Client) -> None:
     trajectory = disputed(world, [1], [-1])
     decide(trajectory, 0, world.admin, 1)
-    as_reviewer.post(decide_url(trajectory, 0), {"value": "-1", "reason_code": "hindsight", "note": ""})
+    version = as_reviewer.get(detail_url(trajectory)).context["page"].cases[0].version
+    data = {"value": "-1", "reason_code": "hindsight", "note": "", "version": version}
+    as_reviewer.post(decide_url(trajectory, 0), data)
     assert list(Adjudication.objects.order_by("id").values_list("reviewer__username", "value")) == [
         ("demo-ada", 1),
         ("demo-rita", -1),
@@ -473,6 +478,28 @@ def test_overruling_keeps_both_decisions(world: World, as_reviewer: Client) -> N
     assert GoldLabel.objects.get(trajectory=trajectory, step__index=0).value == -1
     text = text_of(as_reviewer.get(detail_url(trajectory)))
     assert text.index("demo-ada: +1") < text.index("— overruled") < text.index("demo-rita: −1")
+
+
+@pytest.mark.parametrize(("headers", "status"), [({}, 409), (HTMX, 422)], ids=["page", "htmx"])
+def test_a_stale_page_does_not_overrule_a_colleague(
+    headers: dict[str, str], status: int, world: World, as_reviewer: Client
+) -> None:
+    trajectory = disputed(world, [1], [-1])
+    stale = as_reviewer.get(detail_url(trajectory)).context["page"].cases[0].version
+    decide(trajectory, 0, world.admin, 1)
+    data = {"value": "-1", "reason_code": "hindsight", "note": "kept as typed", "version": stale}
+    response = as_reviewer.post(decide_url(trajectory, 0), data, headers=headers)
+    assert response.status_code == status
+    text = text_of(response)
+    assert "another reviewer has decided or a rater has changed a judgement meanwhile" in text
+    assert "demo-ada: +1" in text
+    assert "kept as typed" in text
+    assert Adjudication.objects.get().value == 1
+    assert GoldLabel.objects.get(trajectory=trajectory, step__index=0).value == 1
+    fresh = response.context["page"].cases[0].version
+    assert f'name="version" value="{fresh}"' in response.content.decode()
+    assert as_reviewer.post(decide_url(trajectory, 0), data | {"version": fresh}).status_code == 302
+    assert GoldLabel.objects.get(trajectory=trajectory, step__index=0).value == -1
 
 
 def test_hostile_text_is_shown_as_text(world: World, as_reviewer: Client) -> None:

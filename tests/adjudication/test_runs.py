@@ -13,7 +13,7 @@ from annotator.adjudication import actions, reading
 from annotator.adjudication.actions import DecisionIn
 from annotator.api import disputes as api_disputes
 from annotator.dashboard import trajectory_views
-from annotator.errors import AnnotationFinal, InvalidInput, ReviewHeld
+from annotator.errors import AnnotationFinal, DecisionOutdated, ReviewHeld
 from annotator.labelling import actions as labelling
 from annotator.labelling import revisions
 from annotator.labelling.intake import Changes
@@ -65,6 +65,10 @@ def annotation_of(trajectory: Trajectory, user: User) -> Annotation:
 
 def detail_url(trajectory: Trajectory) -> str:
     return reverse("review-detail", args=[Review.objects.get(trajectory=trajectory).pk])
+
+
+def decide_url(trajectory: Trajectory, dispute: Dispute) -> str:
+    return reverse("dispute-decide", args=[Review.objects.get(trajectory=trajectory).pk, dispute.pk])
 
 
 def text_of(content: bytes) -> str:
@@ -119,7 +123,7 @@ def test_the_run_can_be_split_and_decided_steps_leave_it(world: World, as_review
     assert split.count("data-decision") == 3
     data = {"value": "-1", "reason_code": "slip", "note": ""}
     first, second, _ = disputes_of(trajectory)
-    response = as_reviewer.post(reverse("dispute-decide", args=[first.pk]) + "?split=1", data)
+    response = as_reviewer.post(decide_url(trajectory, first) + "?split=1", data)
     assert response["Location"] == f"{detail_url(trajectory)}?split=1#dispute-{second.pk}"
     assert runs_on(as_reviewer, trajectory) == [[1], [2, 3]]
 
@@ -131,7 +135,7 @@ def test_one_decision_settles_the_run_and_each_step_can_be_decided_again(world: 
     trajectory = disputed(world, [-1, -1, 0], [1, 1, 1])
     first, second, third = disputes_of(trajectory)
     data = {"value": "-1", "reason_code": "propagation", "note": "One query.", "dispute": [first.pk, second.pk]}
-    response = as_reviewer.post(reverse("dispute-decide-run", args=[first.pk]), data)
+    response = as_reviewer.post(decide_url(trajectory, first), data)
     assert response["Location"] == f"{detail_url(trajectory)}#dispute-{third.pk}"
     assert list(Adjudication.objects.order_by("id").values_list("dispute", "value", "note")) == [
         (first.pk, -1, "One query."),
@@ -149,6 +153,7 @@ def test_a_run_is_decided_whole_or_not_at_all(wrong: str, world: World) -> None:
     trajectory = disputed(world, [-1, -1], [1, 1])
     first, second = disputes_of(trajectory)
     ids = [first.pk, second.pk]
+    given = DECISION.model_copy(update={"version": actions.version_now([first, second], world.reviewer)})
     if wrong == "another trajectory":
         ids.append(disputes_of(disputed(world, [-1], [1]))[0].pk)
     elif wrong == "unknown":
@@ -158,17 +163,91 @@ def test_a_run_is_decided_whole_or_not_at_all(wrong: str, world: World) -> None:
     else:
         actions.decide(second, world.reviewer, DECISION)
     n_before = Adjudication.objects.count()
-    with pytest.raises(InvalidInput, match="Nothing was decided"):
-        actions.decide_run(ids, world.reviewer, DECISION)
+    with pytest.raises(DecisionOutdated, match="Nothing was stored"):
+        actions.decide_run(trajectory.pk, ids, world.reviewer, given)
     assert Adjudication.objects.count() == n_before
     assert not GoldLabel.objects.filter(step=first.step).exists()
+
+
+def say_anew(world: World, trajectory: Trajectory, values: dict[int, int]) -> None:
+    """The first annotation comes back to its author, who gives these values instead."""
+    annotation = annotation_of(trajectory, world.annotator)
+    returned = actions.return_to_author(annotation.pk, world.admin, "Again.")
+    label(returned, world.annotator, values)
+    flow.submit(returned.pk, world.annotator)
+
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "htmx"])
+@pytest.mark.parametrize(
+    ("_case", "values", "said"),
+    [
+        ("one step is no part any more", {2: 0}, "a rater has changed a judgement meanwhile"),
+        ("the raters agree on the first step", {0: 1}, "the raters agree on these steps by now"),
+        ("the raters agree on a later step", {2: 1}, "the raters agree on these steps by now"),
+        ("the raters agree on all", {0: 1, 1: 1, 2: 1, 3: 1}, "the raters agree on this by now"),
+    ],
+)
+def test_a_run_is_decided_only_as_it_was_on_the_page(
+    _case: str,
+    values: dict[int, int],
+    said: str,
+    headers: dict[str, str],
+    world: World,
+    as_reviewer: Client,
+) -> None:
+    trajectory = disputed(world, [-1, -1, -1, -1], [1, 1, 1, 1])
+    first = disputes_of(trajectory)[0]
+    (group,) = as_reviewer.get(detail_url(trajectory)).context["page"].groups
+    say_anew(world, trajectory, values)
+    gold = list(GoldLabel.objects.values())
+    data = {"value": "-1", "reason_code": "slip", "dispute": group.ids, "version": group.version}
+    response = as_reviewer.post(decide_url(trajectory, first), data, headers=headers)
+    assert response.status_code == (422 if headers else 409)
+    assert text_of(response.content).count(said) == 1
+    assert not Adjudication.objects.exists()
+    assert list(GoldLabel.objects.values()) == gold
+    # The page is as it stands now, and a decision made on it counts.
+    assert [case.dispute for case in response.context["page"].cases] == disputes_of(trajectory)
+    if not disputes_of(trajectory):
+        assert "Nothing is disputed any more: the raters agree." in text_of(response.content)
+        return
+    group = response.context["page"].groups[0]
+    data |= {"dispute": group.ids, "version": group.version}
+    assert f'name="version" value="{group.version}"' in response.content.decode()
+    as_reviewer.post(decide_url(trajectory, group.first.dispute), data)
+    assert Adjudication.objects.count() == len(group.ids)
+
+
+def test_a_new_revision_that_says_the_same_of_a_run_changes_nothing(world: World, as_reviewer: Client) -> None:
+    trajectory = disputed(world, [-1, -1, 1], [1, 1, 1])
+    (group,) = as_reviewer.get(detail_url(trajectory)).context["page"].groups
+    say_anew(world, trajectory, {2: 0})
+    data = {"value": "-1", "reason_code": "slip", "dispute": group.ids, "version": group.version}
+    assert as_reviewer.post(decide_url(trajectory, group.first.dispute), data).status_code == 302
+    assert Adjudication.objects.count() == 2
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX], ids=["page", "htmx"])
+def test_a_form_sent_with_gaps_stays_one_about_what_it_showed(
+    headers: dict[str, str], world: World, as_reviewer: Client
+) -> None:
+    trajectory = disputed(world, [-1, -1], [1, 1])
+    (group,) = as_reviewer.get(detail_url(trajectory)).context["page"].groups
+    say_anew(world, trajectory, {0: 0, 1: 0})
+    data = {"value": "-1", "reason_code": "", "dispute": group.ids, "version": group.version}
+    response = as_reviewer.post(decide_url(trajectory, group.first.dispute), data, headers=headers)
+    assert "Choose the reason why the raters differ." in text_of(response.content)
+    assert f'name="version" value="{group.version}"' in response.content.decode()
 
 
 def test_an_invalid_decision_of_a_run_comes_back_as_the_form(world: World, as_reviewer: Client) -> None:
     trajectory = disputed(world, [-1, -1], [1, 1])
     first, second = disputes_of(trajectory)
     data = {"reason_code": "other", "note": "kept as typed", "dispute": [first.pk, second.pk]}
-    response = as_reviewer.post(reverse("dispute-decide-run", args=[first.pk]), data)
+    response = as_reviewer.post(decide_url(trajectory, first), data)
     assert response.status_code == 422
     assert "kept as typed</textarea>" in response.content.decode()
     assert "Choose a value, or undecidable." in text_of(response.content)
@@ -180,7 +259,7 @@ def test_a_run_that_another_reviewer_holds_is_not_decided(world: World, as_revie
     actions.claim(Review.objects.get(trajectory=trajectory).pk, world.admin)
     first, second = disputes_of(trajectory)
     data = {"value": "-1", "reason_code": "slip", "dispute": [first.pk, second.pk]}
-    response = as_reviewer.post(reverse("dispute-decide-run", args=[first.pk]), data)
+    response = as_reviewer.post(decide_url(trajectory, first), data)
     assert response.status_code == 409
     assert not Adjudication.objects.exists()
 
@@ -198,7 +277,7 @@ def test_doing_access(doing: str, who: str | None, status: int, world: World, cl
         client.force_login(world.user(who))
     url, data = {
         "run": (
-            reverse("dispute-decide-run", args=[first.pk]),
+            decide_url(trajectory, first),
             {"value": "1", "reason_code": "slip", "dispute": [second.pk]},
         ),
         "reveal": (reverse("review-raters", args=[Review.objects.get(trajectory=trajectory).pk]), {}),

@@ -66,9 +66,17 @@ def dispute_of(trajectory: Trajectory, step: int | None = 0) -> Dispute:
     return next(d for d in disputes if (d.step and d.step.index) == step)
 
 
+def version_for(user: User, trajectory: Trajectory, *steps: int | None) -> str:
+    return actions.version_now([dispute_of(trajectory, step) for step in steps or (0,)], user)
+
+
 def decide(trajectory: Trajectory, user: User, value: int | None, *, step: int | None = 0, **more: Any) -> Adjudication:
     given = DecisionIn(value=value, reason_code="hindsight", note=NOTE, **more)
     return actions.decide(dispute_of(trajectory, step), user, given)
+
+
+def decide_url(trajectory: Trajectory, step: int = 0) -> str:
+    return reverse("dispute-decide", args=[review_of(trajectory).pk, dispute_of(trajectory, step).pk])
 
 
 def review_of(trajectory: Trajectory) -> Review:
@@ -129,11 +137,11 @@ def test_two_who_differ_leave_it_to_a_decision_in_the_open(world: World) -> None
     review = review_of(trajectory)
     assert (review.status, review.reviewer) == ("claimed", world.admin)
     actions.release_claim(review.pk, world.admin)
-    decide(trajectory, world.outsider, 0, wants="open")
+    decide(trajectory, world.outsider, 0, version=version_for(world.outsider, trajectory))
     assert gold_of(trajectory) == (0, "adjudicated")
     assert turns_of(trajectory) == ["first", "second", "open"]
     assert review_of(trajectory).status == "done"
-    decide(trajectory, world.reviewer, 1)
+    decide(trajectory, world.reviewer, 1, version=version_for(world.reviewer, trajectory))
     assert gold_of(trajectory) == (1, "adjudicated")
     assert turns_of(trajectory) == ["first", "second", "open", "open"]
 
@@ -160,14 +168,16 @@ def test_the_first_reviewer_does_not_decide_twice(world: World) -> None:
 
 def test_a_difference_is_settled_only_by_who_has_seen_it(world: World) -> None:
     trajectory = disputed(world, [1], [-1])
+    blind = version_for(world.outsider, trajectory)
     decide(trajectory, world.reviewer, 1)
+    assert version_for(world.outsider, trajectory) == blind
     decide(trajectory, world.admin, -1)
     # The second decision sent again because its answer was lost; then somebody whose page is older than the second one.
-    with pytest.raises(DecisionOutdated, match="another reviewer has decided meanwhile"):
+    with pytest.raises(DecisionOutdated, match="another reviewer has decided"):
         decide(trajectory, world.admin, -1)
     actions.release_claim(review_of(trajectory).pk, world.admin)
     with pytest.raises(DecisionOutdated):
-        decide(trajectory, world.outsider, -1, wants="blind")
+        decide(trajectory, world.outsider, -1, version=blind)
     assert turns_of(trajectory) == ["first", "second"]
     assert gold_of(trajectory) is None
     assert review_of(trajectory).status == "open"
@@ -242,10 +252,11 @@ def test_either_may_be_first_on_each_step(world: World) -> None:
 def test_a_run_is_decided_blind_at_once_and_by_two(world: World) -> None:
     trajectory = disputed(world, [1, 1, 1], [-1, -1, 1])
     ids = [dispute_of(trajectory, step).pk for step in (0, 1)]
-    given = DecisionIn(value=-1, reason_code="propagation", wants="blind")
-    actions.decide_run(ids, world.reviewer, given)
+    blind = version_for(world.admin, trajectory, 0, 1)
+    given = DecisionIn(value=-1, reason_code="propagation", version=blind)
+    actions.decide_run(trajectory.pk, ids, world.reviewer, given)
     assert review_of(trajectory).status == "open"
-    actions.decide_run(ids, world.admin, given)
+    actions.decide_run(trajectory.pk, ids, world.admin, given)
     assert [turns_of(trajectory, step) for step in (0, 1)] == [["first", "second"]] * 2
     assert [gold_of(trajectory, step) for step in (0, 1)] == [(-1, "adjudicated")] * 2
     assert review_of(trajectory).status == "done"
@@ -256,7 +267,7 @@ def test_a_run_stores_nothing_if_one_of_its_steps_is_the_others_turn(world: Worl
     decide(trajectory, world.reviewer, 1, step=1)
     ids = [dispute_of(trajectory, step).pk for step in (0, 1)]
     with pytest.raises(DecisionOutdated):
-        actions.decide_run(ids, world.reviewer, DecisionIn(value=-1, reason_code="slip", wants="blind"))
+        actions.decide_run(trajectory.pk, ids, world.reviewer, DecisionIn(value=-1, reason_code="slip"))
     assert Adjudication.objects.count() == 1
 
 
@@ -286,7 +297,7 @@ def test_a_dispute_that_is_gone_is_not_decided(world: World) -> None:
     trajectory = disputed(world, [1], [-1])
     gone = dispute_of(trajectory)
     Dispute.objects.filter(pk=gone.pk).delete()
-    with pytest.raises(DecisionOutdated, match="the raters agree by now"):
+    with pytest.raises(DecisionOutdated, match="the raters agree on this by now"):
         actions.decide(gone, world.reviewer, DecisionIn(value=1, reason_code="slip"))
     assert not Adjudication.objects.exists()
 
@@ -314,7 +325,7 @@ def test_of_reviewers_who_decide_at_once_one_is_first_and_one_is_second() -> Non
 
 
 def _decide_blind(trajectory: Trajectory, reviewer: User) -> None:
-    decide(trajectory, reviewer, (-1, 0, 1)[reviewer.pk % 3], wants="blind")
+    decide(trajectory, reviewer, (-1, 0, 1)[reviewer.pk % 3])
 
 
 @pytest.mark.django_db(transaction=True)
@@ -392,11 +403,11 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
     shown["POST claim"] = client.post(
         reverse("review-claim", args=["demo"]), {"review": review_of(trajectory).pk}, follow=True
     ).content
-    url = reverse("dispute-decide", args=[dispute_of(trajectory, 0).pk])
+    url = decide_url(trajectory, 0)
     shown["POST refused"] = client.post(url, {"value": "1"}, headers=HTMX).content
     shown["POST of the other step"] = client.post(
-        reverse("dispute-decide", args=[dispute_of(trajectory, 1).pk]),
-        {"value": "1", "reason_code": "slip", "note": "", "wants": "blind"},
+        decide_url(trajectory, 1),
+        {"value": "1", "reason_code": "slip", "note": ""},
         headers=HTMX,
     ).content
     # The other step is settled, with what the first reviewer said of it; who that was is still open on this one.
@@ -429,8 +440,8 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
 def test_the_first_reviewer_sees_their_own_decision_and_that_it_waits(world: World, client: Client) -> None:
     trajectory = disputed(world, [1, 1], [-1, 1])
     client.force_login(world.reviewer)
-    data = {"value": "-1", "reason_code": "hindsight", "note": NOTE, "wants": "blind"}
-    response = client.post(reverse("dispute-decide", args=[dispute_of(trajectory).pk]), data, headers=HTMX)
+    data = {"value": "-1", "reason_code": "hindsight", "note": NOTE}
+    response = client.post(decide_url(trajectory), data, headers=HTMX)
     text = text_of(response.content)
     assert f"You: −1 , {REASON}" in text
     assert "decided blind" in text
@@ -439,7 +450,7 @@ def test_the_first_reviewer_sees_their_own_decision_and_that_it_waits(world: Wor
     assert 'name="value"' not in response.content.decode()
     listed = text_of(client.get(reverse("review-list", args=["demo"])).content)
     assert "you have decided; waits for another reviewer" in listed
-    again = client.post(reverse("dispute-decide", args=[dispute_of(trajectory).pk]), data, headers=HTMX)
+    again = client.post(decide_url(trajectory), data, headers=HTMX)
     assert again.status_code == 422
     assert "You have decided this already; nothing was stored." in text_of(again.content)
 
@@ -474,15 +485,16 @@ def test_two_decisions_that_differ_are_shown_without_names_until_one_asks(world:
     assert "First reviewer: +1" in text
     assert "Second reviewer: −1" in text
     assert "The two decisions differ. Whoever decides now has both in sight and settles it." in text
-    assert 'name="wants" value="open"' in response.content.decode()
+    version = response.context["page"].cases[0].version
+    assert f'name="version" value="{version}"' in response.content.decode()
     whole = reverse("trajectory-detail", args=["demo", trajectory.pk])
     for shown in (response.content, client.get(whole).content):
         assert b"demo-rita" not in shown
         assert b"demo-ada" not in shown
     client.post(reverse("review-raters", args=[review_of(trajectory).pk]))
     assert "demo-rita: +1" in text_of(client.get(url).content)
-    data = {"value": "1", "reason_code": "guideline", "note": "", "wants": "open"}
-    client.post(reverse("dispute-decide", args=[dispute_of(trajectory).pk]), data)
+    data = {"value": "1", "reason_code": "guideline", "note": "", "version": version}
+    client.post(decide_url(trajectory), data)
     client.force_login(world.admin)
     text = text_of(client.get(url).content)
     at = r"[^—]*— "
@@ -539,7 +551,7 @@ def test_a_release_keeps_all_decisions_in_order_and_takes_none_before_it_is_sett
     assert list(releasable(world.project)) == []
     decide(trajectory, world.admin, -1)
     assert list(releasable(world.project)) == []
-    decide(trajectory, world.admin, 1, wants="open")
+    decide(trajectory, world.admin, 1, version=version_for(world.admin, trajectory))
     job = flow.publish(world.project, ReleasePolicy(), user=world.admin)
     release = Release.objects.get(pk=job.result["release"])
     out = io.BytesIO()
@@ -563,13 +575,15 @@ def test_over_the_api_a_blind_decision_is_not_shown_before_the_second(world: Wor
     dispute = dispute_of(trajectory)
     rita, otto = client_of(world.reviewer), client_of(world.outsider)
     path, decisions = "/api/v1/projects/demo/disputes/", f"/api/v1/disputes/{dispute.pk}/decisions/"
-    assert rita.get(path).json()["results"][0]["wants"] == "blind"
-    body = {"value": 1, "reason_code": "hindsight", "note": NOTE, "wants": "blind"}
+    first = rita.get(path).json()["results"][0]
+    assert first["wants"] == "blind"
+    body = {"value": 1, "reason_code": "hindsight", "note": NOTE, "version": first["version"]}
     made = post(rita, decisions, body)
     assert (made.status_code, made.json()["turn"], made.json()["reviewer"]) == (201, "first", "demo-rita")
     own, others = (client.get(path).json()["results"][0] for client in (rita, otto))
     assert (own["wants"], own["decisions"], own["status"]) == ("other", [made.json()], "open")
     assert (others["wants"], others["decisions"], others["status"]) == ("blind", [], "open")
+    assert others["version"] == first["version"]
     refused(post(rita, decisions, body), 409, "decision.outdated")
     assert post(otto, decisions, {**body, "value": 0}).json()["turn"] == "second"
     both = rita.get(path).json()["results"][0]
@@ -579,9 +593,9 @@ def test_over_the_api_a_blind_decision_is_not_shown_before_the_second(world: Wor
         ("second", 0, None),
     ]
     refused(post(otto, decisions, {**body, "value": 0}), 409, "decision.outdated")
-    del body["wants"]
+    del body["version"]
     refused(post(otto, decisions, body), 409, "decision.outdated")
-    assert post(otto, decisions, {**body, "wants": "open"}).json()["turn"] == "open"
+    assert post(otto, decisions, {**body, "version": both["version"]}).json()["turn"] == "open"
     settled = rita.get(f"{path}?status=decided").json()["results"][0]
     assert [d["reviewer"] for d in settled["decisions"]] == ["demo-rita", "demo-otto", "demo-otto"]
     assert gold_of(trajectory) == (1, "adjudicated")

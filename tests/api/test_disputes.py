@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from annotator.adjudication import actions as adjudication
 from annotator.agreement import actions as agreement
-from annotator.models import Adjudication, Dispute, GoldLabel, Membership, Trajectory
+from annotator.models import Adjudication, Dispute, GoldLabel, Membership, Review, Trajectory
 from tests.api.client import client_of, post, refused
 from tests.factories import World, judge, make_member, make_trajectory, make_world
 
@@ -64,6 +65,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
     body = client_of(world.reviewer).get(DISPUTES).json()
     by_step = {dispute.step.index: dispute for dispute in Dispute.objects.of_steps() if dispute.step}
     trajectory = {"id": disputed.pk, "external_id": disputed.external_id}
+    versions = [adjudication.version_now([by_step[index]], world.reviewer) for index in (2, 0)]
     assert body["results"] == [
         {
             "id": by_step[2].pk,
@@ -74,6 +76,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "values": [{"rater": "A", "value": -1}, {"rater": "B", "value": 1}],
             "decisions": [],
             "wants": "open",
+            "version": versions[0],
         },
         {
             "id": by_step[0].pk,
@@ -84,6 +87,7 @@ def test_disputes_of_steps_come_worst_first_with_letters_for_names(world: World,
             "values": [{"rater": "A", "value": 0}, {"rater": "B", "value": 1}],
             "decisions": [],
             "wants": "open",
+            "version": versions[1],
         },
     ]
     assert "demo-ann" not in str(body)
@@ -194,6 +198,29 @@ def test_a_wrong_decision_is_refused_with_the_place(
     response = post(client_of(world.reviewer), f"/api/v1/disputes/{dispute.pk}/decisions/", body)
     assert list(refused(response, 400, "input.invalid")["fields"]) == [place]
     assert Adjudication.objects.count() == 0
+
+
+@pytest.mark.parametrize("sent", ["no version", "the version from before"])
+def test_what_another_reviewer_has_decided_is_overruled_only_by_who_has_seen_it(
+    world: World, disputed: Trajectory, sent: str
+) -> None:
+    dispute = Dispute.objects.of_steps().worthiest_first()[0]
+    path = f"/api/v1/disputes/{dispute.pk}/decisions/"
+
+    def version() -> str:
+        listed = client_of(world.admin).get(DISPUTES).json()["results"]
+        return str(next(each["version"] for each in listed if each["id"] == dispute.pk))
+
+    before = version()
+    post(client_of(world.reviewer), path, decision(1))
+    Review.objects.update(status="open", reviewer=None)
+    body = decision(-1) | ({} if sent == "no version" else {"version": before})
+    error = refused(post(client_of(world.admin), path, body), 409, "decision.outdated")
+    assert error["message"].startswith("Nothing was stored, because another reviewer has decided")
+    assert GoldLabel.objects.get(step=dispute.step).value == 1
+    assert Review.objects.get().reviewer is None
+    assert post(client_of(world.admin), path, decision(-1) | {"version": version()}).status_code == 201
+    assert GoldLabel.objects.get(step=dispute.step).value == -1
 
 
 def test_while_one_reviewer_holds_a_trajectory_another_cannot_decide(world: World, disputed: Trajectory) -> None:

@@ -113,15 +113,15 @@ class DisputeSerializer(S.Serializer[Any]):
         help_text="Of you. blind: a decision of your own, without the other reviewer's; open: one that settles it; "
         "other: yours is in, and another reviewer's comes next.",
     )
+    version = S.CharField(help_text="Changes with what the raters say and with the decisions that you may see.")
 
 
 class DecisionRequestSerializer(S.Serializer[Any]):
     value = value_field(allow_null=True, help_text="null: undecidable.")
     reason_code = S.ChoiceField(Adjudication.Reason.choices)
     note = S.CharField(required=False, help_text="Needed with the reason `other`.")
-    wants = S.ChoiceField(
-        WANTS,
+    version = S.CharField(
         required=False,
-        help_text="What the dispute wanted when you looked; the answer is 409 if that has changed. Settling two "
-        "decisions that differ needs `open`.",
+        help_text="That of the dispute when you looked; the answer is 409 if it has changed. Needed to overrule or "
+        "settle what another reviewer has decided.",
     )

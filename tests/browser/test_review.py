@@ -1,0 +1,136 @@
+"""The review page by keyboard: what is refused stays in view, and no key decides what nobody chose."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from annotator import flow
+from annotator.adjudication import actions
+from annotator.adjudication.actions import DecisionIn
+from annotator.models import Adjudication, Annotation, Dispute, GoldLabel, Review, Trajectory, User
+from tests.factories import World, judge, label, make_trajectory, make_world
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+Open = Callable[[User, str], Page]
+
+
+@pytest.fixture(autouse=True)
+def _refusals_are_in_the_console(console_errors: list[str]) -> Iterator[None]:
+    """Chromium writes every 422 there; whatever else is there fails the test."""
+    yield
+    refusal = "Failed to load resource: the server responded with a status of 422 (Unprocessable Entity)"
+    console_errors[:] = [said for said in console_errors if said != refusal]
+
+
+@pytest.fixture
+def world(transactional_db: None) -> World:
+    return make_world()
+
+
+def disputed(world: World, first: list[int], second: list[int]) -> Trajectory:
+    trajectory = make_trajectory(world.project, n_steps=len(first))
+    judge(trajectory, world.annotator, first)
+    judge(trajectory, world.second, second)
+    return trajectory
+
+
+def say_anew(world: World, trajectory: Trajectory, values: dict[int, int]) -> None:
+    annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.annotator)
+    returned = actions.return_to_author(annotation.pk, world.admin, "Again.")
+    label(returned, world.annotator, values)
+    flow.submit(returned.pk, world.annotator)
+
+
+def gold(trajectory: Trajectory) -> dict[int, int | None]:
+    decided = GoldLabel.objects.filter(trajectory=trajectory, provenance="adjudicated")
+    return dict(decided.values_list("step__index", "value"))
+
+
+def choose(page: Page, key: str) -> None:
+    """A value and the first reason of the list, undecided yet."""
+    page.keyboard.press(key)
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+
+
+def open_review(open_as: Open, world: World, trajectory: Trajectory) -> Page:
+    page = open_as(world.reviewer, f"/reviews/{Review.objects.get(trajectory=trajectory).pk}/")
+    expect(page.locator(".dispute.current")).to_be_visible()  # the script listens
+    return page
+
+
+def test_a_refused_run_stays_the_current_one_and_is_what_the_next_keys_decide(open_as: Open, world: World) -> None:
+    trajectory = disputed(world, [-1, -1, 1, 1, -1, -1], [1, 1, 1, 1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    address = page.url
+    page.keyboard.press("j")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator(".dispute.current h2").first).to_have_text("Steps 5 to 6: one decision settles the run")
+    error = page.get_by_text("Choose the reason why the raters differ.")
+    expect(error).to_be_in_viewport()
+    expect(page.locator(".dispute.current select[name=reason_code]")).to_be_focused()
+    expect(page.locator(".dispute.current input[value='1']")).to_be_checked()
+    assert page.url == address
+    assert not Adjudication.objects.exists()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 steps decided at once; each can be decided again.")).to_be_visible()
+    assert gold(trajectory) == {4: 1, 5: 1}
+    # On to what is left, with every key in its place.
+    expect(page.locator(".dispute.current h2").first).to_have_text("Steps 1 to 2: one decision settles the run")
+    expect(page.locator(".dispute.current")).to_be_focused()
+    page.locator("#review-keypad [data-key='-']").click()
+    page.keyboard.press("Tab")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#review-done")).to_be_focused()
+    assert gold(trajectory) == {0: -1, 1: -1, 4: 1, 5: 1}
+
+
+def test_a_stale_page_shows_the_decision_of_the_other_reviewer_instead_of_overruling_it(
+    open_as: Open, world: World
+) -> None:
+    trajectory = disputed(world, [1, -1], [1, 1])
+    page = open_review(open_as, world, trajectory)
+    actions.decide(Dispute.objects.get(), world.admin, DecisionIn(value=1, reason_code="slip"))
+    choose(page, "-")
+    page.keyboard.press("Enter")
+    said = page.get_by_text("another reviewer has decided or a rater has changed a judgement meanwhile")
+    expect(said).to_be_in_viewport()
+    expect(page.locator(".dispute.current")).to_contain_text("demo-ada: +1")
+    expect(page.locator(".dispute.current [data-invalid]")).to_be_focused()
+    assert gold(trajectory) == {1: 1}
+    page.keyboard.press("Enter")  # now that it has been read: what was chosen is still in the form
+    expect(page.locator("#review-done")).to_be_focused()
+    assert gold(trajectory) == {1: -1}
+
+
+@pytest.mark.parametrize(
+    ("_case", "first", "anew", "said", "left"),
+    [
+        ("a single one", [-1, 1, -1], {0: 1}, "the raters agree on this by now", "Step 3"),
+        ("the first of a run", [-1, -1, 1], {0: 1}, "the raters agree on these steps by now", "Step 2"),
+        ("in the middle of a run", [-1, -1, -1], {1: 1}, "the raters agree on these steps by now", "Step 1"),
+    ],
+)
+def test_what_the_raters_agree_on_by_now_is_said_and_the_page_shows_what_is_left(
+    _case: str, first: list[int], anew: dict[int, int], said: str, left: str, open_as: Open, world: World
+) -> None:
+    trajectory = disputed(world, first, [1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    say_anew(world, trajectory, anew)
+    choose(page, "-")
+    page.keyboard.press("Enter")
+    notice = page.get_by_text(said)
+    expect(notice).to_be_in_viewport()
+    expect(page.locator("[data-invalid]")).to_be_focused()
+    expect(page.locator(".dispute h2").first).to_have_text(left)
+    expect(page.locator("#review-trouble")).to_be_hidden()
+    assert not Adjudication.objects.exists()
+    page.keyboard.press("Enter")
+    page.keyboard.press("j")
+    expect(page.locator(".dispute.current")).to_be_visible()
+    assert gold(trajectory) == {}
