@@ -144,10 +144,10 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
     learnt = known.of(np.flatnonzero(known.has_gold))
     chain, confusions = chains.fit_chain(learnt), chains.fit_confusions(learnt)
     logs = chains.log_evidence(panel, confusions) * 0.25
-    by_chain = chains.believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain).probs
+    by_chain = chains.believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain)
     by_stacker = stacker.fit(learnt, SEED).members(panel).mean(axis=0)
     links = pair_potentials(chain, 0.5)
-    return refresh(panel.starts, (by_chain + by_stacker) / 2, links, gold=answered.astype(np.int64)).probs
+    return refresh(panel.starts, (by_chain + by_stacker) / 2, chain, links, gold=answered.astype(np.int64)).probs
 
 
 def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:

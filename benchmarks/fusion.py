@@ -18,10 +18,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from annotator.fusion import crowd
-from annotator.fusion.chain import Chain, believe, first_errors, fit_chain
+from annotator.fusion.chain import Chain, first_error_of, first_errors, fit_chain
 from annotator.fusion.fit import best_single, fit
 from annotator.fusion.panel import MISSING, Panel, folds
-from annotator.fusion.people import pair_potentials
 from annotator.fusion.scoring import ece, gold_first_errors
 from benchmarks import panels
 from benchmarks.bench import REAL_DATA, Figure, peak_memory_mb, report, say, stopwatch
@@ -121,7 +120,7 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
         )
         others = panel.of(np.flatnonzero(set_of != i))
         fusion = fit(others, SEED)
-        there = _tell(some, fusion.evidence(some), fusion.chain, fusion.strength)
+        there = _tell(some, fusion.evidence(some), fusion.chain)
         figures.append(
             Figure(
                 f"{title}: {name}, learnt on the other sets, ECE",
@@ -143,9 +142,8 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
     return figures
 
 
-def _tell(panel: Panel, probs: np.ndarray, chain: Chain, strength: float = 0.5) -> Told:
-    beliefs = believe(panel.starts, probs, pair_potentials(chain, strength))
-    return Told(probs, first_errors(panel.starts, beliefs.first_error))
+def _tell(panel: Panel, probs: np.ndarray, chain: Chain) -> Told:
+    return Told(probs, first_errors(panel.starts, first_error_of(panel.starts, probs, chain.transition)))
 
 
 def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
@@ -161,7 +159,7 @@ def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
         learnt, asked = panel.of(rest), panel.of(held)
         steps = np.isin(panel.owner, held)
         fusion = fit(learnt if amount != 0 else asked.with_gold(np.full_like(asked.gold, MISSING)), SEED)
-        told = _tell(asked, fusion.evidence(asked), fusion.chain, fusion.strength)
+        told = _tell(asked, fusion.evidence(asked), fusion.chain)
         probs[steps], first[held] = told.probs, told.first
         best = best_single(learnt) if amount != 0 else 0
         verdicts = np.nan_to_num(asked.probs[:, best]).astype(np.float64) * 0.97 + 0.01

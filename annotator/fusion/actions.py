@@ -18,7 +18,7 @@ from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.fusion import reading, suggestions
 from annotator.fusion.chain import Chain
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES
-from annotator.fusion.people import People, fit_people
+from annotator.fusion.people import People, fit_people, pair_potentials
 from annotator.fusion.people import refresh as refreshed
 from annotator.models import (
     Fusion,
@@ -154,9 +154,9 @@ def refresh(trajectory_id: int) -> bool:
         return False
     evidence = np.array(posterior.evidence)
     place, starts = {trajectory_id: 0}, np.array([0, len(evidence)])
-    links, people = _habits(posterior.fusion)
+    chain, links, people = _habits(posterior.fusion)
     labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts)
-    beliefs = refreshed(starts, evidence, links, labels, people, gold.astype(np.int64))
+    beliefs = refreshed(starts, evidence, chain, links, labels, people, gold.astype(np.int64))
     _fill(posterior, beliefs.probs, beliefs.first_error)
     posterior.save(update_fields=[*_FIELDS, "updated_at"])
     return True
@@ -168,7 +168,6 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
     place = {pk: i for i, pk in enumerate(found.ids)}
     labels = reading.labels_of(place, found.panel.starts)
     people = fit_people(reading.habits(labels, found.panel.gold.astype(np.int64)))
-    links = fitted.links
     number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
     fusion = Fusion.objects.create(
         project=job.project,
@@ -178,8 +177,9 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
         reason=fitted.reason,
         parameters=fitted.to_bytes(),
         refresh={
-            "start": links.start.tolist(),
-            "transition": links.transition.tolist(),
+            "start": fitted.chain.start.tolist(),
+            "transition": fitted.chain.transition.tolist(),
+            "strength": fitted.strength,
             "pooled": people.pooled.tolist(),
             "own": {str(who): rows.tolist() for who, rows in people.own.items()},
         },
@@ -234,9 +234,9 @@ def _write(fusion: Fusion, ids: Sequence[int], evidence: FloatArray, apart: Floa
     list(Trajectory.objects.select_for_update(no_key=True).order_by("pk").filter(pk__in=ids).values_list("pk"))
     ordered, starts = reading.starts_of(ids)
     place = {pk: i for i, pk in enumerate(ordered)}
-    links, people = _habits(fusion)
+    chain, links, people = _habits(fusion)
     labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts).astype(np.int64)
-    beliefs = refreshed(starts, evidence, links, labels, people, gold)
+    beliefs = refreshed(starts, evidence, chain, links, labels, people, gold)
     probs = beliefs.probs.copy()
     quiet = _untouched(starts, labels, gold)
     probs[quiet] = evidence[quiet]
@@ -276,7 +276,14 @@ def _untouched(starts: IntArray, labels: Sequence[tuple[int, int, int]], gold: I
     return np.flatnonzero(~touched[owner])
 
 
-def _habits(fusion: Fusion) -> tuple[Chain, People]:
+def _habits(fusion: Fusion) -> tuple[Chain, Chain, People]:
+    """The chain, what carries known labels along it, and people's habits."""
     kept = fusion.refresh
-    links = Chain(np.array(kept["start"]), np.array(kept["transition"]).reshape(N_VALUES, N_VALUES))
-    return links, People(np.array(kept["pooled"]), {int(who): np.array(rows) for who, rows in kept["own"].items()})
+    chain = Chain(np.array(kept["start"]), np.array(kept["transition"]).reshape(N_VALUES, N_VALUES))
+    # Fusions of earlier versions kept what carries labels in place of the chain.
+    links = pair_potentials(chain, kept["strength"]) if "strength" in kept else chain
+    return (
+        chain,
+        links,
+        People(np.array(kept["pooled"]), {int(who): np.array(rows) for who, rows in kept["own"].items()}),
+    )

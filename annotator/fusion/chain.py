@@ -1,8 +1,9 @@
 """The labels of a trajectory as a chain: errors carry on and get corrected. Pure, vectorised over trajectories.
 
 A hidden value per step with start and transition probabilities, and for every step the evidence of the raters. The
-forward-backward algorithm gives the posterior of each step and of the first error; a step whose label is known is
-clamped. docs/fusion.md has the formulas.
+forward-backward algorithm gives the posterior of each step; a step whose label is known is clamped. From whatever is
+believed of the steps, and from how neighbours depend on each other, follows where the first error is.
+docs/fusion.md has the formulas.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ PRIOR_TRANSITION = np.array([[0.838, 0.027, 0.135], [0.352, 0.090, 0.558], [0.10
 PRIOR_WEIGHT = 20.0  # pseudo-transitions out of each value
 
 _CELLS = 600_000  # steps, padding included, that are computed together
+_PAIRS = 100_000  # of neighbouring steps that are fitted together
+_MOST_ROUNDS, _CLOSE = 100, 1e-9  # of proportional fitting
 _TINY = 1e-30
 
 
@@ -33,14 +36,6 @@ class Chain:
         """(3,) how frequent each value is in the long run."""
         power = np.linalg.matrix_power(self.transition, 64)
         return np.asarray((self.start + power.mean(axis=0)) / 2, dtype=np.float64)
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """probs: (m, 3) per step. first_error: (m + n,): for each trajectory in turn its n_steps numbers and P(none)."""
-
-    probs: FloatArray
-    first_error: FloatArray
 
 
 def fit_chain(panel: Panel) -> Chain:
@@ -65,8 +60,8 @@ def believe(
     chain: Chain,
     known: IntArray | None = None,
     pairs: FloatArray | None = None,
-) -> Beliefs:
-    """Forward-backward over every trajectory.
+) -> FloatArray:
+    """Forward-backward over every trajectory: (m, 3).
 
     starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. known: (m,) values
     that are given (-1, 0, +1) or MISSING. pairs: (3 from, 3 to), to which the expected number of each value after each
@@ -80,17 +75,16 @@ def believe(
         weights[given] = 0.0
         weights[given, known[given].astype(np.int64) + 1] = 1.0
     lengths = np.diff(starts)
-    probs = np.empty_like(weights)
-    first_error = np.empty(len(weights) + len(lengths))
+    probs: FloatArray = np.empty_like(weights)
     order = np.argsort(lengths, kind="stable")
     at = 0
     while at < len(order):
         longest_first = lengths[order[at:]]
         # As many of like length as fit; sorted, so that padding is small.
         n = max(1, int(np.searchsorted(longest_first * np.arange(1, len(longest_first) + 1), _CELLS, side="right")))
-        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, first_error, pairs)
+        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, pairs)
         at += n
-    return Beliefs(probs, first_error)
+    return probs
 
 
 def _believe_some(
@@ -100,13 +94,11 @@ def _believe_some(
     some: IntArray,
     lengths: IntArray,
     probs: FloatArray,
-    first_error: FloatArray,
     pairs: FloatArray | None,
 ) -> None:
     """The same for trajectories `some`, side by side: padding has even weights and is thrown away."""
     n, longest = len(some), int(lengths[some].max(initial=0))
     if longest == 0:
-        first_error[starts[some] + some] = 1.0
         return
     steps = starts[some][:, None] + np.arange(longest)  # (n, longest)
     is_real = np.arange(longest) < lengths[some][:, None]
@@ -114,16 +106,12 @@ def _believe_some(
     e.transpose(1, 0, 2)[is_real] = weights[steps[is_real]]
     forward = np.empty_like(e)
     scale = np.empty((longest, n, 1))
-    clean = np.empty((longest, n, N_VALUES - 1))  # no error so far
-    arrives = np.empty((longest, n))  # at the first error, before what the raters say of later steps
-    ahead, ahead_clean = np.broadcast_to(chain.start, (n, N_VALUES)), np.broadcast_to(chain.start, (n, N_VALUES))
+    ahead = np.broadcast_to(chain.start, (n, N_VALUES))
     for t in range(longest):
         here = ahead * e[t]
         scale[t] = here.sum(axis=1, keepdims=True)
         forward[t] = here / scale[t]
-        without = ahead_clean * e[t] / scale[t]
-        arrives[t], clean[t] = without[:, 0], without[:, 1:]
-        ahead, ahead_clean = forward[t] @ chain.transition, clean[t] @ chain.transition[1:]
+        ahead = forward[t] @ chain.transition
     backward = np.ones((n, N_VALUES))
     last = lengths[some] - 1
     for t in range(longest - 1, -1, -1):
@@ -132,14 +120,52 @@ def _believe_some(
         both = forward[t] * backward
         now_real = is_real[:, t]
         probs[steps[now_real, t]] = (both / both.sum(axis=1, keepdims=True))[now_real]
-        places = steps[now_real, t] + some[now_real]
-        first_error[places] = (arrives[t] * backward[:, 0])[now_real]
         here = e[t] * backward / scale[t]
         if pairs is not None and t > 0:
             pairs += chain.transition * (forward[t - 1][now_real].T @ here[now_real])
         backward = here @ chain.transition.T
-    # No steps, no error.
-    first_error[starts[some + 1] + some] = np.where(last < 0, 1.0, clean[last, np.arange(n)].sum(axis=1))
+
+
+def first_error_of(starts: IntArray, probs: FloatArray, transition: FloatArray) -> FloatArray:
+    """(m + n,): for each trajectory in turn P(step t is -1 and none before it is) of its steps, and P(none).
+
+    Steps are taken as a Markov chain with the marginals probs (m, 3) in which neighbours depend on each other as in
+    transition (3, 3): their joint distribution has its odds ratios. So P(F = 1) is P(-1) of the first step.
+    By proportional fitting: Deming and Stephan, Annals of Mathematical Statistics 11 (1940).
+    """
+    n, lengths = len(starts) - 1, np.diff(starts)
+    p = probs.clip(1e-12)
+    p = p / p.sum(axis=1, keepdims=True)
+    is_last = np.zeros(len(p), dtype=np.bool_)
+    is_last[starts[1:][lengths > 0] - 1] = True
+    before = np.flatnonzero(~is_last)
+    given = np.empty((len(p), N_VALUES, N_VALUES))  # of the next step, given this one's value
+    for at in range(0, len(before), _PAIRS):
+        some = before[at : at + _PAIRS]
+        given[some] = _joined(p[some], p[some + 1], transition)
+    found = np.empty(len(p) + n)
+    found[starts[1:] + np.arange(n)] = 1.0  # no steps, no error
+    longest_first = np.argsort(-lengths, kind="stable")
+    clean = np.empty((n, N_VALUES - 1))
+    for t in range(int(lengths.max(initial=0))):
+        some = longest_first[: int((lengths > t).sum())]
+        steps = starts[some] + t
+        here = p[steps] if t == 0 else np.einsum("ni,nij->nj", clean[some], given[steps - 1][:, 1:])
+        found[steps + some], clean[some] = here[:, 0], here[:, 1:]
+        found[starts[some + 1] + some] = here[:, 1:].sum(axis=1)
+    return found
+
+
+def _joined(left: FloatArray, right: FloatArray, transition: FloatArray) -> FloatArray:
+    """(k, 3, 3) P(right | left) with these marginals and the odds ratios of transition. left, right: (k, 3)."""
+    joint = left[:, :, None] * transition * right[:, None, :]
+    for _ in range(_MOST_ROUNDS):
+        rows = joint.sum(axis=2)
+        if np.abs(rows - left).max(initial=0.0) < _CLOSE:
+            break
+        joint *= (left / rows)[:, :, None]
+        joint *= (right / joint.sum(axis=1))[:, None, :]
+    return np.asarray(joint / joint.sum(axis=2, keepdims=True), dtype=np.float64)
 
 
 def log_evidence(panel: Panel, confusions: FloatArray) -> FloatArray:

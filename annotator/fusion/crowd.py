@@ -56,7 +56,7 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
             chain = Chain(start / start.sum(), follows / follows.sum(axis=1, keepdims=True))
             # From here on pairs of neighbours as such: as if independent, the chain would dissolve round by round.
             pairs = np.zeros_like(follows)
-            new = believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain, pairs=pairs).probs
+            new = believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain, pairs=pairs)
         else:
             logs = logs + np.log(truth.mean(axis=0) + 1e-12)
             new = np.exp(logs - logs.max(axis=1, keepdims=True))

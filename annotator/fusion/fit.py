@@ -15,10 +15,10 @@ from annotator.agreement.coefficients import FloatArray
 from annotator.fusion import chain as chains
 from annotator.fusion import features, scoring
 from annotator.fusion import stacker as stackers
-from annotator.fusion.chain import Beliefs, Chain
+from annotator.fusion.chain import Chain
 from annotator.fusion.crowd import chain_dawid_skene, dawid_skene, majority
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
-from annotator.fusion.people import pair_potentials, refresh
+from annotator.fusion.people import Beliefs, pair_potentials, refresh
 from annotator.fusion.scoring import Score
 from annotator.raters.metrics import Bin
 
@@ -94,8 +94,8 @@ class Fusion:
         return chained if self.stacker is None else np.concatenate([self.stacker.members(panel), chained])
 
     def posterior(self, panel: Panel) -> Beliefs:
-        """The evidence, and the first error by the chain; gold of the panel counts as known."""
-        return refresh(panel.starts, self.evidence(panel), self.links, gold=panel.gold.astype(np.int64))
+        """What is believed with the panel's gold as known."""
+        return refresh(panel.starts, self.evidence(panel), self.chain, self.links, gold=panel.gold.astype(np.int64))
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""
@@ -170,8 +170,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         for name, probs in held_out.items()
     }
     cooled = {name: _cooled(probs, heats[name]) for name, probs in held_out.items()}
-    strengths = {name: _fit_strength(learnt, probs, chain) for name, probs in cooled.items()}
-    scores = {name: scoring.score(learnt, probs, chain, strengths[name]) for name, probs in cooled.items()}
+    scores = {name: scoring.score(learnt, probs, chain) for name, probs in cooled.items()}
     method = _choose(learnt, cooled)
     return Fusion(
         method=method,
@@ -181,7 +180,7 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         stacker=stackers.fit_on(learnt, seen, seed) if method in ("stacker", "blend") else None,
         temperature=heats[method],
         weights=weights,
-        strength=strengths[method],
+        strength=_fit_strength(learnt, cooled[method], chain),
         scores=scores,
         intervals={name: scoring.interval(learnt, probs) for name, probs in cooled.items()},
         reliability=scoring.sureness(learnt, cooled[method]),
@@ -315,7 +314,7 @@ def _single_probs(panel: Panel, rater: int, confusion: FloatArray, marginal: Flo
 def _chain_probs(panel: Panel, chain: Chain, confusions: FloatArray, temper: float) -> FloatArray:
     logs = chains.log_evidence(panel, confusions) * temper
     evidence = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return chains.believe(panel.starts, evidence, chain).probs.clip(1e-6)
+    return chains.believe(panel.starts, evidence, chain).clip(1e-6)
 
 
 def _fit_temper(panel: Panel, chain: Chain, confusions: FloatArray) -> float:

@@ -11,12 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.fusion.chain import Beliefs, Chain, believe
+from annotator.fusion.chain import Chain, believe, first_error_of
 from annotator.fusion.panel import MISSING, N_VALUES
 
 # What a person says where the truth is -1, 0, +1. Two such people agree on about 89 % of steps.
 PRIOR_PERSON = np.array([[0.93, 0.03, 0.04], [0.14, 0.72, 0.14], [0.03, 0.02, 0.95]])
 _POOL_WEIGHT, _PERSON_WEIGHT = 30.0, 20.0  # pseudo-labels per true value
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """probs: (m, 3) per step. first_error: (m + n,): for each trajectory in turn its n_steps numbers and P(none)."""
+
+    probs: FloatArray
+    first_error: FloatArray
 
 
 @dataclass(frozen=True)
@@ -45,12 +53,16 @@ def pair_potentials(chain: Chain, strength: float) -> Chain:
 def refresh(
     starts: IntArray,
     evidence: FloatArray,
+    chain: Chain,
     links: Chain,
     labels: Sequence[tuple[int, int, int]] = (),
     people: People | None = None,
     gold: IntArray | None = None,
 ) -> Beliefs:
     """What is believed now. starts (n + 1,); evidence (m, 3); labels: (step, person, value); gold (m,) or MISSING.
+
+    chain: how neighbours depend on each other, for the first error; links: how what is known reaches them, see
+    `pair_potentials`.
 
     p(y) ∝ evidence(y) · chain(y | everything) / chain(y | the models alone): what the models say stays what it is where
     nothing is known, and is certain where there is gold.
@@ -64,14 +76,13 @@ def refresh(
             logs[step] += np.log(people.of(person)[:, value + 1])
         heard = np.exp(logs - logs.max(axis=1, keepdims=True))
     known = np.full(len(evidence), MISSING) if gold is None else gold
-    after = believe(starts, heard, links, known)
-    if not labels and (known == MISSING).all():
-        return Beliefs(evidence / evidence.sum(axis=1, keepdims=True), after.first_error)
-    before = believe(starts, evidence, links)
-    probs = _rows(evidence * after.probs / before.probs.clip(1e-12))
-    given = np.flatnonzero(known != MISSING)
-    probs[given] = np.eye(N_VALUES)[known[given].astype(np.int64) + 1]
-    return Beliefs(probs, after.first_error)
+    probs = _rows(evidence)
+    if labels or (known != MISSING).any():
+        after, before = believe(starts, heard, links, known), believe(starts, evidence, links)
+        probs = _rows(evidence * after / before.clip(1e-12))
+        given = np.flatnonzero(known != MISSING)
+        probs[given] = np.eye(N_VALUES)[known[given].astype(np.int64) + 1]
+    return Beliefs(probs, first_error_of(starts, probs, chain.transition))
 
 
 def _rows(x: FloatArray) -> FloatArray:

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.fusion import chain as chains
-from annotator.fusion.chain import Chain
+from annotator.fusion.chain import Chain, first_error_of, first_errors
 from annotator.fusion.panel import MISSING, N_VALUES, Panel
-from annotator.fusion.people import pair_potentials
 from annotator.raters.metrics import Bin, calibration_bins, expected_calibration_error, reliability, resampled
 
 _RESAMPLES = 1_000
@@ -25,8 +23,8 @@ class Score:
     nll: float
 
 
-def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float) -> Score:
-    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F) under the chain, as in use."""
+def score(panel: Panel, probs: FloatArray, chain: Chain) -> Score:
+    """probs (m, 3) against the panel's gold; the first error is the likeliest by P(F), as in use."""
     known = panel.gold != MISSING
     y, p = panel.gold[known].astype(np.int64) + 1, probs[known]
     said = p.argmax(axis=1)
@@ -34,9 +32,8 @@ def score(panel: Panel, probs: FloatArray, chain: Chain, strength: float) -> Sco
     np.add.at(counts, (y, said), 1.0)
     both = counts.sum(axis=0) + counts.sum(axis=1)
     f1 = (2 * np.diag(counts))[both > 0] / both[both > 0]
-    beliefs = chains.believe(panel.starts, probs, pair_potentials(chain, strength))
     whole = np.bincount(panel.owner[~known], minlength=panel.n_trajectories) == 0
-    first = chains.first_errors(panel.starts, beliefs.first_error)
+    first = first_errors(panel.starts, first_error_of(panel.starts, probs, chain.transition))
     return Score(
         step_acc=float((said == y).mean()),
         macro_f1=float(f1.mean()),

@@ -15,6 +15,7 @@ from annotator.fusion.chain import (
     PRIOR_WEIGHT,
     Chain,
     believe,
+    first_error_of,
     first_errors,
     fit_chain,
     fit_confusions,
@@ -48,11 +49,13 @@ def test_it_equals_the_sum_over_all_sequences(seed: int, lengths: list[int], is_
         chain = Chain(chain.start / chain.start.sum(), chain.transition / chain.transition.sum(axis=1, keepdims=True))
     known = np.where(rng.random(starts[-1]) < 0.3, rng.integers(-1, 2, starts[-1]), MISSING)
     found = believe(starts, evidence, chain, known)
+    # The chain's own beliefs are Markov with its odds ratios: where the first error is follows from them exactly.
+    where = first_error_of(starts, found, chain.transition)
     for i, n in enumerate(lengths):
         steps = slice(starts[i], starts[i + 1])
         probs, first = counted_out(evidence[steps], chain, known[steps])
-        assert found.probs[steps] == pytest.approx(probs, abs=1e-12)
-        assert found.first_error[starts[i] + i : starts[i] + i + n + 1] == pytest.approx(first, abs=1e-12)
+        assert found[steps] == pytest.approx(probs, abs=1e-12)
+        assert where[starts[i] + i : starts[i] + i + n + 1] == pytest.approx(first, abs=1e-7)
 
 
 def test_the_first_error_is_the_likeliest_place_not_the_first_likely_error() -> None:
@@ -85,8 +88,8 @@ def test_other_names_for_the_values_are_nothing(order: list[int], seed: int) -> 
     starts, evidence = np.array([0, 4, 6]), rng.random((6, 3)) + 0.01
     chain = Chain(rng.random(3) + 0.05, rng.random((3, 3)) + 0.05)
     turned = Chain(chain.start[order], chain.transition[np.ix_(order, order)])
-    found = believe(starts, evidence[:, order], turned).probs
-    assert found == pytest.approx(believe(starts, evidence, chain).probs[:, order], abs=1e-12)
+    found = believe(starts, evidence[:, order], turned)
+    assert found == pytest.approx(believe(starts, evidence, chain)[:, order], abs=1e-12)
 
 
 @given(order=st.permutations(range(4)))
@@ -116,15 +119,41 @@ def test_a_rater_that_never_speaks_changes_nothing() -> None:
 
 def test_trajectories_of_every_length_at_once_are_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CELLS", 12)
+    monkeypatch.setattr(module, "_PAIRS", 5)
     rng = np.random.default_rng(0)
     lengths = [3, 0, 7, 1, 5, 20, 2]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     evidence = rng.random((starts[-1], 3)) + 0.01
     chain = Chain(PRIOR_START, PRIOR_TRANSITION)
     found = believe(starts, evidence, chain)
+    where = first_error_of(starts, found, chain.transition)
     for i, n in enumerate(lengths):
-        alone = believe(np.array([0, n]), evidence[starts[i] : starts[i + 1]], chain)
-        assert found.probs[starts[i] : starts[i + 1]] == pytest.approx(alone.probs, abs=1e-12)
-        first = found.first_error[starts[i] + i : starts[i + 1] + i + 1]
-        assert first == pytest.approx(alone.first_error, abs=1e-12)
+        steps, alone = slice(starts[i], starts[i + 1]), np.array([0, n])
+        assert found[steps] == pytest.approx(believe(alone, evidence[steps], chain), abs=1e-12)
+        first = where[starts[i] + i : starts[i + 1] + i + 1]
+        assert first == pytest.approx(first_error_of(alone, found[steps], chain.transition), abs=1e-7)
         assert first.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+def test_where_the_first_error_is_agrees_with_what_is_believed_of_the_steps() -> None:
+    """By hand: with neighbours that know nothing of each other it is a product, with equal ones all or nothing."""
+    starts, probs = np.array([0, 2, 3]), np.array([[0.3, 0.1, 0.6], [0.4, 0.2, 0.4], [0.2, 0.2, 0.6]])
+    found = first_error_of(starts, probs, np.ones((3, 3)))
+    assert found == pytest.approx([0.3, 0.7 * 0.4, 0.7 * 0.6, 0.2, 0.8])
+    alike = first_error_of(starts, probs[[0, 0, 2]], np.eye(3) + 1e-9)
+    assert alike == pytest.approx([0.3, 0.0, 0.7, 0.2, 0.8], abs=1e-6)
+    known = np.array([[0.0, 0.0, 1.0], [0.9, 0.05, 0.05], [1.0, 0.0, 0.0]])
+    assert first_error_of(starts, known, PRIOR_TRANSITION) == pytest.approx([0.0, 0.9, 0.1, 1.0, 0.0], abs=1e-9)
+
+
+@given(st.integers(0, 10_000))
+def test_the_first_step_is_the_first_error_as_often_as_it_is_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet([0.5, 0.5, 0.5], 40)
+    starts = np.array([0, 10, 25, 40])
+    found = first_error_of(starts, probs, PRIOR_TRANSITION)
+    for i in range(3):
+        here, steps = found[starts[i] + i : starts[i + 1] + i + 1], probs[starts[i] : starts[i + 1], 0]
+        assert here[0] == pytest.approx(steps[0], abs=1e-6)
+        assert (here[:-1] <= steps + 1e-6).all()
+        assert here[-1] <= 1 - steps.max() + 1e-6

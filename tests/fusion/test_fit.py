@@ -87,18 +87,9 @@ def test_what_knows_no_gold_stands_beside_it_as_it_is() -> None:
         ("dawid_skene", crowd.dawid_skene),
         ("chain_dawid_skene", crowd.chain_dawid_skene),
     ):
-        expected = score(panel, alone(panel), fusion.chain, module._fit_strength(panel, alone(panel), fusion.chain))
+        expected = score(panel, alone(panel), fusion.chain)
         assert astuple(fusion.scores[name]) == pytest.approx(astuple(expected), abs=1e-4)  # certainties end at 1e-6
     assert fusion.method not in ("majority", "dawid_skene", "chain_dawid_skene")
-
-
-def test_first_errors_are_scored_with_the_strength_that_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    panel = made_up(60, accuracies=ACCURACIES)
-    monkeypatch.setattr(module, "_fit_strength", lambda *_: 4.0)
-    fusion = fit(panel)
-    used, half = (score(panel, crowd.majority(panel), fusion.chain, s).first_err_acc for s in (4.0, 0.5))
-    assert (fusion.strength, fusion.scores["majority"].first_err_acc) == (4.0, used)
-    assert used != half
 
 
 def test_where_words_tell_nothing_it_works_without() -> None:
@@ -142,7 +133,7 @@ def test_large_panels_are_read_in_pieces() -> None:
 def test_scores_by_hand() -> None:
     panel = panel_of([[1, -1], [1, 1]], [[[1, 1], [1, -1]]])
     sure = np.eye(3)[panel.votes[:, 0] + 1] * 0.97 + 0.01
-    found = score(panel, sure, fit(without_gold(panel, 0)).chain, 0.5)
+    found = score(panel, sure, fit(without_gold(panel, 0)).chain)
     assert found.step_acc == 0.5
     assert found.macro_f1 == pytest.approx((4 / 6 + 0) / 2)
     assert found.first_err_acc == 0.0
