@@ -191,6 +191,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
             "sources": _sources(found),
             "n_trajectories": len(found.ids),
             "n_steps": found.panel.n_steps,
+            "n_seen": found.panel.n_seen,
         },
         n_trajectories=fitted.n_trajectories,
         n_steps=fitted.n_steps,

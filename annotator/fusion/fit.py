@@ -141,13 +141,16 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
     alone if that one is clearly right more often there. With less gold, that rater; without any, the majority. Its
     `reason` says so.
     """
-    gold = panel.of(np.flatnonzero(panel.has_gold))
+    gold = panel.fair()
     n, n_steps = gold.n_trajectories, int((gold.gold != MISSING).sum())
     chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
     base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
     plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "weights": (0.0, 0.0, 1.0), "strength": 0.5}
     if n == 0:
-        reason = "There is no gold yet, so the majority of the models is shown. It is not calibrated: do not trust it."
+        reason = (
+            "There is no gold to learn from yet, so the majority of the models is shown. It is not calibrated: do not "
+            "trust it."
+        )
         return Fusion(method="majority", reason=reason, best=-1, **base, **plain)  # type: ignore[arg-type]
     best = best_single(gold)
     if n < LEAST_GOLD or len(np.unique(gold.groups)) < _FOLDS:

@@ -24,6 +24,7 @@ class Panel:
     texts: what the raters said of each step, joined; empty where nobody did.
     outcome: (n,) how the trajectory ended, e.g. its reward from 0 to 1; NaN where unknown.
     context: (m, k) further numbers about each step, such as findings of rules; k may be 0.
+    seen: (n, r) whether people settled a trajectory with the rater's word in sight; None: nowhere.
     """
 
     raters: tuple[str, ...]
@@ -35,6 +36,7 @@ class Panel:
     texts: Sequence[str]
     outcome: FloatArray
     context: npt.NDArray[np.float32]
+    seen: npt.NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         m, n = self.n_steps, self.n_trajectories
@@ -47,6 +49,8 @@ class Panel:
             "outcome": (self.outcome.shape, (n,)),
             "context": (self.context.shape[:1], (m,)),
         }
+        if self.seen is not None:
+            shapes["seen"] = (self.seen.shape, (n, len(self.raters)))
         for name, (is_, should) in shapes.items():
             if is_ != should:
                 raise ValueError(f"Panel.{name} has the shape {is_}; {should} fits {n} trajectories with {m} steps.")
@@ -85,6 +89,11 @@ class Panel:
         """(n,) trajectories with a gold step."""
         return np.bincount(self.owner[self.gold != MISSING], minlength=self.n_trajectories) > 0
 
+    @property
+    def n_seen(self) -> int:
+        """Trajectories that people settled with some rater's word in sight."""
+        return 0 if self.seen is None else int(self.seen.any(axis=1).sum())
+
     def of(self, trajectories: npt.ArrayLike) -> "Panel":
         """Only these trajectories (numbers or a mask), in this order."""
         chosen = np.arange(self.n_trajectories)[np.asarray(trajectories)]
@@ -101,17 +110,41 @@ class Panel:
             texts=[self.texts[i] for i in steps],
             outcome=self.outcome[chosen],
             context=self.context[steps],
+            seen=None if self.seen is None else self.seen[chosen],
         )
+
+    def fair(self) -> "Panel":
+        """The trajectories to learn from: with gold, and without what people had in sight when they settled it.
+
+        What such raters said in words, and of how it ended, cannot be told from what others said, so all of it goes.
+        Where no rater is left, so does the gold.
+        """
+        panel = self.of(np.flatnonzero(self.has_gold))
+        if panel.seen is None or panel.n_seen == 0:
+            return panel
+        probs, owner = panel.probs.copy(), panel.owner
+        probs[panel.seen[owner]] = np.nan
+        is_seen = np.asarray(panel.seen.sum(axis=1) > 0)
+        n_said = np.bincount(owner, weights=(~np.isnan(probs[:, :, 0])).sum(axis=1), minlength=panel.n_trajectories)
+        left = replace(
+            panel,
+            probs=probs,
+            texts=["" if is_seen[i] else text for i, text in zip(owner, panel.texts, strict=True)],
+            outcome=np.where(is_seen, np.nan, panel.outcome),
+        )
+        return left.of(np.flatnonzero(~is_seen | (n_said > 0)))
 
     def by(self, raters: Sequence[str]) -> "Panel":
         """Only these raters, in this order; the texts stay."""
         places = [self.raters.index(name) for name in raters]
-        return replace(self, raters=tuple(raters), probs=self.probs[:, places])
+        seen = None if self.seen is None else self.seen[:, places]
+        return replace(self, raters=tuple(raters), probs=self.probs[:, places], seen=seen)
 
     def plus(self, rater: str, probs: npt.NDArray[np.floating]) -> "Panel":
         """With one more rater, who says probs (m, 3)."""
         both = np.concatenate([self.probs, probs[:, None].astype(np.float32)], axis=1)
-        return replace(self, raters=(*self.raters, rater), probs=both)
+        seen = None if self.seen is None else np.pad(self.seen, ((0, 0), (0, 1)))
+        return replace(self, raters=(*self.raters, rater), probs=both, seen=seen)
 
     def with_gold(self, gold: npt.NDArray[np.int8]) -> "Panel":
         return replace(self, gold=gold)

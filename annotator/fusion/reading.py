@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from django.db.models import Q
@@ -38,7 +38,8 @@ class Read:
         """Of everything that a fusion learns from."""
         digest = hashlib.sha256()
         panel = self.panel
-        for array in (np.array(self.ids), panel.starts, panel.probs, panel.gold, panel.outcome, panel.context):
+        seen = np.zeros(0, dtype=np.bool_) if panel.seen is None else panel.seen
+        for array in (np.array(self.ids), panel.starts, panel.probs, panel.gold, panel.outcome, panel.context, seen):
             digest.update(np.ascontiguousarray(array).tobytes())
         for version in self.versions:
             digest.update(f"{version.pk} ".encode())
@@ -65,10 +66,12 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     probs = np.full((n_steps, len(versions), N_VALUES), np.nan, dtype=np.float32)
     texts: list[list[str]] = [[] for _ in range(n_steps)]
     outcomes: list[list[int]] = [[] for _ in ids]
+    in_sight, seen = blind.in_sight(project), np.zeros((len(ids), len(versions)), dtype=np.bool_)
     for rater, version in enumerate(versions):
         calibration = None if as_said else version.calibrations.last()
         # On what it learnt from a scorer would look better than it is, and be believed too much everywhere else.
         by_heart = learnt(version)
+        seen[[place[pk] for pk in in_sight.get(version.name, ()) if pk in place], rater] = True
         predictions = Prediction.objects.filter(version=version).values_list(
             "trajectory", "probs", "rationales", "outcome"
         )
@@ -98,6 +101,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
         outcome=np.array(ended, dtype=np.float64),
         context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
+    panel = replace(panel, seen=seen & panel.has_gold[:, None])  # of what nobody has settled there is nothing to learn
     return Read(ids, panel, versions, np.array(said, dtype=np.float64), sources)
 
 

@@ -1,6 +1,6 @@
 """Models against gold: reading what both say, calibrating what models say on what gold says."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -24,6 +24,7 @@ from annotator.models import (
     User,
 )
 from annotator.prelabelling.learning_policy import is_held_out
+from annotator.raters import blind
 from annotator.raters.calibrated import calibrated, non_negative
 from annotator.raters.calibration import CumulativeLink, TooLittleGoldError, calibrate
 from annotator.raters.metrics import GoldTrajectory, RaterComparison, compare
@@ -42,6 +43,10 @@ class Gold:
     @property
     def n_steps(self) -> int:
         return int(sum(one.has_gold.sum() for one in self.gold))
+
+    def without(self, trajectories: Set[int]) -> "Gold":
+        kept = [i for i, pk in enumerate(self.ids) if pk not in trajectories]
+        return Gold([self.ids[i] for i in kept], [self.gold[i] for i in kept])
 
 
 def read_gold(project: Project, against: Against) -> Gold:
@@ -88,21 +93,40 @@ def learnt(version: ModelVersion) -> set[int]:
     return {pk for pk, task in rows if not (in_loop and is_held_out(task))}
 
 
+def unfair(versions: Sequence[ModelVersion], against: Against) -> list[set[int]]:
+    """Of each version of one project: the trajectories by which it is not measured.
+
+    Those that it may have learnt from and, against gold, those that people judged with its word in sight.
+    """
+    seen = blind.in_sight(versions[0].project) if versions and against == "gold" else {}
+    return [learnt(version) | seen.get(version.name, set()) for version in versions]
+
+
+def fair_gold(version: ModelVersion, against: Against) -> Gold:
+    """What a version is measured by."""
+    return read_gold(version.project, against).without(unfair([version], against)[0])
+
+
 def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
-    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing of its own."""
+    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing."""
     calibration = version.calibrations.last()
-    fair = set(trajectories) - learnt(version)
-    rows = Prediction.objects.filter(version=version, trajectory__in=fair).values_list("trajectory", "probs")
+    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories).values_list("trajectory", "probs")
     said = {pk: calibrated(probs, calibration) for pk, probs in rows.iterator(chunk_size=2_000)}
     return [said.get(pk) for pk in trajectories]
 
 
 def compare_models(project: Project, against: Against) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:
-    """Every model's latest version against gold, by the version's name and number."""
+    """All gold; every model's latest version against its fair part of it, by the version's name and number."""
     gold = read_gold(project, against)
     versions = latest_versions(project)
-    predictions = {str(version): probabilities(version, gold.ids) for version in versions}
-    return gold, compare(gold.gold, predictions), versions
+    together: dict[frozenset[int], list[ModelVersion]] = {}  # on the same trajectories, with the same resamples
+    for version, without in zip(versions, unfair(versions, against), strict=True):
+        together.setdefault(frozenset(without.intersection(gold.ids)), []).append(version)
+    compared: dict[str, RaterComparison] = {}
+    for left_out, some in together.items():
+        fair = gold.without(left_out)
+        compared |= compare(fair.gold, {str(version): probabilities(version, fair.ids) for version in some})
+    return gold, compared, versions
 
 
 @transaction.atomic
@@ -115,9 +139,8 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
         raise InvalidInput("Rules make findings, no probabilities: there is nothing to calibrate.")
     if version.kind == ModelVersion.Kind.FUSION:
         raise InvalidInput("A fusion is calibrated on gold already: fuse again to take in new gold.")
-    gold = read_gold(version.project, against)
-    fair = set(gold.ids) - learnt(version)
-    rows = Prediction.objects.filter(version=version, trajectory__in=fair).values_list("trajectory", "probs")
+    gold = fair_gold(version, against)
+    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
     said = {pk: np.array(probs, dtype=np.float64) for pk, probs in rows}
     if version.kind == ModelVersion.Kind.DISCRIMINATIVE and _is_scalar(version):
         said = {pk: non_negative(probs) for pk, probs in said.items()}

@@ -9,7 +9,7 @@ from django.db.models.functions import Cast, Extract
 
 from annotator.agreement.coefficients import IntArray
 from annotator.agreement.labels import columns
-from annotator.models import Annotation, Assignment, Label, LabelEvent
+from annotator.models import Annotation, Assignment, Label, LabelEvent, ModelVersion, Project
 
 _HINTED = Assignment.HintArm.HINTED
 
@@ -59,3 +59,28 @@ def _before_a_reveal(within: Q) -> dict[str, IntArray]:
     ]
     table = np.array(rows, dtype=np.int64).reshape(-1, 5)
     return dict(zip(("trajectory", "step", "rater", "value", "at"), table.T, strict=True))
+
+
+def in_sight(project: Project) -> dict[str, set[int]]:
+    """By a model's name: trajectories that somebody judged with what one of its versions says in sight.
+
+    What all raters say together is the word of each model that it hears.
+    """
+    was_shown = Q(hints_shown_at__isnull=False) | Q(assignment__hint_arm=_HINTED)
+    seen = Annotation.objects.filter(
+        was_shown, trajectory__project=project, submitted_at__isnull=False, assignment__hint_version__isnull=False
+    )
+    by_version: defaultdict[int, set[int]] = defaultdict(set)
+    for pk, trajectory in seen.order_by().values_list("assignment__hint_version", "trajectory").distinct():
+        by_version[pk].add(trajectory)
+    found: defaultdict[str, set[int]] = defaultdict(set)
+    for version in ModelVersion.objects.filter(pk__in=by_version):
+        for name in _speaks_for(version):
+            found[name] |= by_version[version.pk]
+    return dict(found)
+
+
+def _speaks_for(version: ModelVersion) -> list[str]:
+    if version.kind != ModelVersion.Kind.FUSION:
+        return [version.name]
+    return [heard.rpartition(" v")[0] for heard in version.config["hears"]]

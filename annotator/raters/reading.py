@@ -99,6 +99,7 @@ class ModelRow:
     domains: list[tuple[str, int, list[Shown]]]
     points: list[Point]
     calibration: "CalibrationShown | None"
+    n_left_out: int  # trajectories with gold that do not count for it
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ def model_rows(
     compared: Mapping[str, RaterComparison],
     calibrations: Mapping[int, Calibration],
     against: str,
+    n_trajectories: int,
 ) -> list[ModelRow]:
     """The best StepAcc first; a model that has answered nothing comes last."""
     rows = []
@@ -136,6 +138,7 @@ def model_rows(
                 domains=domains,
                 points=points([vars(one) for one in report.reliability]),
                 calibration=_calibration(calibration) if calibration else None,
+                n_left_out=n_trajectories - report.n_trajectories,
             )
         )
     return sorted(rows, key=lambda row: -(row.report.step_acc.value or 0.0))

@@ -8,7 +8,6 @@ Nobody is judged by what a model told them, nor by themselves:
   that it may have learnt from; and never by labels that a model gave (accepted ones).
 """
 
-from collections import defaultdict
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, fields, replace
 from itertools import chain
@@ -23,7 +22,6 @@ from annotator.agreement.labels import columns
 from annotator.agreement.sums import VALUES, BoolArray, Columns
 from annotator.models import (
     Adjudication,
-    Annotation,
     Assignment,
     GoldLabel,
     Label,
@@ -286,7 +284,7 @@ def _models(
         hazard = truth[:, 0]
     else:
         truth, hazard = beliefs.probs, beliefs.hazard
-    shown = _shown(project)
+    shown = blind.in_sight(project)
     heard = _heard(project) if beliefs is not None else set()
     raters: list[Rater] = []
     parts: list[Said] = []
@@ -300,7 +298,7 @@ def _models(
                 layout,
                 truth,
                 hazard,
-                shown[version.name] | shown[ModelVersion.ALL_RATERS],
+                shown.get(version.name, set()),
             )
         )
         raters.append(rater)
@@ -343,21 +341,6 @@ def _gold(project: Project, layout: _Layout) -> FloatArray:
     truth = np.full((layout.n, _K), np.nan)
     truth[layout.places(given["trajectory"], given["step"])] = np.eye(_K)[given["value"] - VALUES[0]]
     return truth
-
-
-def _shown(project: Project) -> defaultdict[str, set[int]]:
-    """By a model's name: trajectories that somebody judged with what one of its versions says in sight.
-
-    Under ALL_RATERS those where it was what all of them say together: there each model had its part.
-    """
-    was_shown = Q(hints_shown_at__isnull=False) | Q(assignment__hint_arm=_HINTED)
-    seen = Annotation.objects.filter(
-        was_shown, trajectory__project=project, submitted_at__isnull=False, assignment__hint_version__isnull=False
-    )
-    found: defaultdict[str, set[int]] = defaultdict(set)
-    for name, trajectory in seen.order_by().values_list("assignment__hint_version__name", "trajectory").distinct():
-        found[str(name)].add(trajectory)
-    return found
 
 
 def _heard(project: Project) -> set[str]:

@@ -48,7 +48,7 @@ def rater_list(request: Request, slug: str) -> HttpResponse:
         "choices": AGAINST,
         "n_trajectories": len(gold.ids),
         "n_steps": gold.n_steps,
-        "rows": reading.model_rows(versions, compared, {one.version_id: one for one in latest}, against),
+        "rows": reading.model_rows(versions, compared, {one.version_id: one for one in latest}, against, len(gold.ids)),
         "titles": [(one.title, one.meaning) for one in reading.FIGURES],
         "size": reading.SIZE,
         "is_admin": membership.role == Membership.Role.ADMIN,
@@ -143,7 +143,7 @@ Found = tuple[int, int, int, int | None, list[float] | None]
 
 def _steps_of(version: ModelVersion, against: Against, wanted: dict[str, Any]) -> list[Found]:
     """Every step that fits, in the order of trajectories."""
-    gold = actions.read_gold(version.project, against)
+    gold = actions.fair_gold(version, against)
     found: list[Found] = []
     for pk, one, probs in zip(gold.ids, gold.gold, actions.probabilities(version, gold.ids), strict=True):
         said = [None] * len(one.values) if probs is None else [None if v == 3 else int(v) - 1 for v in verdicts(probs)]

@@ -31,8 +31,8 @@ from annotator.models import (
 )
 from annotator.prelabelling.learning_policy import is_held_out
 from annotator.queue import actions as queue
+from annotator.raters.actions import compare_models, unfair
 from annotator.raters.actions import fit as calibrate
-from annotator.raters.actions import probabilities
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
@@ -286,10 +286,47 @@ def test_a_scorer_is_not_heard_where_it_may_have_learnt(world: World, release: i
     assert not np.isnan(found.panel.probs[:, 0]).any()
     assert "why -1" in found.panel.texts[7]
     assert ("why -1" in found.panel.texts[1]) is False
-    said = probabilities(version, [trajectory.pk for trajectory in made])
-    assert [one is not None for one in said] == fair
+    assert unfair([version], "gold") == [{one.pk for one, is_fair in zip(made, fair, strict=True) if not is_fair}]
+    report = compare_models(world.project, "gold")[1]["own v1"].overall
+    assert (report.n_trajectories, report.step_acc.value) == (sum(fair), 1.0)  # what is left out is no abstention
     with pytest.raises(InvalidInput, match=f"{sum(fair)} "):
         calibrate(version, "gold", user=None)
+
+
+def test_a_model_is_not_learnt_from_gold_that_people_gave_in_its_sight(client: Client) -> None:
+    world = make_world(hint_policy={"hinted": 100, "model": "good"}, overlap=1, max_overlap=1)
+    made = project_with_judges(world, n=30)
+    for trajectory in made[:28]:
+        judge(trajectory, world.annotator, [1, -1, 1])
+    panel = reading.read(world.project).panel
+    assert panel.seen is not None
+    assert panel.seen[:, 0].tolist() == [True] * 28 + [False] * 2
+    assert not panel.seen[:, 1].any()
+    assert not np.isnan(panel.probs).any()  # it is heard everywhere all the same
+    fusion = fuse(world)
+    assert fusion.n_trajectories == 28  # of the other model
+    assert fusion.report["scores"]["best_single"]["step_acc"] == pytest.approx(2 / 3)  # not that of `good`
+    client.force_login(world.admin)
+    sentence = "On 28 settled trajectories a model whose suggestions people had in sight was left out."
+    assert sentence in client.get("/projects/demo/beliefs/").content.decode()
+
+
+def test_where_all_gold_was_given_in_sight_of_the_only_model_there_is_nothing_to_learn(client: Client) -> None:
+    world = make_world(hint_policy={"hinted": 100, "model": "judge"}, overlap=1, max_overlap=1)
+    for number in range(30):
+        predict(make_trajectory(world.project, group_key=f"task {number}"), [1, 1, 1])
+    for trajectory in Trajectory.objects.all():
+        judge(trajectory, world.annotator, [1, 1, 1])
+    fusion = fuse(world)
+    assert (fusion.method, fusion.n_trajectories) == ("majority", 0)
+    compared = compare_models(world.project, "gold")[1]["judge v1"].overall
+    assert (compared.n_trajectories, compared.step_acc.value) == (0, None)
+    with pytest.raises(InvalidInput, match=r"^0 trajectories have gold"):
+        calibrate(ModelVersion.objects.get(), "gold", user=None)
+    client.force_login(world.admin)
+    text = client.get("/projects/demo/raters/").content.decode()
+    assert "30 of 30 trajectories do not count here: people judged them with its suggestions in sight." in text
+    assert "needs 25 trajectories" in text
 
 
 def test_a_length_counts_among_those_of_its_source_but_a_promise_looks_at_the_length_alone(world: World) -> None:

@@ -25,7 +25,7 @@ def test_without_gold_the_majority_is_shown_and_not_trusted() -> None:
     panel = without_gold(made_up(10, accuracies=ACCURACIES), 0)
     fusion = fit(panel)
     assert (fusion.method, fusion.best, fusion.n_trajectories) == ("majority", -1, 0)
-    assert "There is no gold yet" in fusion.reason
+    assert "There is no gold to learn from yet" in fusion.reason
     assert fusion.evidence(panel).sum(axis=1) == pytest.approx(np.ones(panel.n_steps))
 
 
@@ -235,6 +235,21 @@ def test_of_very_much_gold_a_part_is_learnt_from(monkeypatch: pytest.MonkeyPatch
     assert 140 < part.n_steps <= 150
     fusion = fit(panel)
     assert (fusion.n_trajectories, fusion.n_steps) == (80, panel.n_steps)
+
+
+def test_what_people_had_in_sight_is_not_learnt_from() -> None:
+    said = [[1, -1], [1, -1], [-1, 1], [1, 1]]
+    panel = panel_of([[1, -1], [1, -1], [1, 1], [MISSING] * 2], [said, [[1, 1]] * 4], texts=[*"abcdefgh"])
+    panel = replace(panel, outcome=np.arange(4) / 4)
+    assert panel.fair().texts == [*"abcdef"]
+    seen = np.array([[False, False], [True, False], [True, True], [False, False]])
+    found = replace(panel, seen=seen).fair()
+    assert found.gold.tolist() == [1, -1, 1, -1]
+    assert found.votes.tolist() == [[1, 1], [-1, 1], [MISSING, 1], [MISSING, 1]]
+    assert found.texts == ["a", "b", "", ""]
+    assert found.outcome == pytest.approx([0, np.nan], nan_ok=True)
+    assert np.array_equal(replace(panel, seen=seen).by(["r1"]).fair().gold, [1, -1, 1, -1])
+    assert fit(replace(panel, seen=seen)).n_trajectories == 2
 
 
 def test_every_task_keeps_a_trajectory_in_the_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ from annotator.errors import InvalidInput
 from annotator.flow import import_predictions_now
 from annotator.fusion.suggestions import write
 from annotator.labelling.hints import shown
-from annotator.models import Assignment, Fusion, ModelVersion, Posterior, Prediction, Project
+from annotator.models import Assignment, Fusion, ModelVersion, Posterior, Prediction, Project, Trajectory
 from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
-from annotator.raters.actions import fit, latest_versions
-from annotator.raters.reliability_reading import _shown
+from annotator.raters.actions import fit, latest_versions, unfair
+from annotator.raters.blind import in_sight
 from tests.factories import World, judge, make_world, predict
 from tests.fusion.test_actions import fuse, project_with_judges
 
@@ -114,7 +114,9 @@ def test_it_is_no_rater_of_its_own(hinted: World, client: Client) -> None:
     assert slot is not None
     judge_in_hand(slot, hinted)
     # Each model had its part in what was in sight, so none of them is measured by these labels.
-    assert _shown(hinted.project)["all-raters"] == {slot.trajectory_id}
+    predict(Trajectory.objects.get(pk=slot.trajectory_id), [1, 1, 1], model="later")
+    assert in_sight(hinted.project) == {"good": {slot.trajectory_id}, "poor": {slot.trajectory_id}}
+    assert [len(some & {slot.trajectory_id}) for some in unfair(latest_versions(hinted.project), "gold")] == [1, 0, 1]
     client.force_login(hinted.admin)
     for path in ("models/", "raters/", "hints/", f"trajectories/{slot.trajectory_id}/models/", "settings/"):
         assert client.get(f"/projects/demo/{path}").status_code == 200
