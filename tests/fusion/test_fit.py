@@ -8,6 +8,7 @@ import pytest
 
 from annotator.fusion import crowd
 from annotator.fusion import fit as module
+from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
 from annotator.fusion.fit import Fusion, best_single, fit
 from annotator.fusion.panel import MISSING, Panel
 from annotator.fusion.scoring import Score, ece, gold_first_errors, score
@@ -140,6 +141,44 @@ def test_scores_by_hand() -> None:
     assert found.ece == pytest.approx(0.98 - 0.5)
     assert found.nll == pytest.approx(-(2 * np.log(0.98) + 2 * np.log(0.01)) / 4)
     assert gold_first_errors(panel).tolist() == [1, 2]
+
+
+def test_of_partly_settled_trajectories_the_first_error_does_not_count() -> None:
+    panel = panel_of([[1, -1], [1, MISSING], [MISSING, -1]], [[[1, -1], [1, -1], [-1, -1]]])
+    assert score(panel, beliefs(panel, 0), Chain(PRIOR_START, PRIOR_TRANSITION), 0.5).first_err_acc == 1.0
+    nothing = panel.of(np.array([1, 2]))
+    assert np.isnan(score(nothing, beliefs(nothing, 0), Chain(PRIOR_START, PRIOR_TRANSITION), 0.5).first_err_acc)
+
+
+# Each of these is likeliest where the share of each value in gold is what is said of it (Gibbs' inequality).
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5, 0.75, 1.0])
+def test_the_strength_is_the_one_by_which_values_follow_each_other(strength: float) -> None:
+    chain = Chain(PRIOR_START, PRIOR_TRANSITION)
+    gold = []
+    for before, row in enumerate(chain.marginal * (chain.transition / chain.marginal) ** strength):
+        gold += [[before - 1, after - 1] for after in range(3) for _ in range(round(300 * row[after] / row.sum()))]
+    panel = panel_of(gold, [np.ones_like(gold).tolist()])
+    assert module._fit_strength(panel, np.tile(chain.marginal, (panel.n_steps, 1)), chain) == strength
+
+
+@pytest.mark.parametrize("place", [0, 8, 24])
+def test_the_temperature_is_the_one_by_which_it_was_too_sure(place: int) -> None:
+    shares, temperature = np.array([0.5, 0.2, 0.3]), float(module._TEMPERATURES[place])
+    panel = panel_of([[-1]] * 50 + [[0]] * 20 + [[1]] * 30, [[[1]] * 100])
+    said = np.tile(shares**temperature / (shares**temperature).sum(), (100, 1))
+    assert module._fit_temperature(panel, said) == temperature
+
+
+@pytest.mark.parametrize(("n", "temper"), [(1, 1.0), (2, 0.5), (4, 0.25)])
+def test_raters_that_say_the_same_are_tempered_to_one(n: int, temper: float) -> None:
+    counts = np.array([[14, 2, 4], [3, 3, 4], [5, 3, 62]])  # rows: gold, columns: said
+    pairs = [(k - 1, vote - 1) for k in range(3) for vote in range(3) for _ in range(counts[k, vote])]
+    panel = panel_of([[k] for k, _ in pairs], [[[vote] for _, vote in pairs]] * n)
+    chain = Chain(counts.sum(axis=1) / 100, PRIOR_TRANSITION)
+    confusions = np.tile(counts / counts.sum(axis=1, keepdims=True), (n, 1, 1))
+    assert module._fit_temper(panel, chain, confusions) == temper
 
 
 def test_an_abstention_is_no_right_answer() -> None:

@@ -48,6 +48,22 @@ def test_nobody_known_is_taken_for_an_average_person() -> None:
     assert new.of(1)[0, 0] > new.pooled[0, 0]
 
 
+def test_everybody_shrinks_by_20_labels_towards_all_and_all_by_30_towards_the_prior() -> None:
+    habits = fit_people({1: np.diag([60.0, 0, 0]), 2: np.array([[0, 0, 10.0], [0, 0, 0], [0, 0, 0]])})
+    pooled = (np.array([0.93, 0.03, 0.04]) * 30 + [60, 0, 10]) / 100
+    assert habits.pooled[0] == pytest.approx(pooled)
+    assert habits.pooled[1:] == pytest.approx(PRIOR_PERSON[1:])
+    assert habits.of(1)[0] == pytest.approx((pooled * 20 + [60, 0, 0]) / 80)
+    assert habits.of(2)[0] == pytest.approx((pooled * 20 + [0, 0, 10]) / 30)
+
+
+def test_links_say_how_much_likelier_a_value_is_after_another_than_anywhere() -> None:
+    # Whatever comes before, .6, .2, .2 follow: in the long run, with the start, .4, .2, .4.
+    links = pair_potentials(Chain(np.array([0.2, 0.2, 0.6]), np.tile([0.6, 0.2, 0.2], (3, 1))), 0.5)
+    assert links.start.tolist() == [1, 1, 1]
+    assert links.transition == pytest.approx(np.tile([1.5**0.5, 1, 0.5**0.5], (3, 1)))
+
+
 def test_labels_without_habits_are_refused() -> None:
     with pytest.raises(ValueError, match="habits"):
         refresh(STARTS, EVIDENCE, CHAIN, LINKS, [(0, 1, 1)])
