@@ -5,7 +5,9 @@ promise with every sampled trajectory; had it been false, the stake could hardly
 so that it reaches 1 / delta with probability delta at most (Ville's inequality). That holds for every sample size and
 needs no bell curve. Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", Journal of the
 Royal Statistical Society B 86 (2024). Without replacement it holds as well, because draws without replacement are
-negatively associated: Joag-Dev and Proschan, Annals of Statistics 11 (1983).
+negatively associated: Joag-Dev and Proschan, Annals of Statistics 11 (1983). So it does for the strata of a cold round:
+such a sample is strongly Rayleigh (selection.batch), the root of its generating polynomial is concave, and the mean
+stake is at most that of independent draws.
 """
 
 import math

@@ -70,17 +70,45 @@ def choose(
 def stratified(strata: IntArray, n: int, seed: int) -> list[Pick]:
     """`n` of the pool at random, each stratum with its share: for a start that knows nothing yet. strata (pool,).
 
-    Every k-th of the pool in the order of strata, shuffled within each, from a random start: systematic sampling, by
-    which everything has the same probability n / pool of being chosen, also in strata smaller than k.
+    Everything has the same probability n / pool of being chosen, also in strata whose share is below 1: simple random
+    samples of the strata, and which of them round their share up is settled between neighbours. Not systematic
+    sampling: that hits or misses a whole kind of many small strata at once, and no promise may rest on it.
     """
     size = len(strata)
     n = min(n, size)
     if n == 0:
         return []
     rng = np.random.default_rng(seed)
+    sizes = np.unique(strata, return_counts=True)[1].astype(np.int64)
+    wanted = n * sizes // size + _settled(n * sizes % size, size, rng)
     order = np.lexsort((rng.permutation(size), strata))
-    places = ((np.arange(n) + rng.random()) * size / n).astype(np.int64)
-    return [Pick(int(i), RANDOM, None, n / size) for i in rng.permutation(order[places])]
+    rank = np.arange(size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    chosen = order[rank < np.repeat(wanted, sizes)]
+    return [Pick(int(i), RANDOM, None, n / size) for i in rng.permutation(chosen)]
+
+
+def _settled(parts: IntArray, whole: int, rng: np.random.Generator) -> IntArray:
+    """(k,) 0 or 1, each 1 with probability parts / whole; as many in all as the parts make wholes.
+
+    The pivotal method: of two that are not settled one gives the other its part, or what that lacks to a whole. Deville
+    and Tille, Biometrika 85 (1998). Each such step is a swap by chance, so that the whole sample is strongly Rayleigh,
+    and negatively associated: Borcea, Branden and Liggett, Journal of the American Mathematical Society 22 (2009).
+    """
+    found = np.zeros(len(parts), dtype=np.int64)
+    open_, held = 0, 0  # who is not settled yet, and its part
+    for i, (part, at) in enumerate(zip(parts.tolist(), rng.random(len(parts)).tolist(), strict=True)):
+        both = held + part
+        if both < whole:
+            if at * both < part:
+                open_ = i
+            held = both
+        elif at * (2 * whole - both) < whole - part:
+            found[open_] = 1
+            open_, held = i, both - whole
+        else:
+            found[i] = 1
+            held = both - whole
+    return found
 
 
 def interleaved(picks: list[Pick]) -> list[Pick]:

@@ -1,12 +1,15 @@
 """Rounds: shares, siblings, and a random slice that tells the truth about the pool."""
 
+import math
 from collections import Counter
+from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotator.acceptance.guarantee import Rule, Trial
 from annotator.selection.batch import RANDOM, choose, interleaved, spread, stratified
 
 SCORES = np.arange(100, dtype=float)
@@ -75,6 +78,53 @@ def test_in_a_stratified_start_everything_is_equally_likely() -> None:
     strata = np.array([0, 1, 1, 2, 2, 2, 2])
     drawn = Counter(pick.index for seed in range(4000) for pick in stratified(strata, 3, seed))
     assert all(abs(drawn[i] / 4000 - 3 / 7) < 0.035 for i in range(7)), drawn
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.integers(0, 60), st.integers(0, 1000))
+def test_in_a_stratified_start_every_share_is_right_up_to_rounding(strata: list[int], n: int, seed: int) -> None:
+    n = min(n, len(strata))
+    drawn = [pick.index for pick in stratified(np.array(strata), n, seed)]
+    assert len(set(drawn)) == len(drawn) == n
+    counts = Counter(strata[i] for i in drawn)
+    for stratum, size in Counter(strata).items():
+        share = n * size // len(strata)
+        assert share <= counts[stratum] <= share + (n * size % len(strata) > 0)
+
+
+def test_a_promise_may_rest_on_a_stratified_start() -> None:
+    """100 sources of 10 trajectories each, of which 3 are long and have all the errors: just over 10 %.
+
+    Drawn by every 10th of them, whole samples have hardly a long one, and prove that there are fewer.
+    """
+    is_long = np.tile(np.repeat([0, 1], [7, 3]), 100)
+    taken, wrong = np.full(1_000, 3), is_long.copy()
+    wrong[:5] = 1
+    strata = np.repeat(np.arange(100), 10) * 3 + is_long
+    shares, believed = [], 0
+    for seed in range(500):
+        some = np.array([pick.index for pick in stratified(strata, 100, seed)])
+        ones = np.ones(100)
+        trial = Trial(Rule(0.9, 3), taken[some], wrong[some], 3, ones, ones, 1)
+        believed += trial.evidence(0.1) >= math.log(10)
+        shares.append(wrong[some].sum() / 300)
+    assert believed / 500 < 0.1
+    assert np.mean(shares) == pytest.approx(wrong.sum() / 3_000, abs=0.003)
+    assert np.std(shares) < 1.1 * np.sqrt(0.3 * 0.7 / 100) / 3  # as of 100 that have nothing to do with each other
+
+
+def test_of_two_in_a_stratified_start_one_is_never_a_sign_of_the_other() -> None:
+    """Every subset of 5 alone in their strata and 2 in one: at most as likely as if each were drawn for itself."""
+    strata, drawn = (
+        np.array([0, 1, 2, 3, 4, 5, 5]),
+        [
+            frozenset(pick.index for pick in stratified(np.array([0, 1, 2, 3, 4, 5, 5]), 3, seed))
+            for seed in range(6000)
+        ],
+    )
+    for size in (2, 3):
+        for some in combinations(range(len(strata)), size):
+            together = sum(found.issuperset(some) for found in drawn) / len(drawn)
+            assert together <= (3 / 7) ** size + 0.02, some
 
 
 def test_every_beginning_of_a_round_holds_the_shares() -> None:
