@@ -64,7 +64,7 @@ def start(project: Project, terms: Terms, *, user: User | None) -> Job:
     if busy := current.acceptances.filter(status=Status.WORKING).first():
         raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
     found = sample.counts(current)
-    if missing := why_not(found.n_drawn, found.n_elsewhere, found.n_pool):
+    if missing := why_not(found.n_drawn, found.n_learnt, found.n_elsewhere, found.n_pool):
         raise InvalidInput(f"Nothing was started. {missing}")
     job = jobs.enqueue(current, Job.Kind.ACCEPT, {}, unit="trajectories", n_total=None, user=user)
     latest = current.acceptances.last()

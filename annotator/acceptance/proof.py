@@ -10,7 +10,7 @@ from annotator import jobs
 from annotator.acceptance import guarantee, sample
 from annotator.acceptance.guarantee import Rule, Trial
 from annotator.acceptance.sample import Drawn
-from annotator.acceptance.terms import n_to_learn, why_not
+from annotator.acceptance.terms import to_learn_from, why_not
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.sums import BoolArray
 from annotator.errors import JobFailed
@@ -40,11 +40,10 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     jobs.report(job, 0, len(read.ids))
     with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
     n_elsewhere = len(with_gold - set(drawn.ids))
-    if missing := why_not(len(drawn.ids), n_elsewhere, n_pool=1):  # things may have changed since it was queued
+    learnt = to_learn_from(drawn.chances, n_elsewhere)
+    if missing := why_not(len(drawn.ids), len(learnt), n_elsewhere, n_pool=1):  # it may be another one by now
         raise JobFailed(missing)
-    n_learn = n_to_learn(len(drawn.ids), n_elsewhere)
-    order = np.random.default_rng(acceptance.seed).permutation(len(drawn.ids))
-    tests = drawn.some(np.sort(order[n_learn:]))
+    tests = drawn.some(np.setdiff1d(np.arange(len(drawn.ids)), learnt))
     masked = panel.gold.copy()
     for pk in tests.ids:
         if pk in place:
@@ -62,7 +61,7 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     acceptance.report = {
         "sample": {
             "n_drawn": len(drawn.ids),
-            "n_learnt": n_learn,
+            "n_learnt": len(learnt),
             "n_tested": len(tests.ids),
             "n_unknown": int((~tests.is_known).sum()),
             "n_gold": len(with_gold - set(tests.ids)),

@@ -7,6 +7,8 @@ from datetime import datetime
 import numpy as np
 from django.db.models import Exists, Min, OuterRef, Q
 
+from annotator.acceptance.chance import chance
+from annotator.acceptance.terms import to_learn_from
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.models import (
     Annotation,
@@ -34,12 +36,14 @@ class Drawn:
 
     ids: in the order of their ids. rounds (n,): the place of each one's round in `begun` and `ended`, between which it
     was drawn. probabilities (n,): with which. is_known (n,): all its judgements are in, none given in sight of a model.
+    chances (n,): by which it is learnt from or tests, the same in every try.
     """
 
     ids: list[int]
     rounds: IntArray
     probabilities: FloatArray
     is_known: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+    chances: FloatArray
     begun: list[datetime]
     ended: list[datetime]
 
@@ -59,6 +63,7 @@ class Drawn:
             rounds=rounds.astype(np.int64),
             probabilities=self.probabilities[chosen],
             is_known=self.is_known[chosen],
+            chances=self.chances[chosen],
             begun=[self.begun[i] for i in used],
             ended=[self.ended[i] for i in used],
         )
@@ -72,7 +77,8 @@ def drawn(project: Project) -> Drawn:
         probability__isnull=False,
         steps__isnull=True,
     )
-    rows = list(picks.order_by("trajectory").values_list("trajectory", "round", "probability"))
+    picks = picks.order_by("trajectory")
+    rows = list(picks.values_list("trajectory", "round", "probability", "trajectory__external_id"))
     chosen = SelectionRound.objects.filter(project=project, job__finished_at__isnull=False).order_by("id")
     rounds = list(chosen.select_related("job").only("created_at", "job__finished_at"))
     place = {round_.pk: i for i, round_ in enumerate(rounds)}
@@ -86,6 +92,7 @@ def drawn(project: Project) -> Drawn:
         rounds=np.array([place[row[1]] for row in rows], dtype=np.int64),
         probabilities=np.array([row[2] for row in rows], dtype=np.float64),
         is_known=np.array([pk not in unknown for pk in ids], dtype=np.bool_),
+        chances=np.array([chance("acceptance", project.slug, row[3]) for row in rows], dtype=np.float64),
         begun=[round_.created_at for round_ in rounds],
         ended=[round_.job.finished_at or round_.created_at for round_ in rounds],
     )
@@ -146,6 +153,7 @@ class Counts:
     """What there is to test a promise on, for a page that must not wait for arrays."""
 
     n_drawn: int
+    n_learnt: int
     n_known: int
     n_elsewhere: int
     n_pool: int
@@ -154,7 +162,8 @@ class Counts:
 def counts(project: Project) -> Counts:
     sample = drawn(project)
     gold = GoldLabel.objects.by_people().filter(trajectory__project=project, step__isnull=False, value__isnull=False)
-    with_gold = gold.exclude(trajectory__in=sample.ids).values("trajectory").distinct()
+    n_elsewhere = gold.exclude(trajectory__in=sample.ids).values("trajectory").distinct().count()
+    n_learnt = len(to_learn_from(sample.chances, n_elsewhere))
     rated = Prediction.objects.filter(trajectory=OuterRef("pk"), version__in=heard(project, sample))
     n_pool = candidates(project).filter(Exists(rated)).count()
-    return Counts(len(sample.ids), int(sample.is_known.sum()), with_gold.count(), n_pool)
+    return Counts(len(sample.ids), n_learnt, int(sample.is_known.sum()), n_elsewhere, n_pool)

@@ -2,8 +2,10 @@
 
 from typing import Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import InvalidSettings
 from annotator.fusion.panel import LEAST_GOLD
 
@@ -32,20 +34,22 @@ class Terms(BaseModel):
             raise InvalidSettings(f"Nothing was started: the promise does not fit. {said}.", fields) from None
 
 
-def n_to_learn(n_sample: int, n_elsewhere: int) -> int:
-    """How many of the sampled trajectories are learnt from instead of tested on; at most half.
+def to_learn_from(chances: FloatArray, n_elsewhere: int) -> IntArray:
+    """The places of the sampled trajectories that are learnt from and do not test: the lowest chances below a half.
 
-    n_elsewhere: trajectories with gold that are not in the sample.
+    chances (n,): of each trajectory one that stays the same. n_elsewhere: trajectories with gold that are not in the
+    sample. With more of either none that tests becomes one that is learnt from: another try is no other test.
     """
-    return min(max(0, ENOUGH_TO_LEARN - n_elsewhere), n_sample // 2)
+    n = min(max(0, ENOUGH_TO_LEARN - n_elsewhere), int((chances < 0.5).sum()))
+    return np.sort(np.argsort(chances)[:n])
 
 
-def why_not(n_sample: int, n_elsewhere: int, n_pool: int) -> str:
+def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int) -> str:
     """What is missing to test a promise, as a sentence; empty where nothing is.
 
-    n_sample: judged trajectories that were drawn at random; n_pool: those that nobody has begun and models have rated.
+    n_sample: judged trajectories that were drawn at random, n_learnt: those of them that are learnt from; n_pool: those
+    that nobody has begun and models have rated.
     """
-    n_learnt = n_to_learn(n_sample, n_elsewhere)
     if n_sample - n_learnt < LEAST_SAMPLE:
         return (
             f"The promise is tested on trajectories that a selection round drew at random and people judged blind. "

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from annotator import access
 from annotator.acceptance import actions, sample
 from annotator.acceptance.forms import PromiseForm
-from annotator.acceptance.terms import LEAST_SAMPLE, n_to_learn, why_not
+from annotator.acceptance.terms import LEAST_SAMPLE, why_not
 from annotator.errors import DomainError
 from annotator.http import Request
 from annotator.models import Acceptance, GoldLabel, Membership
@@ -45,9 +45,8 @@ def overview(request: Request, slug: str) -> HttpResponse:
         "section": "acceptance",
         "form": form,
         "counts": found,
-        "n_learnt": n_to_learn(found.n_drawn, found.n_elsewhere),
         "least": LEAST_SAMPLE,
-        "missing": why_not(found.n_drawn, found.n_elsewhere, found.n_pool),
+        "missing": why_not(found.n_drawn, found.n_learnt, found.n_elsewhere, found.n_pool),
         "is_busy": project.acceptances.filter(status="working", job__finished_at=None).exists(),
         "page": page,
     }

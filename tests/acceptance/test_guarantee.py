@@ -7,6 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
+from annotator.acceptance.chance import chance
 from annotator.acceptance.guarantee import (
     _STAKES,
     RULES,
@@ -19,7 +20,7 @@ from annotator.acceptance.guarantee import (
     prospect,
     try_rules,
 )
-from annotator.acceptance.terms import Terms, n_to_learn, why_not
+from annotator.acceptance.terms import Terms, to_learn_from, why_not
 from annotator.errors import InvalidSettings
 
 
@@ -165,20 +166,37 @@ def test_the_test_stops_at_the_first_rule_that_fails_and_takes_the_one_with_most
     assert best([]) is None
 
 
-@pytest.mark.parametrize(
-    ("n_sample", "n_elsewhere", "n_learnt"), [(200, 0, 100), (120, 0, 60), (120, 80, 20), (120, 100, 0), (0, 0, 0)]
-)
-def test_part_of_the_sample_is_learnt_from_where_other_gold_is_missing(
-    n_sample: int, n_elsewhere: int, n_learnt: int
-) -> None:
-    assert n_to_learn(n_sample, n_elsewhere) == n_learnt
+def test_part_of_the_sample_is_learnt_from_where_other_gold_is_missing() -> None:
+    chances = np.array([0.7, 0.3, 0.1, 0.499, 0.5, 0.2])
+    assert to_learn_from(chances, 0).tolist() == [1, 2, 3, 5]
+    assert to_learn_from(chances, 98).tolist() == [2, 5]
+    assert to_learn_from(chances, 100).tolist() == to_learn_from(chances[:0], 0).tolist() == []
+    assert len(to_learn_from(np.linspace(0, 1, 1_000), 0)) == 100
+
+
+def test_the_more_there_is_the_more_tests_and_nothing_that_tests_is_learnt_from_later() -> None:
+    chances = np.random.default_rng(0).random(400)
+    before: set[int] = set()
+    for n, n_elsewhere in ((50, 0), (150, 0), (200, 0), (250, 10), (250, 40), (400, 40), (400, 200)):
+        tests = set(range(n)) - set(to_learn_from(chances[:n], n_elsewhere).tolist())
+        assert before < tests
+        before = tests
+    assert len(before) == 400
 
 
 def test_what_is_missing_is_named() -> None:
-    assert why_not(100, 0, 5) == ""
-    assert "of which 49 can be spared for the test; it needs 50" in why_not(98, 0, 5)
-    assert why_not(50, 200, 5) == ""
-    assert "no model has rated a trajectory that nobody has begun" in why_not(100, 0, 0)
+    assert why_not(100, 50, 0, 5) == ""
+    assert "of which 49 can be spared for the test; it needs 50" in why_not(98, 49, 0, 5)
+    assert why_not(50, 0, 200, 5) == ""
+    assert "Gold of 20 trajectories is too little" in why_not(80, 15, 5, 5)
+    assert "no model has rated a trajectory that nobody has begun" in why_not(100, 50, 0, 0)
+
+
+def test_chance_is_even_and_the_same_each_time() -> None:
+    found = np.sort([chance("acceptance", "demo", f"t-{i}") for i in range(2_000)])
+    assert np.abs(found - (np.arange(2_000) + 0.5) / 2_000).max() < 0.03
+    assert chance("acceptance", "demo", "t-1") == 0.057504671475883125
+    assert chance("audit", 5, 12) == 0.9480175354653393
 
 
 def test_terms_outside_their_bounds_are_refused_by_name() -> None:
