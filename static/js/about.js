@@ -39,7 +39,7 @@ class About {
   }
 
   // The label with what the fields say now.
-  read(card, label) {
+  read(card, label = null) {
     const changed = { ...label, extras: {} };
     for (const field of card.querySelectorAll(".about :is([data-extra], [data-name])")) {
       if (field.closest("[hidden]")) continue;

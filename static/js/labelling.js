@@ -64,7 +64,7 @@ const startLabelling = () => {
     required: data.required,
     changed: (card) => {
       const label = state.get(card.dataset.target);
-      if (!label) return say("Label the step first; the note belongs to its label.");
+      if (!label) return say("The note is stored with the step's label: label the step as well.");
       change(cards.indexOf(card), about.read(card, label));
     },
   });
@@ -170,7 +170,7 @@ const startLabelling = () => {
       root: value === -1 && !stands ? root : null,
       exit_reason: exit || (independent.has(target) ? "independent" : ""),
       local_value: null,
-      extras: before?.extras ?? {},
+      extras: before?.extras ?? about.read(cards[index]).extras, // a note may have been written before the label
     };
   };
 

@@ -155,6 +155,27 @@ def test_extras_are_given_and_come_back(open_as: OpenAs, console_errors: list[st
     expect(page.get_by_text("Nothing is left to label for you")).to_be_visible()
 
 
+def test_a_note_that_is_written_before_the_label_is_stored_with_it(open_as: OpenAs) -> None:
+    world, slot = claim({}, n_steps=2)
+    page = open_slot(open_as, world, slot)
+    page.keyboard.press("c")
+    page.keyboard.type("Wrong tower - see line 3.")
+    page.keyboard.press("Escape")
+    expect(page.locator("#refusal")).to_have_text("The note is stored with the step's label: label the step as well.")
+    page.keyboard.press("-")
+    expect(page.locator("#step-0 [data-extra=rationale]")).to_have_value("Wrong tower - see line 3.")
+    expect(page.locator("#refusal")).to_be_hidden()
+    saved(page)
+    assert Label.objects.get().extras == {"rationale": "Wrong tower - see line 3."}
+    # Taken back and labelled once more, it keeps what the card shows.
+    page.keyboard.press("u")
+    page.keyboard.press("0")
+    page.keyboard.press("1")  # of the next step nothing was noted
+    saved(page)
+    notes = Label.objects.order_by("step__index").values_list("value", "extras")
+    assert list(notes) == [(0, {"rationale": "Wrong tower - see line 3."}), (1, {})]
+
+
 def test_after_the_first_error_nothing_is_asked_in_that_mode(open_as: OpenAs) -> None:
     world, slot = claim({"mode": "stop_at_first_error"})
     page = open_slot(open_as, world, slot)
