@@ -17,6 +17,7 @@ from annotator.errors import InvalidInput
 from annotator.labelling import actions as labelling
 from annotator.labelling import hints, intake
 from annotator.labelling.hints import Hint
+from annotator.labelling.shown import newest
 from annotator.models import Annotation, Assignment, Guideline, Step, User
 from annotator.queue import actions as queue
 
@@ -115,11 +116,7 @@ def _state_response(pk: int, user: User) -> Response:
 
 def _state(assignment: Assignment, user: User) -> dict[str, Any]:
     """What the person said last and where the assignment stands."""
-    return _state_of(assignment, _newest(assignment, user), user)
-
-
-def _newest(assignment: Assignment, user: User) -> Annotation | None:
-    return Annotation.objects.filter(assignment=assignment, annotator=user).order_by("-revision").first()
+    return _state_of(assignment, newest(assignment, user), user)
 
 
 def _state_of(assignment: Assignment, annotation: Annotation | None, user: User) -> dict[str, Any]:
@@ -150,7 +147,7 @@ def _as_data(
 
 
 def _whole(assignment: Assignment, user: User) -> Mapping[str, Any]:
-    trajectory, annotation = assignment.trajectory, _newest(assignment, user)
+    trajectory, annotation = assignment.trajectory, newest(assignment, user)
     are_shown = hints.are_shown(assignment, annotation)
     steps = list(Step.objects.filter(trajectory=trajectory).order_by("index"))
     for step in steps:

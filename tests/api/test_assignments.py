@@ -223,6 +223,20 @@ def test_a_returned_assignment_shows_its_newest_revision(
     assert datetime.fromisoformat(submitted["submitted_at"]) > first
 
 
+def test_of_a_return_that_was_taken_back_the_submitted_labels_are_shown(
+    world: World, trajectory: Trajectory, client: ApiClient
+) -> None:
+    annotation = judge(trajectory, world.annotator, [1, 1, 1])
+    path = f"/api/v1/assignments/{annotation.assignment_id}"
+    before = client.get(f"{path}/").json()
+    revisions.return_annotation(annotation.pk, world.reviewer, "Look at step 3.")
+    put(client, f"{path}/labels/", {"labels": [{"step": 2, "value": -1}]})
+    revisions.take_back(annotation.pk, world.reviewer)
+    assert client.get(f"{path}/").json() == before
+    again = post(client, f"{path}/submit/").json()
+    assert (again["labels"], again["submitted_at"]) == (before["labels"], before["submitted_at"])
+
+
 def test_whoever_lost_a_claim_is_told_and_does_not_see_the_other_persons_lease(
     world: World, trajectory: Trajectory, client: ApiClient
 ) -> None:
