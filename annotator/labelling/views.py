@@ -112,6 +112,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "outcome": labels[None].value if None in labels else None,
         "choices": CHOICES,
         "guideline": assignment.project.guidelines.first(),
+        "has_context": not all(turn.is_wanted for turn in page.turns),
         "n_wanted": sum(turn.is_wanted for turn in page.turns) + assignment.wants_outcome,
         "is_open": is_open,
         "is_mine": is_mine,

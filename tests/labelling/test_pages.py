@@ -1,6 +1,7 @@
 """The labelling views: who may open them, what they cost, what they never show."""
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.models import Assignment, Label, ReferenceLabel
+from annotator.models import Assignment, Job, Label, Project, ReferenceLabel, SelectionPick, SelectionRound
 from annotator.queue import actions as queue
 from tests.api.client import client_of
 from tests.factories import World, judge, label, make_trajectory
@@ -210,6 +211,39 @@ def test_submitting_over_http_stores_the_form_and_claims_the_next(
     again = client.post(f"/assignments/{slot.pk}/submit/", form)
     assert again.status_code == 302
     assert Label.objects.submitted().count() == 4
+
+
+@pytest.mark.parametrize(("wanted", "has_context"), [(None, False), ([0, 1, 2], False), ([0, 2], True)])
+def test_context_is_spoken_of_only_where_there_is_some(
+    client: Client, slot: Assignment, world: World, wanted: list[int] | None, has_context: bool
+) -> None:
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=wanted)
+    client.force_login(world.annotator)
+    page = client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert ("only the marked steps are asked for; the rest is context" in page) == has_context
+
+
+@pytest.mark.parametrize(
+    ("strategy", "probability", "why"),
+    [
+        ("random", 0.2, "chosen at random, so that estimates stay fair"),
+        ("oldest", None, "chosen in the order of import"),
+        ("expected_errors", None, "chosen because judging it is expected to be worth most"),
+    ],
+)
+def test_the_page_says_why_a_trajectory_was_chosen(
+    client: Client, slot: Assignment, world: World, strategy: str, probability: float | None, why: str
+) -> None:
+    Project.objects.update(shows_why=True)
+    job = Job.objects.create(project=world.project, kind=Job.Kind.SELECT, unit="trajectories")
+    round_ = SelectionRound.objects.create(project=world.project, job=job, number=1, settings={}, seed=1)
+    pick = SelectionPick.objects.create(
+        round=round_, trajectory_id=slot.trajectory_id, rank=0, strategy=strategy, probability=probability, reason="."
+    )
+    Assignment.objects.filter(pk=slot.pk).update(pick=pick)
+    client.force_login(world.annotator)
+    page = client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert re.findall(r"chosen [a-z ,]+", page) == [why]
 
 
 def test_the_search_names_texts_that_are_not_in_the_page(world: World, client: Client) -> None:
