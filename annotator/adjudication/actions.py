@@ -119,11 +119,16 @@ def waits(trajectory_id: int) -> bool:
     return _returned.filter(trajectory=trajectory_id).exists()
 
 
+def held_by(project: Project, reviewer: User) -> Review | None:
+    """The worthiest trajectory that the reviewer holds and can go on with."""
+    held = Review.objects.filter(available(project, reviewer), status=Status.CLAIMED, reviewer=reviewer)
+    return held.filter(lease_expires_at__gte=now()).worthiest_first().first()
+
+
 @transaction.atomic
 def claim_next(project: Project, reviewer: User) -> Review | None:
-    """The worst trajectory that nobody else holds; one that the reviewer already holds comes first."""
-    held = Review.objects.filter(available(project, reviewer), status=Status.CLAIMED, reviewer=reviewer)
-    review = held.filter(lease_expires_at__gte=now()).worthiest_first().first()
+    """The worthiest trajectory that nobody else holds; one that the reviewer already holds comes first."""
+    review = held_by(project, reviewer)
     if review is None:
         free = Review.objects.filter(available(project, reviewer)).worthiest_first()
         review = free.select_for_update(skip_locked=True, of=("self",)).first()

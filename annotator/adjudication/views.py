@@ -30,6 +30,7 @@ def review_list(request: Request, slug: str) -> HttpResponse:
         "section": "reviews",
         "page": page,
         "rows": [listing.listed(review) for review in page],
+        "held": actions.held_by(membership.project, request.user),
         "decided": listing.recently_decided(membership.project),
         "second": listing.second_decisions(membership.project),
     }
@@ -38,7 +39,7 @@ def review_list(request: Request, slug: str) -> HttpResponse:
 
 @require_POST
 def claim(request: Request, slug: str) -> HttpResponse:
-    """Holds the worst trajectory, or the one that the form names."""
+    """Holds the worthiest trajectory, or the one that the form names; first the one that is held already."""
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
     wanted = request.POST.get("review")
     review = _claim_one(request, wanted) if wanted else actions.claim_next(membership.project, request.user)

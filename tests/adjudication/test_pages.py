@@ -199,8 +199,8 @@ def test_list_query_budget(
     for _ in range(5):
         disputed(world, [1], [-1])
     decide(Trajectory.objects.earliest("id"), 0, world.admin)
-    # session, user, membership, count, rows, decided, second decisions
-    with django_assert_max_num_queries(7):
+    # session, user, membership, count, rows, held, decided, second decisions
+    with django_assert_max_num_queries(8):
         as_reviewer.get(list_url(world))
 
 
@@ -213,6 +213,19 @@ def test_claiming_opens_the_worst_trajectory(world: World, as_reviewer: Client) 
     response = as_reviewer.post(reverse("review-claim", args=["demo"]))
     assert (response.status_code, response["Location"]) == (302, detail_url(worst))
     assert review_of(worst).reviewer == world.reviewer
+
+
+def test_whoever_holds_one_is_led_back_to_it_by_a_button_that_says_so(world: World, as_reviewer: Client) -> None:
+    mild = disputed(world, [1], [0])
+    disputed(world, [1], [-1])
+    assert "Review the first one" in text_of(as_reviewer.get(list_url(world)))
+    actions.claim(review_of(mild).pk, world.reviewer)
+    text = text_of(as_reviewer.get(list_url(world)))
+    assert "Go on with the one you hold" in text
+    assert "Review the first one" not in text
+    assert as_reviewer.post(reverse("review-claim", args=["demo"]))["Location"] == detail_url(mild)
+    Review.objects.filter(pk=review_of(mild).pk).update(lease_expires_at=now() - timedelta(seconds=1))
+    assert "Review the first one" in text_of(as_reviewer.get(list_url(world)))
 
 
 def test_claiming_a_named_trajectory(world: World, as_reviewer: Client) -> None:

@@ -134,3 +134,11 @@ def test_what_the_raters_agree_on_by_now_is_said_and_the_page_shows_what_is_left
     page.keyboard.press("j")
     expect(page.locator(".dispute.current")).to_be_visible()
     assert gold(trajectory) == {}
+
+
+def test_on_a_phone_the_table_of_reviews_scrolls_and_the_page_does_not(open_as: Open, world: World) -> None:
+    disputed(world, [-1], [1])
+    page = open_as(world.reviewer, "/projects/demo/reviews/")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.querySelector('.table-wrap').scrollWidth") > 390
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
