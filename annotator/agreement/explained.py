@@ -88,7 +88,7 @@ class FigureRow:
 
     @property
     def basis(self) -> str:
-        return f"{self.figure.n} {_with_minus(self.figure.unit)}"
+        return _with_minus(self.figure.basis)
 
     @property
     def reason(self) -> str:

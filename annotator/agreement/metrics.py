@@ -52,6 +52,19 @@ class Figure:
     unit: str
     reason: str
 
+    @property
+    def basis(self) -> str:
+        return counted(self.n, self.unit)
+
+
+def counted(n: int, unit: str) -> str:
+    """`2 labels on steps with gold`, `1 label on steps with gold`: the first plural of a unit is what is counted."""
+    words = unit.split(" ")
+    if n == 1:
+        k = next(k for k, word in enumerate(words) if word.endswith("s"))
+        words[k] = words[k].removesuffix("ies") + "y" if words[k].endswith("ies") else words[k].removesuffix("s")
+    return " ".join([str(n), *words])
+
 
 @dataclass(frozen=True)
 class StepReport:

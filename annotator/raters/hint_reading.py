@@ -170,7 +170,7 @@ def _cell(report: HintReport, arm: Arm, name: str) -> Cell:
     return Cell(
         value=_shown(name, figure.value),
         interval="" if figure.low is None else f"{_shown(name, figure.low)} to {_shown(name, figure.high)}",
-        basis=f"{figure.n} {figure.unit}",
+        basis=figure.basis,
         reason="",
         difference=""
         if difference is None or difference.value is None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray, ratio
-from annotator.agreement.metrics import Figure
+from annotator.agreement.metrics import Figure, counted
 from annotator.agreement.sums import VALUES, Columns
 from annotator.raters.metrics import resampled
 
@@ -121,7 +121,9 @@ _STEPS, _ERRORS, _JUDGED = "compared steps", "first errors", "trajectories"
 _SHARES = {
     "accuracy": _Share(_weights(*(_cell(value, value) for value in VALUES)), _ALL, _STEPS),
     **{
-        f"of {value}": _Share(_weights(_cell(value, value)), _TRUE[value], f"steps that are {_SIGNED[value]}")
+        f"of {value}": _Share(
+            _weights(_cell(value, value)), _TRUE[value], f"steps with the true value {_SIGNED[value]}"
+        )
         for value in VALUES
     },
     "zeros": _Share(_SAID_0, _ALL, _STEPS),
@@ -320,7 +322,7 @@ def _report(
 def _figure(share: _Share, above: float, below: float, spread: FloatArray, n_tasks: int) -> Figure:
     n = round(float(below))
     if below < FEWEST:
-        return Figure(None, None, None, n, share.unit, f"Only {n} {share.unit} so far; it takes {FEWEST}.")
+        return Figure(None, None, None, n, share.unit, f"Only {counted(n, share.unit)} so far; it takes {FEWEST}.")
     value = float(above / below)
     known = spread[~np.isnan(spread)]
     if n_tasks >= FEWEST_TASKS and known.size and (share.is_difference or 0 < value < 1):

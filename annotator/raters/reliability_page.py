@@ -263,7 +263,7 @@ def drift_word(drift: Drift, kind: Kind) -> str:
 def shown(figure: Figure, steps: str = "") -> Shown:
     if figure.value is None:
         return Shown("–", "", "", figure.reason)
-    return Shown(percent(figure.value), _interval(figure), f"{figure.n} {figure.unit}", "", steps)
+    return Shown(percent(figure.value), _interval(figure), figure.basis, "", steps)
 
 
 def percent(value: float | None) -> str:

@@ -823,3 +823,17 @@ def test_a_large_project_takes_seconds_and_bounded_memory() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 200e6
+
+
+@pytest.mark.parametrize(
+    ("n", "unit", "said"),
+    [
+        (1, "labels with a measured time", "1 label with a measured time"),
+        (2, "labels with a measured time", "2 labels with a measured time"),
+        (1, "trajectories judged in full by both", "1 trajectory judged in full by both"),
+        (1, "compared steps", "1 compared step"),
+        (0, "pairs of labels on one step", "0 pairs of labels on one step"),
+    ],
+)
+def test_what_a_figure_rests_on_is_said_in_singular_and_plural(n: int, unit: str, said: str) -> None:
+    assert Figure(0.5, None, None, n, unit, "").basis == said

@@ -90,6 +90,8 @@ def test_the_page_says_what_there_is_and_what_it_is_not_enough_for(labelled: Wor
     assert "Too few in hinted: 1 trajectory of 1 task; at least 25 of at least 10 are needed." in page
     assert "gold is settled from these very labels" in page
     assert "Nothing yet." in page
+    assert "1 label with a measured time" in page
+    assert "1 labels" not in page
     reference = client.get("/projects/demo/hints/?against=reference").content.decode()
     assert "gold is settled from these very labels" not in reference
 

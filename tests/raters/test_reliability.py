@@ -101,7 +101,7 @@ def test_too_little_is_said_to_be_so() -> None:
     (report,) = reliabilities(said_of([(0, 0, [1, 1, 1, 0], [1, 1, 1, 0])]))
     assert report.accuracy.value is None
     assert report.accuracy.reason == "Only 4 compared steps so far; it takes 5."
-    assert report.of_value[0].reason == "Only 0 steps that are −1 so far; it takes 5."
+    assert report.of_value[0].reason == "Only 0 steps with the true value −1 so far; it takes 5."
     assert report.missed.reason == "Only 0 first errors so far; it takes 5."
     assert report.drift.change.reason == "It takes 100 compared labels on 20 tasks; there are 4 on 1."
     assert drift_word(report.drift, "person") == "too little to say"
