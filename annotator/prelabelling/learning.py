@@ -33,9 +33,10 @@ from annotator.models import (
 )
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.prelabelling import actions, reading, training
-from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_in_half
+from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_held_out, is_in_half
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import TrajectoryText
+from annotator.raters.blind import in_sight
 from annotator.raters.metrics import GoldTrajectory
 
 logger = logging.getLogger(__name__)
@@ -167,7 +168,7 @@ def read_snapshot(job: Job) -> Snapshot:
     project = job.project
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        chosen = gold_trajectories(project)
+        chosen = gold_trajectories(project).exclude(pk__in=_flattering(project, job.params["name"]))
         values = _values(chosen)
         efforts = _efforts(chosen)
         has_rounds = SelectionRound.objects.filter(project=project, picks__isnull=False).exists()
@@ -188,6 +189,12 @@ def read_snapshot(job: Job) -> Snapshot:
         ]
     jobs.remember(job, n_gold=len(rows))
     return Snapshot(rows, "random slice" if has_rounds else "half by hash")
+
+
+def _flattering(project: Project, name: str) -> list[int]:
+    """Held-out trajectories that people judged with this scorer's suggestions in sight: it would measure itself."""
+    seen = project.trajectories.filter(pk__in=in_sight(project).get(name, ()))
+    return [pk for pk, task in seen.values_list("pk", "group_key") if is_held_out(task)]
 
 
 def _values(chosen: TrajectoryQuerySet) -> dict[int, list[tuple[int, int]]]:

@@ -3,6 +3,8 @@
 It is the judgement that is blind or not, not the label: who is shown suggestions sees those of other steps, too.
 """
 
+from collections import defaultdict
+
 import numpy as np
 from django.db.models import BigIntegerField, Exists, F, OuterRef, Q
 from django.db.models.functions import Cast, Extract

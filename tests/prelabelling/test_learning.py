@@ -20,7 +20,7 @@ from annotator.prelabelling.learning_figures import Difference, Interval, differ
 from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, LearningPolicy, is_held_out
 from annotator.raters.metrics import GoldTrajectory
 from tests.api.client import client_of
-from tests.factories import World, make_learning_point, make_trajectory, make_world
+from tests.factories import World, make_learning_point, make_trajectory, make_world, predict
 from tests.factories import judge as settle
 from workers import tasks
 
@@ -224,6 +224,22 @@ def test_the_beat_starts_what_is_due_once(solo: World) -> None:
     end(Job.objects.latest("pk"))
     add_gold(solo, 5)
     assert learning.start_due() == 0
+
+
+@pytest.mark.django_db(transaction=True)
+def test_held_out_gold_given_in_sight_of_the_scorer_measures_nothing() -> None:
+    world = make_world("solo", overlap=1, hint_policy={"hinted": 50, "model": "solo-scorer"})
+    for number in range(30):
+        trajectory = make_trajectory(world.project, n_steps=1, group_key=f"task {number}", external_id=f"x-{number}")
+        predict(trajectory, [1], model="solo-scorer", kind="scorer")
+        settle(trajectory, world.annotator, [1])
+    rows = learning.read_snapshot(learning.start(world.project, user=world.admin)).rows
+    annotations = world.project.trajectories.values_list("group_key", "assignments__hint_arm")
+    hinted = {task for task, arm in annotations if arm == "hinted"}
+    held_out = {f"task {number}" for number in range(30) if is_held_out(f"task {number}")}
+    assert {str(row.gold.group) for row in rows} == {f"task {n}" for n in range(30)} - (hinted & held_out)
+    assert hinted & held_out
+    assert held_out - hinted
 
 
 @pytest.mark.django_db
