@@ -236,7 +236,7 @@ def decide_run(
     found = Dispute.objects.filter(trajectory=trajectory_id, pk__in=dispute_ids).select_related("step")
     disputes = list(found.prefetch_related("adjudications").order_by("step__index"))
     if not disputes or len(disputes) != len(set(dispute_ids)):
-        which = "these steps" if disputes else "this"
+        which = "some of these steps" if disputes else "this"
         raise DecisionOutdated(f"Nothing was stored, because the raters agree on {which} by now. Read what is left.")
     turns = [turn_of(list(d.adjudications.all()), reviewer, needs_second=review.needs_second) for d in disputes]
     if None in turns:

@@ -185,8 +185,8 @@ HTMX = {"HX-Request": "true"}
     ("_case", "values", "said"),
     [
         ("one step is no part any more", {2: 0}, "a rater has changed a judgement meanwhile"),
-        ("the raters agree on the first step", {0: 1}, "the raters agree on these steps by now"),
-        ("the raters agree on a later step", {2: 1}, "the raters agree on these steps by now"),
+        ("the raters agree on the first step", {0: 1}, "the raters agree on some of these steps by now"),
+        ("the raters agree on a later step", {2: 1}, "the raters agree on some of these steps by now"),
         ("the raters agree on all", {0: 1, 1: 1, 2: 1, 3: 1}, "the raters agree on this by now"),
     ],
 )

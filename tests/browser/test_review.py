@@ -112,8 +112,8 @@ def test_a_stale_page_shows_the_decision_of_the_other_reviewer_instead_of_overru
     ("_case", "first", "anew", "said", "left"),
     [
         ("a single one", [-1, 1, -1], {0: 1}, "the raters agree on this by now", "Step 3"),
-        ("the first of a run", [-1, -1, 1], {0: 1}, "the raters agree on these steps by now", "Step 2"),
-        ("in the middle of a run", [-1, -1, -1], {1: 1}, "the raters agree on these steps by now", "Step 1"),
+        ("the first of a run", [-1, -1, 1], {0: 1}, "the raters agree on some of these steps by now", "Step 2"),
+        ("in the middle of a run", [-1, -1, -1], {1: 1}, "the raters agree on some of these steps by now", "Step 1"),
     ],
 )
 def test_what_the_raters_agree_on_by_now_is_said_and_the_page_shows_what_is_left(
