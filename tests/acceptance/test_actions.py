@@ -13,8 +13,8 @@ from django.utils.timezone import now
 from annotator import flow, jobs
 from annotator.acceptance import actions, proof, sample
 from annotator.acceptance.chance import chance
-from annotator.acceptance.guarantee import audit_evidence
-from annotator.acceptance.terms import Terms
+from annotator.acceptance.guarantee import audit_evidence, log_wealth
+from annotator.acceptance.terms import Terms, to_learn_from
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import reading
@@ -433,6 +433,32 @@ def test_judgements_that_are_out_or_not_blind_count_as_wrong(alone: World) -> No
     )
     assert set(found.weights) == {1.0}
     assert found.probabilities.tolist() == [110 / 160] * 110
+
+
+def test_all_errors_may_lie_in_what_is_left_to_accept(alone: World, promised: Acceptance) -> None:
+    """101 of 160 could be tested on, 50 of them are left: a label in the sample is worth that share of the promise."""
+    sampled = promised.report["sample"]
+    for one in promised.report["tried"]:
+        each = one["n_labels"] // 50
+        assert (one["n_taken"], one["n_labels"]) == (sampled["n_tested"] * each, 50 * each)
+        gain = 0.2 * 50 / (160 - sampled["n_learnt"]) * each
+        assert one["evidence"] == pytest.approx(log_wealth(np.full(51, gain), each), abs=1e-4)
+
+
+def test_what_was_judged_in_sight_of_a_model_or_given_back_is_wrong_in_the_test(alone: World) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    drawn = sample.drawn(alone.project)
+    test = np.setdiff1d(np.arange(110), to_learn_from(drawn.chances, 0))
+    hinted, returned = drawn.ids[test[0]], drawn.ids[test[1]]
+    version = alone.project.model_versions.first()
+    Assignment.objects.filter(trajectory=hinted).update(hint_arm="hinted", hint_version=version)
+    Assignment.objects.filter(trajectory=returned).update(status="returned")
+    promise = accept(alone)
+    assert promise.report["sample"]["n_unknown"] == 2
+    for one in promise.report["tried"]:
+        each = one["n_taken"] // len(test)
+        assert one["n_wrong"] == 2 * each > 0
 
 
 def test_another_try_is_no_other_test(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
