@@ -68,10 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @dataclass(frozen=True)
 class Told:
-    """Beliefs about every step (m, 3) and the first error of every trajectory (n,)."""
+    """Beliefs about every step (m, 3); of every trajectory (n,) its first error, and P(F) of the true one."""
 
     probs: np.ndarray
     first: np.ndarray
+    first_probs: np.ndarray
 
 
 def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str], *, quick: bool) -> list[Figure]:
@@ -107,8 +108,7 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
     for i, name in enumerate(names if len(names) > 1 else []):
         part = np.flatnonzero(set_of == i)
         steps = np.isin(panel.owner, part)
-        mine = Told(ours.probs[steps], ours.first[part])
-        single = Told(told[best].probs[steps], told[best].first[part])
+        mine, single = (Told(one.probs[steps], one.first[part], one.first_probs[part]) for one in (ours, told[best]))
         some = panel.of(part)
         figures.append(
             Figure(
@@ -143,7 +143,9 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
 
 
 def _tell(panel: Panel, probs: np.ndarray, chain: Chain) -> Told:
-    return Told(probs, first_errors(panel.starts, first_error_of(panel.starts, probs, chain.transition)))
+    found = first_error_of(panel.starts, probs, chain.transition)
+    true = panel.starts[:-1] + np.arange(panel.n_trajectories) + gold_first_errors(panel)
+    return Told(probs, first_errors(panel.starts, found), found[true])
 
 
 def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
@@ -151,6 +153,7 @@ def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
     which = folds(panel.groups, FOLDS, SEED)
     probs, first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
     single, single_first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
+    first_probs, single_probs = np.empty(panel.n_trajectories), np.empty(panel.n_trajectories)
     for fold in range(FOLDS):
         rest = np.flatnonzero(which != fold)
         if amount is not None:
@@ -160,13 +163,13 @@ def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
         steps = np.isin(panel.owner, held)
         fusion = fit(learnt if amount != 0 else asked.with_gold(np.full_like(asked.gold, MISSING)), SEED)
         told = _tell(asked, fusion.evidence(asked), fusion.chain)
-        probs[steps], first[held] = told.probs, told.first
+        probs[steps], first[held], first_probs[held] = told.probs, told.first, told.first_probs
         best = best_single(learnt) if amount != 0 else 0
         verdicts = np.nan_to_num(asked.probs[:, best]).astype(np.float64) * 0.97 + 0.01
         alone = _tell(asked, verdicts, fusion.chain)
-        single[steps] = alone.probs
+        single[steps], single_probs[held] = alone.probs, alone.first_probs
         single_first[held] = _first_verdicts(asked, best)
-    return Told(probs, first), Told(single, single_first)
+    return Told(probs, first, first_probs), Told(single, single_first, single_probs)
 
 
 def _first_verdicts(panel: Panel, rater: int) -> np.ndarray:
@@ -222,7 +225,8 @@ def _words(panel: Panel, told: Told) -> str:
     first = (told.first == gold_first_errors(panel)).astype(float)
     first_low, first_high = _resampled(panel, first, np.ones(panel.n_trajectories))
     return (
-        f"[{low:.1f}, {high:.1f}]; first error {100 * first.mean():.1f} [{first_low:.1f}, {first_high:.1f}]; macro-F1 "
+        f"[{low:.1f}, {high:.1f}]; first error {100 * first.mean():.1f} [{first_low:.1f}, {first_high:.1f}] "
+        f"({-np.log(told.first_probs.clip(1e-6)).mean():.2f} nats); macro-F1 "
         f"{_macro_f1(panel.gold, told.probs.argmax(axis=1) - 1):.1f}; ECE {100 * _ece(panel, told):.1f}"
     )
 

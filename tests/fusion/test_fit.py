@@ -145,9 +145,9 @@ def test_scores_by_hand() -> None:
 
 def test_of_partly_settled_trajectories_the_first_error_does_not_count() -> None:
     panel = panel_of([[1, -1], [1, MISSING], [MISSING, -1]], [[[1, -1], [1, -1], [-1, -1]]])
-    assert score(panel, beliefs(panel, 0), Chain(PRIOR_START, PRIOR_TRANSITION), 0.5).first_err_acc == 1.0
+    assert score(panel, beliefs(panel, 0), Chain(PRIOR_START, PRIOR_TRANSITION)).first_err_acc == 1.0
     nothing = panel.of(np.array([1, 2]))
-    assert np.isnan(score(nothing, beliefs(nothing, 0), Chain(PRIOR_START, PRIOR_TRANSITION), 0.5).first_err_acc)
+    assert np.isnan(score(nothing, beliefs(nothing, 0), Chain(PRIOR_START, PRIOR_TRANSITION)).first_err_acc)
 
 
 # Each of these is likeliest where the share of each value in gold is what is said of it (Gibbs' inequality).
