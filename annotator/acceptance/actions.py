@@ -18,10 +18,10 @@ from django.utils.timezone import now
 
 from annotator import audit, jobs
 from annotator.acceptance import guarantee, sample
-from annotator.acceptance.chance import chance
 from annotator.acceptance.proof import Found, find_rule, look_again
 from annotator.acceptance.terms import Terms, why_not
 from annotator.agreement.coefficients import IntArray
+from annotator.chance import chance
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion.panel import MISSING
 from annotator.models import (

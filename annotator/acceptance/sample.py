@@ -7,9 +7,9 @@ from datetime import datetime
 import numpy as np
 from django.db.models import Exists, Min, OuterRef, Q
 
-from annotator.acceptance.chance import chance
 from annotator.acceptance.terms import to_learn_from
 from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.chance import chance
 from annotator.models import (
     Annotation,
     Assignment,

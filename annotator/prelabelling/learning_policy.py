@@ -1,13 +1,12 @@
 """The learning policy: when the project's own scorer is trained again, and which tasks it never learns from. Pure."""
 
-import hashlib
-import json
 import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from annotator.chance import chance
 from annotator.errors import InvalidSettings
 from annotator.prelabelling.scorer_config import Name
 
@@ -67,15 +66,9 @@ class Due:
 
 def is_held_out(group_key: str) -> bool:
     """Whether a task is only measured on. It depends on the task alone, so no task ever moves as gold grows."""
-    return _place("held-out task", group_key) < HELD_OUT_SHARE
+    return chance("held-out task", group_key) < HELD_OUT_SHARE
 
 
 def is_in_half(external_id: str) -> bool:
     """One half of all trajectories, by a hash: the baseline where no selection round has made a random slice."""
-    return _place("baseline half", external_id) < 0.5
-
-
-def _place(*names: str) -> float:
-    """Names as a number from 0 to 1."""
-    digest = hashlib.sha256(json.dumps(names).encode()).digest()
-    return int.from_bytes(digest[:8]) / 2**64
+    return chance("baseline half", external_id) < 0.5

@@ -1,11 +1,10 @@
 """The hint policy: in which shares annotators are shown what a model says, and of which model. Pure."""
 
-import hashlib
-import json
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from annotator.chance import chance
 from annotator.errors import InvalidSettings
 
 Arm = Literal["blind", "reveal_after", "hinted"]
@@ -46,8 +45,7 @@ class HintPolicy(BaseModel):
 
     def draw(self, slug: str, external_id: str, slot: int) -> Arm:
         """The arm of one slot: by a hash, so that neither a person nor a clock can choose it, and anybody can check."""
-        digest = hashlib.sha256(json.dumps(["hint arm", slug, external_id, slot]).encode()).digest()
-        place = int.from_bytes(digest[:8]) * 100 / 2**64
+        place = 100 * chance("hint arm", slug, external_id, slot)
         if place < self.hinted:
             return "hinted"
         return "reveal_after" if place < self.hinted + self.reveal_after else "blind"

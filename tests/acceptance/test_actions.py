@@ -12,10 +12,10 @@ from django.utils.timezone import now
 
 from annotator import flow, jobs
 from annotator.acceptance import actions, proof, sample
-from annotator.acceptance.chance import chance
 from annotator.acceptance.guarantee import audit_evidence, log_wealth
 from annotator.acceptance.terms import Terms, to_learn_from
 from annotator.adjudication.actions import DecisionIn
+from annotator.chance import chance
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import reading
 from annotator.fusion.fit import fit

@@ -7,7 +7,6 @@ from itertools import product
 import numpy as np
 import pytest
 
-from annotator.acceptance.chance import chance
 from annotator.acceptance.guarantee import (
     _STAKES,
     RULES,
@@ -21,6 +20,7 @@ from annotator.acceptance.guarantee import (
     try_rules,
 )
 from annotator.acceptance.terms import Terms, to_learn_from, why_not
+from annotator.chance import chance
 from annotator.errors import InvalidSettings
 
 

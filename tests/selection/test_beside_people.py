@@ -1,10 +1,9 @@
 """Rounds beside what people do: whose slots they leave alone, what they count, and when the next one starts."""
 
-import threading
 from itertools import pairwise
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.test import Client
 
 from annotator import flow, jobs
@@ -17,7 +16,7 @@ from annotator.queue import actions as queue
 from annotator.selection import actions
 from annotator.selection.reading import bought
 from tests.factories import World, judge, label, make_trajectory, predict
-from tests.selection.test_rounds import ONLY_ERRORS, pool, run
+from tests.selection.test_rounds import ONLY_ERRORS, pool, run, run_beside
 
 pytestmark = pytest.mark.django_db
 ALL_AT_RANDOM = {"random": 100}
@@ -29,20 +28,10 @@ def test_a_round_beside_a_claim_leaves_all_slots_of_that_trajectory_as_they_are(
     made = pool(world, 4)
     first = run(world, shares=ONLY_ERRORS, n_wanted=4, unit="steps", steps_each=1)
     job = actions.start(world.project, user=world.admin)
-
-    def choose_beside() -> None:
-        try:
-            flow.run_job(job.pk)
-        finally:
-            connection.close()
-
     with transaction.atomic():
         slot = queue.claim_next(world.project, world.annotator)
         assert slot is not None
-        beside = threading.Thread(target=choose_beside)
-        beside.start()
-        beside.join(20)
-        assert not beside.is_alive()
+        run_beside(job)
     slots = Assignment.objects.filter(trajectory=slot.trajectory_id)
     assert set(slots.values_list("pick__round", "priority")) == {(first.pk, slot.priority)}
     assert len({str(one.wanted_steps) for one in slots}) == 1

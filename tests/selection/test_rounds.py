@@ -84,6 +84,21 @@ def run(world: World, **policy: Any) -> SelectionRound:
     return SelectionRound.objects.get(job=job)
 
 
+def run_beside(job: Job) -> None:
+    """The job in another connection, while the transaction of this one is open: it must not wait for that."""
+
+    def work() -> None:
+        try:
+            flow.run_job(job.pk)
+        finally:
+            connection.close()
+
+    beside = threading.Thread(target=work)
+    beside.start()
+    beside.join(20)
+    assert not beside.is_alive(), "the job has waited"
+
+
 def test_people_get_first_what_is_most_worth_a_look(world: World) -> None:
     made = pool(world)
     round_ = run(world, shares=ONLY_ERRORS, n_wanted=10)
@@ -231,24 +246,12 @@ def test_a_claim_under_way_keeps_its_slot_and_is_not_waited_for(world: World) ->
     """Somebody has locked a slot and not committed yet: the round passes that trajectory over at once."""
     made = pool(world, 4)
     job = actions.start(world.project, user=world.admin)
-    claimed: list[int] = []
-
-    def choose_beside() -> None:
-        try:
-            flow.run_job(job.pk)
-        finally:
-            connection.close()
-
     with transaction.atomic():
         slot = queue.claim_next(world.project, world.annotator)
         assert slot is not None
-        claimed.append(slot.trajectory_id)
-        beside = threading.Thread(target=choose_beside)
-        beside.start()
-        beside.join(20)
-        assert not beside.is_alive(), "the round has waited for the claim"
+        run_beside(job)
     round_ = SelectionRound.objects.get(job=job)
-    assert {pick.trajectory_id for pick in round_.picks.all()} == {t.pk for t in made} - set(claimed)
+    assert {pick.trajectory_id for pick in round_.picks.all()} == {t.pk for t in made} - {slot.trajectory_id}
     assert round_.report["n_taken_meanwhile"] == 1
     slot.refresh_from_db()
     assert (slot.status, slot.annotator, slot.pick) == ("claimed", world.annotator, None)
