@@ -115,9 +115,9 @@ def fuse(job: Job) -> dict[str, Any]:
     of_now = (found.sha256, _code_version())
     if own is None and latest is not None and (latest.data_sha256, latest.code_version) != of_now:
         latest = None
-    fitted = Fitted.from_bytes(bytes(latest.parameters)) if latest else fit(found.panel, SEED)
+    fitted = Fitted.from_bytes(bytes(latest.parameters)) if latest else fit(found.panel, SEED, found.ids)
     members = fitted.members(found.panel)
-    evidence = fitted.pooled(members)
+    evidence = fitted.unlearnt(found.ids, found.panel.starts, fitted.pooled(members))
     fusion = latest or _store(job, found, fitted, evidence, begun)
     if suggestions.are_wanted(job.project):
         suggestions.write(fusion, found, fitted)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
-from annotator.agreement.coefficients import FloatArray
+from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import chain as chains
 from annotator.fusion import features, scoring
 from annotator.fusion import stacker as stackers
@@ -42,9 +42,10 @@ class Fusion:
     """What is needed to turn the judgements of the same raters into beliefs.
 
     confusions (r, 3, 3); best: the number of the best single rater, -1 without gold; weights: the exponents of the
-    stacker's regression, its trees and the chain in the blend; scores: by method, held out. Of a fit alone, not in its
-    bytes: intervals, by method the 95 % of step_acc over tasks; reliability, how sure and how often right the one that
-    speaks was on held-out tasks.
+    stacker's regression, its trees and the chain in the blend; scores: by method, held out. held_ids (k,), held_starts
+    (k + 1,), held_probs (steps, 3): of the trajectories that it learnt from, what a fit says that has not seen the gold
+    of their tasks. Of a fit alone, not in its bytes: intervals, by method the 95 % of step_acc over tasks; reliability,
+    how sure and how often right the one that speaks was on held-out tasks.
     """
 
     raters: tuple[str, ...]
@@ -61,6 +62,9 @@ class Fusion:
     n_trajectories: int
     n_steps: int
     scores: Mapping[str, Score] = field(default_factory=dict)
+    held_ids: IntArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    held_starts: IntArray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    held_probs: npt.NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, N_VALUES), dtype=np.float32))
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     reliability: Sequence[Bin] = ()
 
@@ -83,6 +87,18 @@ class Fusion:
             return _cooled(_blend(members, self.weights), self.temperature)
         alone = members[:2].mean(axis=0) if self.method == "stacker" else members[0]
         return _cooled(np.asarray(alone, dtype=np.float64), self.temperature)
+
+    def unlearnt(self, ids: Sequence[int], starts: IntArray, evidence: FloatArray) -> FloatArray:
+        """(m, 3) the evidence about trajectories `ids`, of those that it learnt from by a fit that has not.
+
+        It would agree too well with the very labels that have taught it.
+        """
+        place = {pk: i for i, pk in enumerate(ids)}
+        found = evidence.copy()
+        for pk, (a, b) in zip(self.held_ids.tolist(), pairwise(self.held_starts), strict=True):
+            if (i := place.get(pk)) is not None:
+                found[starts[i] : starts[i + 1]] = self.held_probs[a:b]
+        return found
 
     def _each(self, panel: Panel) -> FloatArray:
         """(3, m, 3) regression, trees and chain; (1, m, 3) where one alone speaks."""
@@ -110,6 +126,7 @@ class Fusion:
             "start": self.chain.start,
             "transition": self.chain.transition,
             "confusions": self.confusions,
+            **{name: getattr(self, name) for name in ("held_ids", "held_starts", "held_probs")},
         }
         if self.stacker is not None:
             arrays |= {f"stacker_{name}": array for name, array in self.stacker.arrays().items()}
@@ -130,18 +147,19 @@ class Fusion:
             chain=Chain(a["start"], a["transition"]),
             confusions=a["confusions"],
             stacker=stackers.Stacker.from_arrays(learnt) if learnt else None,
+            **{name: a[name] for name in ("held_ids", "held_starts", "held_probs") if name in a},
             **head,
         )
 
 
-def fit(panel: Panel, seed: int = 0) -> Fusion:
-    """The fusion of the panel's raters, learnt from its gold.
+def fit(panel: Panel, seed: int = 0, ids: Sequence[int] | None = None) -> Fusion:
+    """The fusion of the panel's raters, learnt from its gold. ids: what its trajectories are called, for `unlearnt`.
 
     With gold of at least LEAST_GOLD trajectories the method that does best on held-out tasks; the best single rater
     alone if that one is clearly right more often there. With less gold, that rater; without any, the majority. Its
     `reason` says so.
     """
-    gold = panel.fair()
+    places, gold = panel.fair()
     n, n_steps = gold.n_trajectories, int((gold.gold != MISSING).sum())
     chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
     base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
@@ -160,7 +178,8 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         )
         return Fusion(method="best_single", reason=reason, best=best, **base, **plain)  # type: ignore[arg-type]
     temper = _fit_temper(gold, chain, confusions)
-    learnt = _enough(gold, seed)
+    some = _enough(gold, seed)
+    learnt = gold.of(some)
     seen = features.look(learnt)
     held_out, learners = _held_out(learnt, seen, seed)
     weights = (0.0, 0.0, 1.0)
@@ -185,6 +204,9 @@ def fit(panel: Panel, seed: int = 0) -> Fusion:
         weights=weights,
         strength=_fit_strength(learnt, cooled[method], chain),
         scores=scores,
+        held_ids=(np.arange(panel.n_trajectories) if ids is None else np.array(ids, dtype=np.int64))[places[some]],
+        held_starts=learnt.starts,
+        held_probs=cooled[method].astype(np.float32),
         intervals={name: scoring.interval(learnt, probs) for name, probs in cooled.items()},
         reliability=scoring.sureness(learnt, cooled[method]),
         **base,  # type: ignore[arg-type]
@@ -197,13 +219,13 @@ def best_single(panel: Panel) -> int:
     return int((panel.votes[known] == panel.gold[known][:, None]).sum(axis=0).argmax())
 
 
-def _enough(panel: Panel, seed: int) -> Panel:
+def _enough(panel: Panel, seed: int) -> IntArray:
     """Of very many trajectories a random part, one of every task first: what is held out are tasks."""
     order = np.random.default_rng(seed).permutation(panel.n_trajectories)
     is_first = np.zeros(len(order), dtype=np.bool_)
     is_first[np.unique(panel.groups[order], return_index=True)[1]] = True
     order = np.concatenate([order[is_first], order[~is_first]])
-    return panel.of(np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))]))
+    return np.sort(order[: max(1, int((np.cumsum(panel.lengths[order]) <= _MOST_STEPS).sum()))])
 
 
 def _held_out(panel: Panel, seen: features.Look, seed: int) -> tuple[dict[str, FloatArray], FloatArray | None]:

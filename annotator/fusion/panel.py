@@ -113,15 +113,16 @@ class Panel:
             seen=None if self.seen is None else self.seen[chosen],
         )
 
-    def fair(self) -> "Panel":
-        """The trajectories to learn from: with gold, and without what people had in sight when they settled it.
+    def fair(self) -> tuple[IntArray, "Panel"]:
+        """The trajectories to learn from, and which they are: with gold, and without what people had in sight then.
 
         What such raters said in words, and of how it ended, cannot be told from what others said, so all of it goes.
         Where no rater is left, so does the gold.
         """
-        panel = self.of(np.flatnonzero(self.has_gold))
+        places = np.flatnonzero(self.has_gold)
+        panel = self.of(places)
         if panel.seen is None or panel.n_seen == 0:
-            return panel
+            return places, panel
         probs, owner = panel.probs.copy(), panel.owner
         probs[panel.seen[owner]] = np.nan
         is_seen = np.asarray(panel.seen.sum(axis=1) > 0)
@@ -132,7 +133,8 @@ class Panel:
             texts=["" if is_seen[i] else text for i, text in zip(owner, panel.texts, strict=True)],
             outcome=np.where(is_seen, np.nan, panel.outcome),
         )
-        return left.of(np.flatnonzero(~is_seen | (n_said > 0)))
+        kept = np.flatnonzero(~is_seen | (n_said > 0))
+        return places[kept], left.of(kept)
 
     def by(self, raters: Sequence[str]) -> "Panel":
         """Only these raters, in this order; the texts stay."""

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from annotator import flow
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
+from annotator.fusion.fit import Fusion as Fitted
 from annotator.fusion.panel import MISSING
 from annotator.fusion.views import METHODS
 from annotator.labelling import actions as labelling
@@ -417,3 +419,16 @@ def test_the_command_starts_it(world: World, capsys: pytest.CaptureFixture[str])
     job = Job.objects.latest("id")
     assert (job.kind, job.status) == ("fuse", "queued")
     assert capsys.readouterr().out == f"Started as job {job.pk}.\n"
+
+
+def test_evidence_about_what_was_learnt_from_is_of_a_fit_that_has_not(world: World) -> None:
+    made = project_with_judges(world, n=40, n_gold=30)
+    fuse(world)
+    fitted = Fitted.from_bytes(bytes(Fusion.objects.get().parameters))
+    assert sorted(fitted.held_ids.tolist()) == sorted(t.pk for t in made[:30])
+    evidence = dict(Posterior.objects.values_list("trajectory", "evidence"))
+    for pk, (a, b) in zip(fitted.held_ids.tolist(), pairwise(fitted.held_starts), strict=True):
+        assert np.array(evidence[pk]) == pytest.approx(fitted.held_probs[a:b])
+    # Also when nothing is learnt anew.
+    fuse(world)
+    assert dict(Posterior.objects.values_list("trajectory", "evidence")) == evidence

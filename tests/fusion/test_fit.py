@@ -1,6 +1,7 @@
 """Which method speaks, what it says of itself, and that it is not worse than its best rater."""
 
 from dataclasses import astuple, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -270,7 +271,7 @@ def test_gold_counts_as_known_in_the_posterior() -> None:
 def test_of_very_much_gold_a_part_is_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
     panel = made_up(80, accuracies=ACCURACIES)
     monkeypatch.setattr(module, "_MOST_STEPS", 150)
-    part = module._enough(panel, 0)
+    part = panel.of(module._enough(panel, 0))
     assert 140 < part.n_steps <= 150
     fusion = fit(panel)
     assert (fusion.n_trajectories, fusion.n_steps) == (80, panel.n_steps)
@@ -280,14 +281,15 @@ def test_what_people_had_in_sight_is_not_learnt_from() -> None:
     said = [[1, -1], [1, -1], [-1, 1], [1, 1]]
     panel = panel_of([[1, -1], [1, -1], [1, 1], [MISSING] * 2], [said, [[1, 1]] * 4], texts=[*"abcdefgh"])
     panel = replace(panel, outcome=np.arange(4) / 4)
-    assert panel.fair().texts == [*"abcdef"]
+    assert panel.fair()[1].texts == [*"abcdef"]
     seen = np.array([[False, False], [True, False], [True, True], [False, False]])
-    found = replace(panel, seen=seen).fair()
+    places, found = replace(panel, seen=seen).fair()
+    assert places.tolist() == [0, 1]
     assert found.gold.tolist() == [1, -1, 1, -1]
     assert found.votes.tolist() == [[1, 1], [-1, 1], [MISSING, 1], [MISSING, 1]]
     assert found.texts == ["a", "b", "", ""]
     assert found.outcome == pytest.approx([0, np.nan], nan_ok=True)
-    assert np.array_equal(replace(panel, seen=seen).by(["r1"]).fair().gold, [1, -1, 1, -1])
+    assert np.array_equal(replace(panel, seen=seen).by(["r1"]).fair()[1].gold, [1, -1, 1, -1])
     assert fit(replace(panel, seen=seen)).n_trajectories == 2
 
 
@@ -296,10 +298,10 @@ def test_every_task_keeps_a_trajectory_in_the_part(monkeypatch: pytest.MonkeyPat
     panel = panel_of(gold, [gold], groups=[0] * 396 + [1, 2, 3, 4])
     monkeypatch.setattr(module, "_MOST_STEPS", 40)
     for seed in range(5):
-        part = module._enough(panel, seed)
+        part = panel.of(module._enough(panel, seed))
         assert sorted(part.groups) == [0] * 6 + [1, 2, 3, 4]
     monkeypatch.setattr(module, "_MOST_STEPS", 1600)
-    assert np.array_equal(module._enough(panel, 0).groups, panel.groups)
+    assert np.array_equal(panel.of(module._enough(panel, 0)).groups, panel.groups)
 
 
 @pytest.mark.parametrize("title", ["strong, 5", "cheap, 3", "open, 3", "open, 5 small", "mixed, 5"])
@@ -311,3 +313,23 @@ def test_gold_of_25_real_trajectories_never_makes_it_worse_than_the_best_judge(s
     learnt, held = panel.of(np.sort(order[:25])), panel.of(np.sort(order[25:]))
     alone = float((held.votes[:, best_single(learnt)] == held.gold).mean())
     assert accuracy(fit(learnt), held) >= alone
+
+
+def test_of_what_it_learnt_from_it_says_what_a_fit_says_that_has_not() -> None:
+    """Else it would agree with the labels that have taught it, and with whoever gave them."""
+    panel = without_gold(made_up(90, accuracies=(0.6, 0.6, 0.6), text_tells=True), 60)
+    ids = list(range(100, 190))
+    fusion = Fusion.from_bytes(fit(panel, ids=ids).to_bytes())
+    plain = fusion.evidence(panel)
+    found = fusion.unlearnt(ids, panel.starts, plain)
+    learnt = panel.has_gold[panel.owner]
+    assert np.array_equal(found[~learnt], plain[~learnt])
+    right = [(some[learnt].argmax(axis=1) - 1 == panel.gold[learnt]).mean() for some in (found, plain)]
+    assert right[0] == pytest.approx(fusion.scores[fusion.method].step_acc)
+    assert right[0] < right[1]
+    # Others, in another order: by name, not by place.
+    other = panel.of([1, 80, 0])
+    again = fusion.unlearnt([101, 7, 100], other.starts, np.ones((other.n_steps, 3)))
+    for i, (a, b) in enumerate(pairwise(other.starts)):
+        expected = np.ones((b - a, 3)) if i == 1 else found[panel.owner == (1, 80, 0)[i]]
+        assert np.array_equal(again[a:b], expected)
