@@ -29,6 +29,7 @@ _TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as inde
 _TEMPERATURES = np.geomspace(0.5, 3.0, 25)
 # Exponents of regression, trees and chain in the blend before anything is known, and how many steps that is worth.
 _PRIOR_WEIGHTS, _PRIOR_STEPS = np.array([0.3, 0.3, 0.4]), 60.0
+_HALF_STEPS = 20.0  # that every rater is taken to have been right on half of, when they are compared
 _CLEARLY = 2.0  # standard errors over tasks
 _MOST_STEPS = 60_000  # of gold that the stacker learns from; more changes nothing any more
 # Without gold, for comparison: shown as they are.
@@ -214,9 +215,14 @@ def fit(panel: Panel, seed: int = 0, ids: Sequence[int] | None = None) -> Fusion
 
 
 def best_single(panel: Panel) -> int:
-    """The rater that is right on most of the steps with gold; an abstention is wrong."""
+    """The rater that is right most often on the steps with gold; an abstention is wrong, unless people had seen it."""
     known = panel.gold != MISSING
-    return int((panel.votes[known] == panel.gold[known][:, None]).sum(axis=0).argmax())
+    right = (panel.votes[known] == panel.gold[known][:, None]).sum(axis=0)
+    n = np.full(len(panel.raters), known.sum())
+    if panel.seen is not None:
+        n = n - panel.seen[panel.owner[known]].sum(axis=0)
+    # Shrunk towards one half, so that nobody is best by a few steps.
+    return int(((right + _HALF_STEPS / 2) / (n + _HALF_STEPS)).argmax())
 
 
 def _enough(panel: Panel, seed: int) -> IntArray:

@@ -293,6 +293,17 @@ def test_what_people_had_in_sight_is_not_learnt_from() -> None:
     assert fit(replace(panel, seen=seen)).n_trajectories == 2
 
 
+def test_the_best_rater_is_the_best_on_what_counts_for_it_but_not_by_a_few_steps() -> None:
+    gold = [[1, -1]] * 40
+    good, fair = [[1, -1]] * 40, [[1, -1]] * 30 + [[1, 1]] * 10
+    panel = panel_of(gold, [fair, good])
+    half = np.stack([np.zeros(40, dtype=bool), np.arange(40) < 20], axis=1)  # 40 of 40 steps against 70 of 80
+    assert best_single(replace(panel, seen=half).fair()) == 1
+    most = np.stack([np.zeros(40, dtype=bool), np.arange(40) > 0], axis=1)  # 2 of 2
+    assert best_single(replace(panel, seen=most).fair()) == 0
+    assert best_single(panel) == 1
+
+
 def test_every_task_keeps_a_trajectory_in_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
     gold = [[1, -1, 1, 1]] * 400
     panel = panel_of(gold, [gold], groups=[0] * 396 + [1, 2, 3, 4])
