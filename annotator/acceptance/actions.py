@@ -18,6 +18,7 @@ from django.utils.timezone import now
 
 from annotator import audit, jobs
 from annotator.acceptance import guarantee, sample
+from annotator.acceptance.asking import ask_again
 from annotator.acceptance.proof import Found, find_rule, look_again
 from annotator.acceptance.terms import Terms, why_not
 from annotator.agreement.coefficients import IntArray
@@ -256,7 +257,7 @@ def _withdraw_all(acceptance: Acceptance, job: Job | None = None) -> int:
 
 @transaction.atomic
 def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
-    """Deletes accepted labels and has people asked about their steps, in slots that nobody has begun or in new ones."""
+    """Deletes accepted labels and has people asked about their steps."""
     project = Project.objects.select_for_update(no_key=True).get(pk=acceptance.project_id)
     # The slots before the trajectories, as whoever submits does: neither waits for the other for ever.
     slots: dict[int, list[Assignment]] = defaultdict(list)
@@ -269,26 +270,7 @@ def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
     for trajectory, index in accepted.values_list("trajectory_id", "step__index").order_by("step__index"):
         assert index is not None
         missing[trajectory].append(index)
-    n_steps = dict(Trajectory.objects.filter(pk__in=missing).values_list("pk", "n_steps"))
-    changed = []
-    for trajectory, steps in missing.items():
-        is_begun = any(slot.status != Assignment.Status.OPEN for slot in slots[trajectory])
-        if not is_begun:
-            for slot in slots[trajectory]:
-                if slot.wanted_steps is not None:
-                    both = sorted({*slot.wanted_steps, *steps})
-                    slot.wanted_steps = None if len(both) == n_steps[trajectory] else both
-                    changed.append(slot)
-            continue
-        for number in range(project.overlap):
-            Assignment.objects.create(
-                project=project,
-                trajectory_id=trajectory,
-                slot=len(slots[trajectory]) + number,
-                wanted_steps=steps,
-                wants_outcome=False,
-            )
-    Assignment.objects.bulk_update(changed, ["wanted_steps"])
+    ask_again(project, slots, missing)
     n_deleted, _ = accepted.delete()
     return n_deleted
 

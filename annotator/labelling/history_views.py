@@ -75,6 +75,15 @@ class Work:
         own = [row for row in self.returns if row.annotation_id == self.annotation.pk]
         return own[-1] if own else None
 
+    @property
+    def asked_again(self) -> list[int]:
+        """Numbers of steps that are wanted now and were not when this was submitted: accepted labels taken back."""
+        wanted, given = (
+            self.annotation.assignment.wanted_steps,
+            {label.step and label.step.index for label in self.labels},
+        )
+        return [index + 1 for index in wanted or [] if index not in given]
+
 
 @require_GET
 def history(request: Request, slug: str) -> HttpResponse:
@@ -88,6 +97,7 @@ def history(request: Request, slug: str) -> HttpResponse:
             "revision",
             "submitted_at",
             "assignment__status",
+            "assignment__wanted_steps",
             "trajectory__external_id",
             "trajectory__instruction",
             "trajectory__n_steps",

@@ -103,6 +103,22 @@ def reopen(assignment_id: int, annotator: User) -> Assignment:
     return assignment
 
 
+def ask_again(assignment: Assignment) -> None:
+    """Gives a submitted annotation back to its author, because more steps are wanted of them now.
+
+    What was submitted counts until the next revision is. Lock the assignment, then its trajectory, before.
+    """
+    annotation = Annotation.objects.submitted().get(assignment=assignment)
+    _begin_revision(assignment, annotation)
+    audit.log(
+        "annotation.asked_again",
+        annotation,
+        user=None,
+        project_id=assignment.project_id,
+        data={"revision": annotation.revision},
+    )
+
+
 def is_settled(trajectory_id: int) -> bool:
     """Whether any step of it, or its outcome, is settled or disputed."""
     return (
