@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.utils.timezone import now
 
 from annotator import audit, jobs
@@ -288,8 +288,10 @@ def look(trajectory_id: int) -> None:
 
 def _count(one: AcceptanceAudit) -> None:
     trajectory = one.trajectory_id
-    out = Assignment.objects.live().filter(~Q(status=Assignment.Status.SUBMITTED), trajectory=trajectory)
-    if out.exists() or Dispute.objects.undecided().of_steps().filter(trajectory=trajectory).exists():
+    if (
+        sample.doubtful([trajectory]).exists()
+        or Dispute.objects.undecided().of_steps().filter(trajectory=trajectory).exists()
+    ):
         return
     gold = GoldLabel.objects.by_people().filter(trajectory=trajectory, step__isnull=False)
     settled = dict(gold.values_list("step__index", "value"))

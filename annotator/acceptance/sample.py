@@ -1,6 +1,6 @@
 """Who was drawn at random and judged blind, and which trajectories nobody has begun: what a promise is tested on."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +22,7 @@ from annotator.models import (
     Trajectory,
 )
 from annotator.models.importing import TrajectoryQuerySet
+from annotator.models.queue import AssignmentQuerySet
 from annotator.raters.actions import latest_versions
 from annotator.selection.actions import untouched
 
@@ -69,6 +70,12 @@ class Drawn:
         )
 
 
+def doubtful(trajectories: Collection[int]) -> AssignmentQuerySet:
+    """Slots that keep a trajectory from being known: their judgement is out, or was given in sight of a model."""
+    in_doubt = ~Q(status=Status.SUBMITTED) | ~Q(hint_arm=Assignment.HintArm.BLIND)
+    return Assignment.objects.live().filter(in_doubt, trajectory__in=trajectories)
+
+
 def drawn(project: Project) -> Drawn:
     """What people take of a round's random part is a random part of it, too: they get it in a random order."""
     picks = SelectionPick.objects.taken().filter(
@@ -83,10 +90,7 @@ def drawn(project: Project) -> Drawn:
     rounds = list(chosen.select_related("job").only("created_at", "job__finished_at"))
     place = {round_.pk: i for i, round_ in enumerate(rounds)}
     ids = [row[0] for row in rows]
-    doubtful = Assignment.objects.live().filter(
-        ~Q(status=Status.SUBMITTED) | ~Q(hint_arm=Assignment.HintArm.BLIND), trajectory__in=ids
-    )
-    unknown = set(doubtful.values_list("trajectory", flat=True))
+    unknown = set(doubtful(ids).values_list("trajectory", flat=True))
     found = Drawn(
         ids=ids,
         rounds=np.array([place[row[1]] for row in rows], dtype=np.int64),

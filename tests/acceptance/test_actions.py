@@ -346,6 +346,45 @@ def test_a_trajectory_with_a_judgement_out_or_a_dispute_is_no_audit_yet(db: None
     assert [(one.n_wrong, one.n_taken) for one in promise.audits.all()] == [(1, 2)]
 
 
+def make_audit(world: World) -> AcceptanceAudit:
+    """A trajectory whose slots ask for an audit, in a project that shows people what a model says."""
+    made = make_pool(world, 1)[0]
+    slots = list(Assignment.objects.filter(trajectory=made))
+    for slot in slots:
+        actions._to_audit(slot, world.project, 0.5).save()
+    values = [-1, None, 1]
+    return AcceptanceAudit.objects.create(acceptance=make_acceptance(world.project), trajectory=made, values=values)
+
+
+def test_an_audit_that_somebody_skips_stays_blind(db: None) -> None:
+    world = make_world(overlap=1, max_overlap=1, asks_outcome=False, hint_policy={"hinted": 100, "model": "good"})
+    audit = make_audit(world)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    queue.skip(slot.pk, world.annotator, "I know the author.")
+    slot = queue.claim_next(world.project, world.second)
+    assert slot is not None
+    assert (slot.trajectory_id, slot.hint_arm, slot.no_hints) == (audit.trajectory_id, "blind", "random_sample")
+    assert (slot.hint_version, slot.wanted_steps, slot.priority > 1) == (None, None, True)
+    label(slot, world.second, dict(enumerate(TRUTH)))
+    flow.submit(slot.pk, world.second)
+    audit.refresh_from_db()
+    assert audit.n_wrong == 1
+
+
+def test_an_audit_that_was_not_judged_blind_is_not_counted(db: None) -> None:
+    """Whoever was shown what the model says agrees with it too often; so it counts as what is not settled."""
+    world = make_world(overlap=1, max_overlap=1, asks_outcome=False)
+    audit = make_audit(world)
+    version = world.project.model_versions.first()
+    Assignment.objects.filter(trajectory=audit.trajectory).update(hint_arm="hinted", hint_version=version)
+    judge(audit.trajectory, world.annotator, TRUTH)
+    audit.refresh_from_db()
+    assert (audit.n_wrong, audit.settled_at) == (None, None)
+    found = actions.audited(audit.acceptance)
+    assert (found.n_audits, found.n_settled, found.n_taken, found.n_wrong, found.evidence) == (1, 0, 0, 0, 0)
+
+
 def test_an_admin_may_end_it_and_keep_or_take_back_the_labels(alone: World, promised: Acceptance) -> None:
     n_labels = promised.report["n_labels"]
     assert actions.stop(promised, withdraws=False, user=alone.admin) is None
