@@ -20,7 +20,7 @@ from annotator import audit, jobs
 from annotator.acceptance import guarantee, sample
 from annotator.acceptance.asking import ask_again
 from annotator.acceptance.proof import Found, find_rule, look_again
-from annotator.acceptance.terms import Terms, why_not
+from annotator.acceptance.terms import Terms
 from annotator.agreement.coefficients import IntArray
 from annotator.chance import chance
 from annotator.errors import InvalidInput, JobConflict
@@ -64,8 +64,7 @@ def start(project: Project, terms: Terms, *, user: User | None) -> Job:
         _give_up(lost, "Its job ended before it was done.")
     if busy := current.acceptances.filter(status=Status.WORKING).first():
         raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
-    found = sample.counts(current)
-    if missing := why_not(found.n_drawn, found.n_learnt, found.n_elsewhere, found.n_pool):
+    if missing := sample.counts(current).missing:
         raise InvalidInput(f"Nothing was started. {missing}")
     job = jobs.enqueue(current, Job.Kind.ACCEPT, {}, unit="trajectories", n_total=None, user=user)
     latest = current.acceptances.last()

@@ -41,7 +41,8 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
     n_elsewhere = len(with_gold - set(drawn.ids))
     learnt = to_learn_from(drawn.chances, n_elsewhere)
-    if missing := why_not(len(drawn.ids), len(learnt), n_elsewhere, n_pool=1):  # it may be another one by now
+    broken = str(sample.last_broken(project) or "")
+    if missing := why_not(len(drawn.ids), len(learnt), n_elsewhere, 1, broken):  # it may be another one by now
         raise JobFailed(missing)
     tests = drawn.some(np.setdiff1d(np.arange(len(drawn.ids)), learnt))
     masked = panel.gold.copy()

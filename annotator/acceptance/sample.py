@@ -7,10 +7,11 @@ from datetime import datetime
 import numpy as np
 from django.db.models import Exists, Min, OuterRef, Q
 
-from annotator.acceptance.terms import to_learn_from
+from annotator.acceptance.terms import to_learn_from, why_not
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.chance import chance
 from annotator.models import (
+    Acceptance,
     Annotation,
     Assignment,
     GoldLabel,
@@ -76,14 +77,24 @@ def doubtful(trajectories: Collection[int]) -> AssignmentQuerySet:
     return Assignment.objects.live().filter(in_doubt, trajectory__in=trajectories)
 
 
+def last_broken(project: Project) -> Acceptance | None:
+    """The promise that an audit broke last. What was drawn before is known to mislead, so it tests no other one."""
+    return project.acceptances.filter(status=Acceptance.Status.BROKEN).order_by("stopped_at").last()
+
+
 def drawn(project: Project) -> Drawn:
-    """What people take of a round's random part is a random part of it, too: they get it in a random order."""
+    """What people take of a round's random part is a random part of it, too: they get it in a random order.
+
+    Of rounds that were started after the last promise was broken.
+    """
     picks = SelectionPick.objects.taken().filter(
         round__project=project,
         round__job__finished_at__isnull=False,
         probability__isnull=False,
         steps__isnull=True,
     )
+    if broken := last_broken(project):
+        picks = picks.filter(round__created_at__gt=broken.stopped_at)
     picks = picks.order_by("trajectory")
     rows = list(picks.values_list("trajectory", "round", "probability", "trajectory__external_id"))
     chosen = SelectionRound.objects.filter(project=project, job__finished_at__isnull=False).order_by("id")
@@ -161,6 +172,11 @@ class Counts:
     n_known: int
     n_elsewhere: int
     n_pool: int
+    broken: Acceptance | None
+
+    @property
+    def missing(self) -> str:
+        return why_not(self.n_drawn, self.n_learnt, self.n_elsewhere, self.n_pool, str(self.broken or ""))
 
 
 def counts(project: Project) -> Counts:
@@ -170,4 +186,4 @@ def counts(project: Project) -> Counts:
     n_learnt = len(to_learn_from(sample.chances, n_elsewhere))
     rated = Prediction.objects.filter(trajectory=OuterRef("pk"), version__in=heard(project, sample))
     n_pool = candidates(project).filter(Exists(rated)).count()
-    return Counts(len(sample.ids), n_learnt, int(sample.is_known.sum()), n_elsewhere, n_pool)
+    return Counts(len(sample.ids), n_learnt, int(sample.is_known.sum()), n_elsewhere, n_pool, last_broken(project))

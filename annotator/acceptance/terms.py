@@ -44,17 +44,18 @@ def to_learn_from(chances: FloatArray, n_elsewhere: int) -> IntArray:
     return np.sort(np.argsort(chances)[:n])
 
 
-def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int) -> str:
+def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, broken: str = "") -> str:
     """What is missing to test a promise, as a sentence; empty where nothing is.
 
     n_sample: judged trajectories that were drawn at random, n_learnt: those of them that are learnt from; n_pool: those
-    that nobody has begun and models have rated.
+    that nobody has begun and models have rated. broken: the promise since whose end the sample was drawn.
     """
     if n_sample - n_learnt < LEAST_SAMPLE:
+        since = f", after the audit broke {broken}," if broken else ""
         return (
-            f"The promise is tested on trajectories that a selection round drew at random and people judged blind. "
-            f"There are {n_sample}, of which {n_sample - n_learnt} can be spared for the test; it needs {LEAST_SAMPLE} "
-            "at least. Start rounds with a larger share at random."
+            f"The promise is tested on trajectories that a selection round drew at random{since} and people judged "
+            f"blind. There are {n_sample}, of which {n_sample - n_learnt} can be spared for the test; it needs "
+            f"{LEAST_SAMPLE} at least. Start rounds with a larger share at random."
         )
     if n_elsewhere + n_learnt < LEAST_GOLD:
         return f"Gold of {n_elsewhere + n_learnt} trajectories is too little to learn from; {LEAST_GOLD} are needed."

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from annotator import access
 from annotator.acceptance import actions, sample
 from annotator.acceptance.forms import PromiseForm
-from annotator.acceptance.terms import LEAST_SAMPLE, why_not
+from annotator.acceptance.terms import LEAST_SAMPLE
 from annotator.errors import DomainError
 from annotator.http import Request
 from annotator.models import Acceptance, GoldLabel, Membership
@@ -46,7 +46,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
         "form": form,
         "counts": found,
         "least": LEAST_SAMPLE,
-        "missing": why_not(found.n_drawn, found.n_learnt, found.n_elsewhere, found.n_pool),
+        "missing": found.missing,
         "is_busy": project.acceptances.filter(status="working", job__finished_at=None).exists(),
         "page": page,
     }

@@ -602,6 +602,29 @@ def test_what_cannot_start_is_refused_and_changes_nothing(alone: World) -> None:
     assert not Job.objects.filter(kind="accept").exists()
 
 
+def test_after_a_broken_promise_only_what_is_drawn_since_tests_the_next(alone: World) -> None:
+    make_pool(alone, 180)
+    draw(alone, 110)
+    assert (sample.counts(alone.project).n_drawn, sample.counts(alone.project).missing) == (110, "")
+    make_acceptance(alone.project, status="stopped", stopped_at=now())
+    assert sample.counts(alone.project).n_drawn == 110
+    make_acceptance(alone.project, status="broken", stopped_at=now())
+    refusal = (
+        r"drew at random, after the audit broke acceptance 2, and people judged blind\. There are 0, of which 0 can be "
+        r"spared for the test; it needs 50 at least\."
+    )
+    with pytest.raises(InvalidInput, match=refusal):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    assert (Acceptance.objects.count(), Job.objects.filter(kind="accept", params={}, result={}).count()) == (2, 0)
+    since = {trajectory.pk for trajectory in draw(alone, 55)}
+    found = sample.counts(alone.project)
+    # The earlier sample is gold to learn from.
+    assert (found.n_drawn, found.n_learnt, found.n_elsewhere, found.missing) == (55, 0, 110, "")
+    assert set(sample.drawn(alone.project).ids) == since
+    actions.start(alone.project, TERMS, user=alone.admin)
+    assert Acceptance.objects.filter(number=3, status="working").exists()
+
+
 def test_only_one_is_under_way_and_a_lost_one_gives_way(alone: World) -> None:
     make_pool(alone, 130)
     draw(alone, 110)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils.timezone import now
 
 from annotator import flow
 from annotator.acceptance import actions
@@ -48,6 +49,18 @@ def test_only_admins_see_and_start_promises(client: Client, world: World, who: s
     assert client.post(URL, {"epsilon": "5"}).status_code == 403
     assert client.post(f"{URL}1/stop/", {"labels": "withdraw"}).status_code == 403
     assert Acceptance.objects.get().status == "active"
+
+
+def test_after_a_broken_promise_the_page_says_what_was_drawn_since(client: Client, alone: World) -> None:
+    make_pool(alone, 60)
+    draw(alone, 20)
+    make_acceptance(alone.project, status="broken", stopped_at=now())
+    client.force_login(alone.admin)
+    page = text(client, URL)
+    assert "rounds</a>, since the audit broke acceptance 1, and taken up by people" in page
+    assert "0 trajectories drawn at random" in page
+    assert "20 other trajectories with gold" in page
+    assert "drew at random, after the audit broke acceptance 1, and people judged blind. There are 0" in page
 
 
 def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) -> None:
