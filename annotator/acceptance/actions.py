@@ -224,8 +224,8 @@ def stop(acceptance: Acceptance, *, withdraws: bool, user: User | None) -> Job |
     current = Acceptance.objects.select_for_update(no_key=True).get(pk=acceptance.pk)
     if current.status != Status.ACTIVE:
         raise JobConflict(f"Nothing was changed: {current} is not in force ({current.get_status_display()}).")
-    kept = "Its labels were taken back." if withdraws else "Its labels stay, and nobody audits them any longer."
-    _end(current, Status.STOPPED, f"An admin ended it. {kept}", user=user)
+    kept = "to have its labels taken back." if withdraws else "and kept its labels; nobody audits them any longer."
+    _end(current, Status.STOPPED, f"An admin ended it, {kept}", user=user)
     return _enqueue_withdrawal(current, user=user) if withdraws else None
 
 

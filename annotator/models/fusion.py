@@ -2,7 +2,9 @@
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast
 from django.utils.timezone import now
 
 from annotator.models.accounts import User
@@ -77,6 +79,19 @@ class Posterior(models.Model):
         return f"posterior of {self.trajectory_id}"
 
 
+class AcceptanceQuerySet(models.QuerySet["Acceptance"]):
+    def standing(self) -> "AcceptanceQuerySet":
+        """Those whose labels count: in force, or ended by an admin who kept them.
+
+        Not while one is being tested, nor once its labels are to be taken back, however far that has got.
+        """
+        jobs = Job.objects.filter(kind=Job.Kind.WITHDRAW, project=OuterRef("project"))
+        of = Cast(KeyTextTransform("acceptance", "params"), models.BigIntegerField())
+        withdrawals = jobs.annotate(of=of).filter(of=OuterRef("pk"))
+        kept = Q(status=Acceptance.Status.STOPPED) & ~Exists(withdrawals)
+        return self.filter(kept | Q(status=Acceptance.Status.ACTIVE))
+
+
 class Acceptance(models.Model):
     """A promise under which labels of models become gold without a person, until an audit breaks it.
 
@@ -113,6 +128,8 @@ class Acceptance(models.Model):
     stopped_at = models.DateTimeField(null=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     created_at = models.DateTimeField(default=now)
+
+    objects = AcceptanceQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

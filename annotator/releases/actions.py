@@ -106,7 +106,7 @@ def _promises(project: Project) -> dict[str, Any]:
     Nothing where there are none.
     """
     labels = GoldLabel.objects.filter(acceptance=OuterRef("pk"))
-    found = Acceptance.objects.filter(Exists(labels), project=project).exclude(status=Acceptance.Status.BROKEN)
+    found = Acceptance.objects.standing().filter(Exists(labels), project=project)
     fields = ("number", "status", "epsilon", "delta", "threshold", "most_each")
     promises = [{name: getattr(one, name) for name in fields} for one in found.only(*fields)]
     return {"acceptances": promises} if promises else {}

@@ -26,10 +26,10 @@ from annotator.releases.policy import ReleasePolicy, split_of
 def releasable(project: Project) -> TrajectoryQuerySet:
     """Trajectories whose every step is settled; a half-settled one counts nowhere.
 
-    Nor does one with accepted labels whose promise an audit has just broken: they are being withdrawn.
+    Nor does one with accepted labels that are still being written, or are to be taken back.
     """
-    broken = Acceptance.objects.filter(project=project, status=Acceptance.Status.BROKEN)
-    gold = GoldLabel.objects.filter(~Q(acceptance__in=list(broken)), step=OuterRef("pk"))
+    standing = list(Acceptance.objects.standing().filter(project=project).values_list("pk", flat=True))
+    gold = GoldLabel.objects.filter(Q(acceptance=None) | Q(acceptance__in=standing), step=OuterRef("pk"))
     unsettled = Step.objects.filter(~Exists(gold), trajectory=OuterRef("pk"))
     any_gold = GoldLabel.objects.filter(trajectory=OuterRef("pk"), step__isnull=False)
     return project.trajectories.filter(Exists(any_gold), ~Exists(unsettled)).order_by("id")

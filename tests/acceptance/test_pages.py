@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from annotator import flow
 from annotator.acceptance import actions
 from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job
+from annotator.releases.freezing import releasable
 from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
 from tests.factories import World, judge, make_acceptance, make_trajectory
 
@@ -114,9 +115,41 @@ def test_an_admin_ends_a_promise_on_its_page(client: Client, alone: World, promi
     assert promised.report["n_labels"] > 0
     flow.run_job(Job.objects.get(kind="withdraw").pk)
     assert not GoldLabel.objects.filter(acceptance=promised).exists()
-    assert "Its labels were taken back" in text(client, f"{URL}1/")
+    page = text(client, f"{URL}1/")
+    assert "An admin ended it, to have its labels taken back. <a" in page
+    assert page.count("Its labels were taken back") == 1
+    assert "being taken back" not in page
     response = client.post(f"{URL}1/stop/", {"labels": "keep"}, follow=True)
     assert "acceptance 1 is not in force" in response.content.decode()
+
+
+def test_a_withdrawal_that_was_cancelled_is_not_called_done(client: Client, world: World) -> None:
+    """Until it is tried again its labels are gold, but in no release."""
+    promise = make_acceptance(world.project)
+    trajectory = make_trajectory(world.project, n_steps=2)
+    for step in trajectory.steps.all():
+        GoldLabel.objects.create(
+            trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+        )
+    kept = make_acceptance(world.project)
+    assert list(releasable(world.project)) == [trajectory]
+    assert actions.stop(kept, withdraws=False, user=world.admin) is None
+    assert set(Acceptance.objects.standing()) == {promise, kept}
+    job = actions.stop(promise, withdraws=True, user=world.admin)
+    assert job is not None
+    client.force_login(world.admin)
+    assert "Its labels are being taken back" in text(client, f"{URL}1/")
+    assert (list(releasable(world.project)), list(Acceptance.objects.standing())) == ([], [kept])
+    client.post(f"/jobs/{job.pk}/cancel/")
+    page = text(client, f"{URL}1/")
+    assert "2 of its labels are still gold, though no release counts them" in page
+    assert "Its labels" not in page
+    assert GoldLabel.objects.filter(acceptance=promise).count() == 2
+    assert list(releasable(world.project)) == []
+    client.post(f"/jobs/{job.pk}/retry/")
+    flow.run_job(Job.objects.latest("pk").pk)
+    assert not GoldLabel.objects.filter(acceptance=promise).exists()
+    assert text(client, f"{URL}1/").count("Its labels were taken back") == 1
 
 
 def test_the_api_lists_and_ends_promises(client: Client, alone: World) -> None:
