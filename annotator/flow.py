@@ -235,6 +235,18 @@ def run_job(job_id: int, handler: Handler | None = None) -> None:
             Upload.objects.filter(pk=job.params.get("upload")).delete()
 
 
+def cancel_job(job: Job, *, user: User) -> None:
+    """Stops a job, and ends what would have waited for a worker to end it. Raises JobConflict if it has ended."""
+    jobs.cancel(job, user=user)
+    acceptance.end_lost(job.project)
+
+
+def recover_jobs() -> None:
+    """Sends again what workers that died have left, and ends what no worker will take up again."""
+    jobs.recover()
+    acceptance.end_lost()
+
+
 def import_predictions_now(project: Project, file: BinaryIO, name: str, *, model: str) -> Job:
     """Imports another tool's judgements in this process (the command line), as a job that everybody can see."""
     model = prelabelling.check_name(model)

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from annotator import accounts, flow, jobs
+from annotator import accounts, flow
 from annotator.importing import uploads
 from annotator.prelabelling import learning
 from annotator.queue import actions as queue
@@ -52,7 +52,7 @@ def expire_claims() -> None:
 
 @shared_task
 def recover_jobs() -> None:
-    jobs.recover()
+    flow.recover_jobs()
 
 
 @shared_task

@@ -60,8 +60,7 @@ def start(project: Project, terms: Terms, *, user: User | None) -> Job:
             "Nothing was started: this project stops at the first error, so people cannot be asked for the other steps "
             "of a trajectory alone."
         )
-    for lost in current.acceptances.filter(status=Status.WORKING, job__finished_at__isnull=False):
-        _give_up(lost, "Its job ended before it was done.")
+    end_lost(current)
     if busy := current.acceptances.filter(status=Status.WORKING).first():
         raise JobConflict(f"Nothing was started: {busy} has not ended yet. Its job is number {busy.job_id}.")
     if missing := sample.counts(current).missing:
@@ -80,6 +79,17 @@ def start(project: Project, terms: Terms, *, user: User | None) -> Job:
     return job
 
 
+def end_lost(project: Project | None = None) -> None:
+    """Ends what is still being tested (of one project, or of all) though its job has ended: cancelled before it began,
+    or not begun again.
+    """
+    working = Acceptance.objects.filter(status=Status.WORKING, job__finished_at__isnull=False)
+    if project is not None:
+        working = working.filter(project=project)
+    for lost in working.select_related("job", "project", "created_by"):
+        _give_up(lost, is_cancelled=lost.job.status == Job.Status.CANCELLED)
+
+
 def accept(job: Job) -> dict[str, Any]:
     """What a job of an acceptance does. A worker that takes over goes on with the rule that was found."""
     acceptance = Acceptance.objects.select_related("project").get(job=job)
@@ -92,8 +102,7 @@ def accept(job: Job) -> dict[str, Any]:
                 _write_all(job, acceptance, found)
     except Exception as error:
         if not jobs.is_outage(error):
-            cancelled = isinstance(error, jobs.JobCancelled)
-            _give_up(acceptance, "Its job was cancelled." if cancelled else "Its job failed.")
+            _give_up(acceptance, is_cancelled=isinstance(error, jobs.JobCancelled))
         raise
     report = acceptance.report
     return {"acceptance": acceptance.pk, "number": acceptance.number, "status": acceptance.status} | {
@@ -204,10 +213,14 @@ def _refuse(acceptance: Acceptance) -> None:
     audit.log("acceptance.refused", acceptance, user=acceptance.created_by, project_id=acceptance.project_id, data=data)
 
 
-def _give_up(acceptance: Acceptance, reason: str) -> None:
-    """What was written so far goes back: the promise is about all of it, not about what came first."""
-    _end(acceptance, Status.STOPPED, f"{reason} What it had accepted was taken back.", user=acceptance.created_by)
+def _give_up(acceptance: Acceptance, *, is_cancelled: bool) -> None:
+    """What was written so far goes back: the promise is about all of it, not about what came first.
+
+    Before it ends, so that whoever goes on after a crash finds it unfinished.
+    """
     _withdraw_all(acceptance)
+    reason = f"Its job {'was cancelled' if is_cancelled else 'failed'}. Nothing stays accepted."
+    _end(acceptance, Status.STOPPED, reason, user=acceptance.created_by)
 
 
 @transaction.atomic

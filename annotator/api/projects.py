@@ -5,7 +5,7 @@ from rest_framework.decorators import parser_classes
 from rest_framework.parsers import MultiPartParser
 from rest_framework.response import Response
 
-from annotator import access, flow, jobs
+from annotator import access, flow
 from annotator.access import SETTLERS, Role
 from annotator.api.bodies import ImportForm, refuse_body
 from annotator.api.pagination import paginate
@@ -79,5 +79,5 @@ def job_cancel(request: ApiRequest, pk: int) -> Response:
     """Stops a queued job at once and a running one at its next step; what was done stays. For admins."""
     _, job = access.get_job(request.user, pk)
     refuse_body(request)
-    jobs.cancel(job, user=request.user)
+    flow.cancel_job(job, user=request.user)
     return Response(JobSerializer(Job.objects.select_related("project", "created_by").get(pk=pk)).data)

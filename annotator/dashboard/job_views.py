@@ -10,7 +10,7 @@ from django.utils.timezone import now
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_POST
 
-from annotator import access, jobs
+from annotator import access, flow, jobs
 from annotator.dashboard.forms import FORMAT_LABELS
 from annotator.http import Request
 from annotator.models import AuditEvent, Job, Membership
@@ -104,7 +104,7 @@ def _can_import(job: Job) -> bool:
 @require_POST
 def job_cancel(request: Request, pk: int) -> HttpResponse:
     _, job = access.get_job(request.user, pk)
-    jobs.cancel(job, user=request.user)
+    flow.cancel_job(job, user=request.user)
     return redirect("job-detail", pk)
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
@@ -636,6 +637,25 @@ def test_only_one_is_under_way_and_a_lost_one_gives_way(alone: World) -> None:
     assert list(Acceptance.objects.values_list("number", "status")) == [(1, "stopped"), (2, "working")]
 
 
+def test_one_whose_worker_died_too_often_is_ended_by_the_beat(alone: World) -> None:
+    """Its labels go back to people, and none of them was ever in a release."""
+    trajectory = make_pool(alone, 1)[0]
+    promise = make_acceptance(alone.project, status="working", threshold=None)
+    for step in trajectory.steps.all():
+        GoldLabel.objects.create(
+            trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+        )
+    long_ago = now() - timedelta(days=1)
+    about = {"status": "running", "heartbeat_at": long_ago, "params": {"n_deaths": jobs.MOST_DEATHS - 1}}
+    Job.objects.filter(pk=promise.job_id).update(**about)
+    assert not releasable(alone.project).exists()
+    flow.recover_jobs()
+    promise.refresh_from_db()
+    assert (promise.job.status, promise.status) == ("failed", "stopped")
+    assert promise.stop_reason == "Its job failed. Nothing stays accepted."
+    assert not GoldLabel.objects.exists()
+
+
 def test_a_cancelled_acceptance_takes_back_what_it_had_written(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
     make_pool(alone, 160)
     draw(alone, 110)
@@ -654,7 +674,7 @@ def test_a_cancelled_acceptance_takes_back_what_it_had_written(alone: World, mon
     job.refresh_from_db()
     promise = Acceptance.objects.get()
     assert (job.status, promise.status) == ("cancelled", "stopped")
-    assert "What it had accepted was taken back" in promise.stop_reason
+    assert promise.stop_reason == "Its job was cancelled. Nothing stays accepted."
     assert not GoldLabel.objects.filter(provenance="certified").exists()
     assert Assignment.objects.filter(status="open", wanted_steps=None).count() == 50
 

@@ -11,6 +11,7 @@ from django.utils.timezone import now
 
 from annotator import flow
 from annotator.acceptance import actions
+from annotator.acceptance.terms import Terms
 from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job
 from annotator.releases.freezing import releasable
 from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
@@ -84,6 +85,21 @@ def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) 
     assert page.count('<span class="badge good">chosen</span>') == 1
     assert f"0 of {promise.audits.count()} trajectories that people got whole and blind instead" in page
     assert '<span class="badge good">in force</span>' in text(client, URL)
+
+
+@pytest.mark.parametrize("over", ["page", "api"])
+def test_one_that_is_cancelled_while_it_is_queued_ends_at_once(client: Client, alone: World, over: str) -> None:
+    make_pool(alone, 130)
+    draw(alone, 110)
+    job = actions.start(alone.project, Terms(), user=alone.admin)
+    client.force_login(alone.admin)
+    client.post(f"/jobs/{job.pk}/cancel/" if over == "page" else f"/api/v1/jobs/{job.pk}/cancel/")
+    promise = Acceptance.objects.get()
+    assert (promise.status, promise.stop_reason) == ("stopped", "Its job was cancelled. Nothing stays accepted.")
+    assert "being tested" not in text(client, URL)
+    page = text(client, f"{URL}1/")
+    assert "Its job was cancelled. Nothing stays accepted.</p>" in page
+    assert "being tested" not in page
 
 
 def test_a_refused_promise_says_so(client: Client, alone: World) -> None:
