@@ -350,7 +350,7 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
             # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
             left = rest[slot.trajectory_id]
             slot.wanted_steps = [i for i in left if pick_row.steps is None or i in pick_row.steps] or left
-        slot.wants_outcome = project.asks_outcome and pick_row.steps is None
+        slot.wants_outcome = project.asks_outcome and (pick_row.steps is None or slot.wanted_steps == [])
         changed.append(slot)
     Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
     round_.is_open = False

@@ -225,6 +225,18 @@ def test_steps_that_are_not_accepted_are_still_asked(alone: World) -> None:
         assert set(map(str, rows)) == {"(-1, 'unanimous', None)", "(1, 'unanimous', None)"}
 
 
+def test_outcomes_are_asked_also_where_every_step_is_accepted(db: None) -> None:
+    world = make_world(overlap=1, max_overlap=1)
+    make_pool(world, 160)
+    draw(world, 110)
+    promise = accept(world)
+    slots = Assignment.objects.filter(trajectory__gold_labels__acceptance=promise).distinct()
+    assert {(slot.status, str(slot.wanted_steps), slot.wants_outcome) for slot in slots} == {("open", "[]", True)}
+    assert slots.count() == promise.report["n_trajectories"] == 40
+    judge(slots[0].trajectory, world.annotator, [], outcome=-1)
+    assert dict(slots[0].trajectory.gold_labels.values_list("step__index", "value")) == {0: 1, 1: -1, 2: 1, None: -1}
+
+
 def test_accepted_labels_are_no_gold_to_learn_or_measure_by(alone: World, promised: Acceptance) -> None:
     accepted = GoldLabel.objects.filter(acceptance=promised).first()
     assert accepted is not None

@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from annotator import flow
 from annotator.acceptance import actions
 from annotator.acceptance.terms import Terms
-from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job
+from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job, Project
 from annotator.releases.freezing import releasable
 from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
 from tests.factories import World, judge, make_acceptance, make_trajectory
@@ -81,6 +81,9 @@ def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) 
     page = text(client, f"{URL}1/")
     assert "The promise: with 80.0 % certainty at most 20.0 % of the accepted labels are wrong" in page
     assert f"{promise.report['n_labels']} of 150 steps" in page
+    assert "What is left of these is asked of people.</dd>" in page
+    Project.objects.update(asks_outcome=True)
+    assert "What is left of these is asked of people, as are their outcomes.</dd>" in text(client, f"{URL}1/")
     assert f"Evidence of {math.log(5):.2f} proves a rule" in page
     assert page.count('<span class="badge good">chosen</span>') == 1
     assert f"0 of {promise.audits.count()} trajectories that people got whole and blind instead" in page

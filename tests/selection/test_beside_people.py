@@ -1,6 +1,7 @@
 """Rounds beside what people do: whose slots they leave alone, what they count, and when the next one starts."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from django.db import transaction
@@ -10,12 +11,12 @@ from annotator import flow, jobs
 from annotator.acceptance.sample import drawn
 from annotator.agreement.actions import ESCALATION_BONUS
 from annotator.errors import InvalidInput
-from annotator.models import Assignment, Job, Posterior, SelectionRound
+from annotator.models import Assignment, GoldLabel, Job, Posterior, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
 from annotator.selection import actions
 from annotator.selection.reading import bought
-from tests.factories import World, judge, label, make_trajectory, predict
+from tests.factories import World, judge, label, make_acceptance, make_trajectory, predict
 from tests.selection.test_rounds import ONLY_ERRORS, pool, run, run_beside
 
 pytestmark = pytest.mark.django_db
@@ -49,6 +50,30 @@ def test_what_somebody_has_had_keeps_what_is_asked_although_they_let_it_go(world
     slot.refresh_from_db()
     assert (slot.trajectory_id, slot.status, slot.wanted_steps, slot.pick) == (made[0].pk, "open", None, None)
     label(slot, world.annotator, {0: 1, 1: 1, 2: 1})  # on the page that is still open
+
+
+def test_what_is_left_of_an_accepted_trajectory_is_asked_also_by_a_round_of_single_steps(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where every step is accepted that is the outcome; a slot that asks for nothing would help nobody."""
+    monkeypatch.setattr("secrets.randbits", lambda _: 5)  # the one that is drawn is another
+    made = pool(world)
+    promise = make_acceptance(world.project)
+    for trajectory, accepted in ((made[18], (0, 1)), (made[19], (0, 1, 2))):
+        for step in trajectory.steps.filter(index__in=accepted):
+            about: dict[str, Any] = {"provenance": "certified", "acceptance": promise, "settled_at": promise.created_at}
+            GoldLabel.objects.create(trajectory=trajectory, step=step, value=1, **about)
+        rest = sorted({0, 1, 2} - set(accepted))
+        Assignment.objects.filter(trajectory=trajectory).update(wanted_steps=rest)
+    run(world, shares=ONLY_ERRORS, n_wanted=10, unit="steps", steps_each=1)
+    slots = Assignment.objects.filter(trajectory__in=made[18:], pick__steps__isnull=False)
+    wanted = {(slot.trajectory_id, str(slot.wanted_steps), slot.wants_outcome) for slot in slots}
+    assert wanted == {(made[18].pk, "[2]", False), (made[19].pk, "[]", True)}
+    people = (world.annotator, world.second)
+    for person in people:
+        judge(made[19], person, [], outcome=-1)
+    rows = made[19].gold_labels.values_list("provenance", flat=True)
+    assert sorted(rows) == ["certified"] * 3 + ["unanimous"]
 
 
 def test_nothing_is_drawn_at_random_of_which_somebody_has_seen_the_suggestions(world: World) -> None:
