@@ -86,7 +86,7 @@ def test_who_has_judged_the_rest_is_asked_for_what_was_taken_back(
     assert Annotation.objects.submitted().filter(trajectory=trajectory).count() == 2
     client.force_login(pair.annotator)
     page = client.get("/projects/demo/history/").content.decode()
-    assert "Models’ labels of steps 1, 2 were taken back, so these are asked of you, too." in page
+    assert "You are asked for steps 1, 2, too, because models’ labels of them were taken back." in page
     assert "You reopened this" not in page
     for who in (pair.annotator, pair.second):
         submit_again(trajectory, who, {0: -1, 1: -1})
