@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from django.db import transaction
 from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
@@ -165,8 +166,9 @@ def test_what_can_no_longer_be_stored_is_said_and_not_given_up_in_silence(
     assert other is not None
     page = open_as(world.annotator, path(slot))
     offline_label(page, "-")
-    queue.release_claim(slot.pk, world.annotator)
-    assert queue.claim_next(world.project, world.second) == slot
+    with transaction.atomic():  # the page, which looks ahead for its next trajectory, must not take it between the two
+        queue.release_claim(slot.pk, world.annotator)
+        assert queue.claim_next(world.project, world.second) == slot
     console_errors.clear()
     page.context.set_offline(False)
     page = open_tab(path(other))
