@@ -78,11 +78,8 @@ class Work:
     @property
     def asked_again(self) -> list[int]:
         """Numbers of steps that are wanted now and were not when this was submitted: accepted labels taken back."""
-        wanted, given = (
-            self.annotation.assignment.wanted_steps,
-            {label.step and label.step.index for label in self.labels},
-        )
-        return [index + 1 for index in wanted or [] if index not in given]
+        given = {label.step and label.step.index for label in self.labels}
+        return [index + 1 for index in self.annotation.assignment.wanted_steps or [] if index not in given]
 
 
 @require_GET
