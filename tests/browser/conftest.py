@@ -2,15 +2,15 @@
 
 import os
 import shutil
-import time
+import socket
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from django.db import connection
 from django.test import Client
-from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 from pytest_django.live_server_helper import LiveServer
 
 from annotator.models import User
@@ -63,19 +63,23 @@ def _no_console_errors(console_errors: list[str]) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _no_request_outlives_the_test(transactional_db: None, context: BrowserContext) -> Iterator[None]:
-    """A request that still runs while the tables are emptied would deadlock with that."""
+def _no_request_outlives_the_test(transactional_db: None, live_server: LiveServer, browser: Browser) -> Iterator[None]:
+    """A request that still runs while the tables are emptied would deadlock with that.
+
+    Asking the database who is busy does not do: a key pressed at the end of a test is a request that the server has
+    not read yet. A closed browser context has closed its connections, each of which is a thread of the server.
+    """
     yield
-    for page in context.pages:
-        page.close()
-    deadline = time.monotonic() + 5
-    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state <> 'idle' AND pid <> %s"
-    with connection.cursor() as cursor:
-        while time.monotonic() < deadline:
-            cursor.execute(busy, [connection.connection.info.backend_pid])
-            if cursor.fetchone() == (0,):
-                break
-            time.sleep(0.05)
+    for context in browser.contexts:
+        context.close()
+    # The server takes connections in their order, so whatever the browser had opened has its thread when this is done.
+    with socket.create_connection((live_server.thread.host, live_server.thread.port), timeout=10) as last:
+        last.shutdown(socket.SHUT_WR)
+        last.recv(1)
+    for thread in threading.enumerate():
+        if "process_request_thread" in thread.name:
+            thread.join(10)
+            assert not thread.is_alive(), "A request of this test did not end within 10 s."
 
 
 @pytest.fixture

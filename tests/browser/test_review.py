@@ -113,10 +113,9 @@ def test_a_stale_page_shows_the_decision_of_the_other_reviewer_instead_of_overru
     [
         ("a single one", [-1, 1, -1], {0: 1}, "the raters agree on this by now", "Step 3"),
         ("the first of a run", [-1, -1, 1], {0: 1}, "the raters agree on some of these steps by now", "Step 2"),
-        ("in the middle of a run", [-1, -1, -1], {1: 1}, "the raters agree on some of these steps by now", "Step 1"),
     ],
 )
-def test_what_the_raters_agree_on_by_now_is_said_and_the_page_shows_what_is_left(
+def test_what_the_raters_agree_on_by_now_is_said_and_no_key_decides_what_is_left(
     _case: str, first: list[int], anew: dict[int, int], said: str, left: str, open_as: Open, world: World
 ) -> None:
     trajectory = disputed(world, first, [1, 1, 1])
@@ -124,16 +123,34 @@ def test_what_the_raters_agree_on_by_now_is_said_and_the_page_shows_what_is_left
     say_anew(world, trajectory, anew)
     choose(page, "-")
     page.keyboard.press("Enter")
-    notice = page.get_by_text(said)
-    expect(notice).to_be_in_viewport()
+    expect(page.get_by_text(said)).to_be_in_viewport()
     expect(page.locator("[data-invalid]")).to_be_focused()
     expect(page.locator(".dispute h2").first).to_have_text(left)
     expect(page.locator("#review-trouble")).to_be_hidden()
-    assert not Adjudication.objects.exists()
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
     page.keyboard.press("Enter")
     page.keyboard.press("j")
     expect(page.locator(".dispute.current")).to_be_visible()
-    assert gold(trajectory) == {}
+    assert sent == []
+    assert not Adjudication.objects.exists()
+
+
+def test_a_run_that_has_lost_a_step_in_its_middle_asks_again_of_its_first_with_what_was_chosen(
+    open_as: Open, world: World
+) -> None:
+    trajectory = disputed(world, [-1, -1, -1], [1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    say_anew(world, trajectory, {1: 1})
+    choose(page, "-")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("the raters agree on some of these steps by now")).to_be_in_viewport()
+    expect(page.locator(".dispute.current [data-invalid]")).to_be_focused()
+    expect(page.locator(".dispute.current h2").first).to_have_text("Step 1")
+    assert not Adjudication.objects.exists()
+    page.keyboard.press("Enter")  # now that it has been read
+    expect(page.locator(".dispute.current h2").first).to_have_text("Step 3")
+    assert gold(trajectory) == {0: -1}
 
 
 def test_on_a_phone_the_table_of_reviews_scrolls_and_the_page_does_not(open_as: Open, world: World) -> None:
