@@ -305,7 +305,7 @@ def test_a_long_comparison_comes_in_pages(
     html = client.get(url + "?page=2").content.decode()
     assert "Page 2 of 2" in html
     assert ">later</a>" in html and ">disputed</a>" not in html
-    assert f'href="{url}?page=1"' in html
+    assert 'href="?page=1"' in html
 
 
 @pytest.mark.django_db(transaction=True)
