@@ -18,7 +18,7 @@ from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.fusion import reading, suggestions
 from annotator.fusion.chain import Chain
 from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES
-from annotator.fusion.people import People, fit_people, pair_potentials
+from annotator.fusion.people import People, learn_people, pair_potentials
 from annotator.fusion.people import refresh as refreshed
 from annotator.models import (
     Fusion,
@@ -166,8 +166,10 @@ def refresh(trajectory_id: int) -> bool:
 def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray, at: datetime) -> Fusion:
     """at: before what it learns from was read, so that what people settle while it learns counts as newer."""
     place = {pk: i for i, pk in enumerate(found.ids)}
-    labels = reading.labels_of(place, found.panel.starts)
-    people = fit_people(reading.habits(labels, found.panel.gold.astype(np.int64)))
+    starts = found.panel.starts
+    # A bare majority is no measure of anybody.
+    labels = [] if fitted.method == "majority" else reading.labels_of(place, starts)
+    people = learn_people(evidence, labels, reading.gold_of(place, starts, decided_only=True).astype(np.int64))
     number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
     fusion = Fusion.objects.create(
         project=job.project,

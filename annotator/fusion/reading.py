@@ -105,10 +105,17 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     return Read(ids, panel, versions, np.array(said, dtype=np.float64), sources)
 
 
-def gold_of(place: dict[int, int], starts: IntArray) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
-    """(m,) what people have settled, or MISSING; labels of models that were accepted are no gold to learn from."""
+def gold_of(
+    place: dict[int, int], starts: IntArray, *, decided_only: bool = False
+) -> "np.ndarray[tuple[int], np.dtype[np.int8]]":
+    """(m,) what people have settled, or MISSING; labels of models that were accepted are no gold to learn from.
+
+    decided_only: what reviewers have decided, and not what annotators settled by agreeing.
+    """
     gold = np.full(int(starts[-1]), MISSING, dtype=np.int8)
     settled = GoldLabel.objects.by_people().filter(step__isnull=False, value__isnull=False)
+    if decided_only:
+        settled = settled.filter(provenance=GoldLabel.Provenance.ADJUDICATED)
     for some in _in_parts(list(place)):
         rows = settled.filter(trajectory__in=some).values_list("trajectory", "step__index", "value")
         for pk, index, value in rows.iterator(chunk_size=10_000):
@@ -126,19 +133,6 @@ def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, i
         rows = zip(*(given[name].tolist() for name in ("trajectory", "step", "rater", "value")), strict=True)
         found += [(int(starts[place[pk]]) + index, person, value) for pk, index, person, value in rows]
     return found
-
-
-def habits(labels: Sequence[tuple[int, int, int]], gold: IntArray) -> dict[int, FloatArray]:
-    """By person (3 true, 3 said): how often, on settled steps that at least two people have judged.
-
-    Where somebody judged alone, their own label made the gold, and would praise itself.
-    """
-    n_judges = np.bincount([step for step, _, _ in labels], minlength=len(gold)) if labels else np.zeros(len(gold))
-    counts: dict[int, FloatArray] = {}
-    for step, person, value in labels:
-        if gold[step] != MISSING and n_judges[step] > 1:
-            counts.setdefault(person, np.zeros((N_VALUES, N_VALUES)))[gold[step] + 1, value + 1] += 1
-    return counts
 
 
 def _findings(

@@ -165,11 +165,18 @@ def test_in_the_hinted_arm_no_label_is_evidence_also_where_the_model_was_silent(
     assert reading.labels_of({chosen.pk: 0}, np.array([0, 3])) == []
 
 
-def test_habits_are_counted_where_more_than_one_has_judged(world: World) -> None:
-    labels = [(0, 1, 1), (0, 2, -1), (1, 1, 1), (2, 1, -1), (2, 2, -1)]
-    found = reading.habits(labels, np.array([1, 1, -1]))
-    assert found[1].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
-    assert found[2].tolist() == [[1, 0, 0], [0, 0, 0], [1, 0, 0]]
+def test_who_errs_is_weighed_as_such_before_a_reviewer_has_decided_anything(world: World) -> None:
+    trajectories = project_with_judges(world, n=60, n_gold=30)
+    for trajectory in trajectories[30:50]:
+        judge(trajectory, world.annotator, [1, -1, 1])
+        judge(trajectory, world.second, [1, 1, 1])
+    # All that is gold so far is what the two agree on; there neither has ever been wrong.
+    assert not GoldLabel.objects.filter(provenance="adjudicated").exists()
+    own = fuse(world).refresh["own"]
+    careful, careless = np.array(own[str(world.annotator.pk)]), np.array(own[str(world.second.pk)])
+    assert careful[0, 2] < 0.05
+    assert careless[0, 2] > 0.25
+    assert careless[2, 2] > 0.95
 
 
 def test_what_cannot_be_fused_is_refused_and_changes_nothing(world: World) -> None:
@@ -193,6 +200,8 @@ def test_labels_of_models_are_no_gold(world: World) -> None:
     promise = make_acceptance(world.project)
     GoldLabel.objects.filter(trajectory=trajectory, step__index=1).update(provenance="certified", acceptance=promise)
     assert reading.gold_of(place, starts).tolist() == [1, MISSING, 1]
+    GoldLabel.objects.filter(trajectory=trajectory, step__index=2).update(provenance="adjudicated")
+    assert reading.gold_of(place, starts, decided_only=True).tolist() == [MISSING, MISSING, 1]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -5,7 +5,7 @@ import pytest
 
 from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain, first_error_of
 from annotator.fusion.panel import MISSING
-from annotator.fusion.people import PRIOR_PERSON, fit_people, pair_potentials, refresh
+from annotator.fusion.people import PRIOR_PERSON, fit_people, learn_people, pair_potentials, refresh
 
 CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
 LINKS = pair_potentials(CHAIN, 0.5)
@@ -55,6 +55,53 @@ def test_everybody_shrinks_by_20_labels_towards_all_and_all_by_30_towards_the_pr
     assert habits.pooled[1:] == pytest.approx(PRIOR_PERSON[1:])
     assert habits.of(1)[0] == pytest.approx((pooled * 20 + [60, 0, 0]) / 80)
     assert habits.of(2)[0] == pytest.approx((pooled * 20 + [0, 0, 10]) / 30)
+
+
+def drawn(probs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(m,) -1, 0, +1 with probs (m, 3)."""
+    return np.asarray((rng.random((len(probs), 1)) > probs.cumsum(axis=1)[:, :2]).sum(axis=1) - 1)
+
+
+CARELESS = np.array([[0.5, 0.0, 0.5], [0.1, 0.8, 0.1], [0.02, 0.28, 0.7]])
+
+
+@pytest.mark.parametrize("share_decided", [0.0, 0.2])
+def test_who_errs_is_found_out_although_what_two_agreed_on_is_gold(share_decided: float) -> None:
+    rng = np.random.default_rng(0)
+    m = 3000
+    evidence = rng.dirichlet([0.4, 0.2, 0.4], size=m)
+    truth = drawn(evidence, rng)
+    by = {1: drawn(PRIOR_PERSON[truth + 1], rng), 2: drawn(CARELESS[truth + 1], rng)}
+    labels = [(step, who, int(values[step])) for who, values in by.items() for step in range(m)]
+    decided = np.where((by[1] != by[2]) & (rng.random(m) < share_decided), truth, MISSING)
+    people = learn_people(evidence, labels, decided)
+    assert people.of(1) == pytest.approx(PRIOR_PERSON, abs=0.06)
+    assert people.of(2) == pytest.approx(CARELESS, abs=0.08)
+
+
+def test_what_a_reviewer_decided_counts_and_what_the_models_say_there_does_not() -> None:
+    evidence = np.full((40, 3), [0.98, 0.01, 0.01])
+    labels = [(step, 1, 1) for step in range(40)]
+    decided = np.full(40, MISSING)
+    assert learn_people(evidence, labels, decided).of(1)[0, 2] > 0.6
+    right = learn_people(evidence, labels, np.full(40, 1)).of(1)
+    assert right[0] == pytest.approx(PRIOR_PERSON[0])
+    pooled = (PRIOR_PERSON[2] * 30 + [0, 0, 40]) / 70
+    assert right[2] == pytest.approx((pooled * 20 + [0, 0, 40]) / 60)
+
+
+def test_without_labels_nobody_is_known() -> None:
+    nobody = learn_people(EVIDENCE, [], np.full(5, MISSING))
+    assert nobody.own == {}
+    assert nobody.pooled == pytest.approx(PRIOR_PERSON)
+
+
+def test_names_and_order_of_labels_change_nothing() -> None:
+    labels = [(0, 1, 1), (0, 2, -1), (1, 2, -1), (2, 1, 1), (4, 1, 0), (4, 2, 1)]
+    found = learn_people(EVIDENCE, labels, np.full(5, MISSING))
+    again = learn_people(EVIDENCE, [(s, {1: 9, 2: 4}[who], v) for s, who, v in reversed(labels)], np.full(5, MISSING))
+    assert again.of(9) == pytest.approx(found.of(1))
+    assert again.of(4) == pytest.approx(found.of(2))
 
 
 def test_links_say_how_much_likelier_a_value_is_after_another_than_anywhere() -> None:
