@@ -13,6 +13,7 @@ from annotator.agreement.coefficients import FloatArray
 from annotator.http import Request
 from annotator.models import Calibration, ModelVersion, Posterior, Prediction, Trajectory
 from annotator.prelabelling.rules import Finding
+from annotator.raters.blind import keep_reading
 from annotator.raters.calibrated import calibrated
 
 STEPS_PER_PAGE = 50
@@ -81,6 +82,8 @@ class Speaker:
 def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
     membership, trajectory = access.get_trajectory(request.user, slug, pk)
     speakers = _speakers(trajectory)
+    if speakers:
+        keep_reading(trajectory, request.user)
     page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
     gold = dict(trajectory.gold_labels.filter(step__isnull=False).values_list("step__index", "value"))
     posterior = Posterior.objects.filter(trajectory=trajectory).first()

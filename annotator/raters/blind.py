@@ -1,18 +1,34 @@
 """Which labels people gave before a model's word was in their sight, and what was judged with it in sight.
 
 It is the judgement that is blind or not, not the label: who is shown suggestions sees those of other steps, too.
+Whoever opens the page of what models said has it in sight from then on.
 """
 
 from collections import defaultdict
+from datetime import datetime
 
 import numpy as np
-from django.db.models import BigIntegerField, Exists, F, OuterRef, Q
+from django.db.models import BigIntegerField, Exists, F, OuterRef, Q, QuerySet
 from django.db.models.functions import Cast, Extract
 
+from annotator import audit
 from annotator.agreement.coefficients import IntArray
 from annotator.agreement.labels import columns
-from annotator.models import Annotation, Assignment, Label, LabelEvent, ModelVersion, Project
+from annotator.models import (
+    Adjudication,
+    Annotation,
+    Assignment,
+    AuditEvent,
+    Label,
+    LabelEvent,
+    ModelVersion,
+    Prediction,
+    Project,
+    Trajectory,
+    User,
+)
 
+_READ = "trajectory.models_read"
 _HINTED = Assignment.HintArm.HINTED
 
 
@@ -64,7 +80,7 @@ def _before_a_reveal(within: Q) -> dict[str, IntArray]:
 
 
 def in_sight(project: Project) -> dict[str, set[int]]:
-    """By a model's name: trajectories that somebody judged with what one of its versions says in sight.
+    """By a model's name: trajectories that somebody judged, or decided, with what one of its versions says in sight.
 
     What all raters say together is the word of each model that it hears.
     """
@@ -79,7 +95,35 @@ def in_sight(project: Project) -> dict[str, set[int]]:
     for version in ModelVersion.objects.filter(pk__in=by_version):
         for name in _speaks_for(version):
             found[name] |= by_version[version.pk]
+    said = Prediction.objects.filter(trajectory__in=_read_first(project)).order_by()
+    for name, trajectory in said.values_list("version__name", "trajectory").distinct():
+        found[name].add(trajectory)
     return dict(found)
+
+
+def keep_reading(trajectory: Trajectory, reader: User) -> None:
+    """Keeps that somebody has read what the models say: what they judge or decide there from now on measures none."""
+    if not _readings(trajectory.project_id).filter(object_id=trajectory.pk, user=reader).exists():
+        audit.log(_READ, trajectory, user=reader, project_id=trajectory.project_id)
+
+
+def _readings(project_id: int) -> QuerySet[AuditEvent]:
+    return AuditEvent.objects.filter(project=project_id, object_type="trajectory", action=_READ)
+
+
+def _read_first(project: Project) -> set[int]:
+    """Trajectories of which somebody read what the models say, and judged or decided after that."""
+    read: dict[tuple[int, int | None], datetime] = {}
+    for trajectory, user, at in _readings(project.pk).order_by("-id").values_list("object_id", "user", "at"):
+        read[trajectory, user] = at  # the first time stands
+    several = {trajectory for trajectory, _ in read}
+    decided = Adjudication.objects.filter(dispute__trajectory__in=several)
+    judged = Annotation.objects.submitted().filter(trajectory__in=several)
+    said = [
+        *decided.values_list("dispute__trajectory", "reviewer", "decided_at"),
+        *judged.values_list("trajectory", "annotator", "submitted_at"),
+    ]
+    return {pk for pk, user, at in said if at is not None and (pk, user) in read and read[pk, user] < at}
 
 
 def _speaks_for(version: ModelVersion) -> list[str]:

@@ -338,7 +338,7 @@ def left_out(
     counts = [
         (n_after_hints, noun, f"{noun}s", "given with a model's suggestions in sight"),
         (n_without, noun, f"{noun}s", without),
-        (n_shown, "trajectory", "trajectories", "that people had judged with its suggestions in sight"),
+        (n_shown, "trajectory", "trajectories", "that people had judged with its word in sight"),
         (n_learnt, "trajectory", "trajectories", "that it may have learnt from"),
     ]
     return [f"{n} {one if n == 1 else many} {why}." for n, one, many, why in counts if n]

@@ -318,7 +318,7 @@ def test_a_model_is_not_learnt_from_gold_that_people_gave_in_its_sight(client: C
     assert fusion.n_trajectories == 28  # of the other model
     assert fusion.report["scores"]["best_single"]["step_acc"] == pytest.approx(2 / 3)  # not that of `good`
     client.force_login(world.admin)
-    sentence = "On 28 settled trajectories a model whose suggestions people had in sight was left out."
+    sentence = "On 28 settled trajectories a model whose word people had in sight was left out."
     assert sentence in client.get("/projects/demo/beliefs/").content.decode()
 
 
@@ -336,7 +336,7 @@ def test_where_all_gold_was_given_in_sight_of_the_only_model_there_is_nothing_to
         calibrate(ModelVersion.objects.get(), "gold", user=None)
     client.force_login(world.admin)
     text = client.get("/projects/demo/raters/").content.decode()
-    assert "30 of 30 trajectories do not count here: people judged them with its suggestions in sight." in text
+    assert "30 of 30 trajectories do not count here: people judged them with its word in sight." in text
     assert "needs 25 trajectories" in text
 
 
