@@ -10,6 +10,7 @@ from django.views.decorators.http import require_GET
 
 from annotator import access
 from annotator.agreement.coefficients import FloatArray
+from annotator.fusion.drawing import draw
 from annotator.http import Request
 from annotator.models import Calibration, ModelVersion, Posterior, Prediction, Trajectory
 from annotator.prelabelling.rules import Finding
@@ -35,10 +36,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Belief:
-    """What all raters together are taken to say of one step."""
+    """What all raters together are taken to say of one step. first: P(the first error is here)."""
 
     value: int
     probs: list[float]
+    first: float
 
 
 @dataclass(frozen=True)
@@ -87,17 +89,20 @@ def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
     page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
     gold = dict(trajectory.gold_labels.filter(step__isnull=False).values_list("step__index", "value"))
     posterior = Posterior.objects.filter(trajectory=trajectory).first()
-    believed = {
-        index: Belief(int(np.argmax(row)) - 1, row) for index, row in enumerate(posterior.probs if posterior else [])
-    }
+    # zip: the last of first_error is that there is none.
+    believed = [
+        Belief(int(np.argmax(row)) - 1, row, first)
+        for row, first in (zip(posterior.probs, posterior.first_error, strict=False) if posterior else ())
+    ]
     context = {
         "membership": membership,
         "section": "trajectories",
         "trajectory": trajectory,
         "speakers": speakers,
         "page": page,
+        "drawing": draw(posterior.probs, posterior.first_error) if posterior else None,
         "rows": [
-            StepRow(index, gold.get(index), [one.of(index) for one in speakers], believed.get(index))
+            StepRow(index, gold.get(index), [one.of(index) for one in speakers], believed[index] if believed else None)
             for index in page.object_list
         ],
     }

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from annotator import access
 from annotator.errors import DomainError
-from annotator.fusion import actions
+from annotator.fusion import actions, drawing
 from annotator.fusion.panel import LEAST_GOLD
 from annotator.http import Request
 from annotator.models import Fusion, Job, Membership, Posterior
@@ -82,7 +82,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
         "section": "beliefs",
         "fusion": fusion,
         "page": page,
-        "rows": [(row, _first_error(row)) for row in page],
+        "rows": [(row, drawing.summary(row.first_error)) for row in page],
         "is_admin": membership.role == Membership.Role.ADMIN,
         "job": project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).first(),
     }
@@ -127,10 +127,3 @@ def _strange(fusion: Fusion) -> list[dict[str, Any]]:
     sources = fusion.report.get("sources", [])  # of older fusions nothing is known
     few = [one for one in sources if one["n_gold"] < min(LEAST_GOLD, one["n_trajectories"])]
     return few if len(sources) > 1 else []
-
-
-def _first_error(row: Posterior) -> str:
-    """Where the first error most likely is, and how likely."""
-    place = max(range(len(row.first_error)), key=row.first_error.__getitem__)
-    percent = f"{100 * row.first_error[place]:.0f} %"
-    return f"none ({percent})" if place == len(row.first_error) - 1 else f"step {place + 1} ({percent})"

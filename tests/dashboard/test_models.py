@@ -4,8 +4,9 @@ import pytest
 from django.test import Client
 
 from annotator import flow
+from annotator.fusion import actions as fusing
 from annotator.labelling import actions
-from annotator.models import Calibration, ModelVersion, Prediction
+from annotator.models import Calibration, ModelVersion, Posterior, Prediction
 from annotator.queue import actions as queue
 from tests.factories import World, label, make_trajectory, make_world, predict
 
@@ -54,6 +55,23 @@ def test_a_long_trajectory_comes_in_pages(client: Client, world: World) -> None:
     first, second = text_of(client, path), text_of(client, f"{path}?page=2")
     assert ("Step 50</a>" in first, "Step 51</a>" in first) == (True, False)
     assert ("Step 50</a>" in second, "Step 60</a>" in second) == (False, True)
+
+
+def test_what_is_believed_is_drawn_with_the_first_error(client: Client, world: World) -> None:
+    trajectory = make_trajectory(world.project, n_steps=2)
+    predict(trajectory, [1, -1])
+    client.force_login(world.admin)
+    path = f"/projects/demo/trajectories/{trajectory.pk}/models/"
+    assert "All raters together" not in text_of(client, path)
+    flow.run_job(fusing.start(world.project, user=world.admin).pk)
+    Posterior.objects.update(probs=[[0.1, 0.2, 0.7], [0.75, 0.05, 0.2]], first_error=[0.1, 0.6, 0.3])
+    page = text_of(client, path)
+    assert "First error, most likely: <strong>step 2 (60 %)</strong>" in page
+    assert "<title>the first error is at step 2: 60 %</title>" in page
+    assert "<title>step 2 is −1: 75 %</title>" in page
+    assert "<title>there is no error: 30 %</title>" in page
+    assert page.count("the first error with ") == 2
+    assert "the first error with 60.0 %" in page
 
 
 @pytest.mark.parametrize(("who", "status"), [("annotator", 403), ("outsider", 404), ("reviewer", 200), ("admin", 200)])
