@@ -41,10 +41,12 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
     n_elsewhere = len(with_gold - set(drawn.ids))
     learnt = to_learn_from(drawn.chances, n_elsewhere)
-    broken = str(sample.last_broken(project) or "")
-    if missing := why_not(len(drawn.ids), len(learnt), n_elsewhere, 1, broken):  # it may be another one by now
-        raise JobFailed(missing)
     tests = drawn.some(np.setdiff1d(np.arange(len(drawn.ids)), learnt))
+    if missing := sample.counts(project).missing:  # it may be another one by now
+        raise JobFailed(missing)
+    pool = _Pool.of(project, read, tests, learnt=set(drawn.ids) - set(tests.ids))
+    if not pool.is_left.any():
+        raise JobFailed(why_not(len(drawn.ids), len(learnt), n_elsewhere, 0))
     masked = panel.gold.copy()
     for pk in tests.ids:
         if pk in place:
@@ -52,7 +54,6 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     fitted = fit(panel.with_gold(masked))
     jobs.report(job, 0)
     probs = fitted.evidence(panel)
-    pool = _Pool.of(project, read, tests, learnt=set(drawn.ids) - set(tests.ids))
     chosen = np.flatnonzero(pool.is_left)
     left = panel.of(chosen)
     rules = guarantee.in_order(left.starts, probs[pool.is_left[panel.owner]], acceptance.epsilon)
@@ -61,6 +62,7 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     best = guarantee.best(tried)
     acceptance.report = {
         "sample": {
+            "since": drawn.since,
             "n_drawn": len(drawn.ids),
             "n_learnt": len(learnt),
             "n_tested": len(tests.ids),

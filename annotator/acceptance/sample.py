@@ -1,13 +1,13 @@
 """Who was drawn at random and judged blind, and which trajectories nobody has begun: what a promise is tested on."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
 from django.db.models import Exists, Min, OuterRef, Q
 
-from annotator.acceptance.terms import to_learn_from, why_not
+from annotator.acceptance.terms import first_that_tests, to_learn_from, why_not
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.chance import chance
 from annotator.models import (
@@ -38,7 +38,8 @@ class Drawn:
 
     ids: in the order of their ids. rounds (n,): the place of each one's round in `begun` and `ended`, between which it
     was drawn. probabilities (n,): with which. is_known (n,): all its judgements are in, none given in sight of a model.
-    chances (n,): by which it is learnt from or tests, the same in every try.
+    chances (n,): by which it is learnt from or tests, the same in every try. since: the number of the first round that
+    counts, where earlier ones do not; else None.
     """
 
     ids: list[int]
@@ -48,6 +49,7 @@ class Drawn:
     chances: FloatArray
     begun: list[datetime]
     ended: list[datetime]
+    since: int | None = None
 
     @property
     def weights(self) -> FloatArray:
@@ -60,7 +62,8 @@ class Drawn:
     def some(self, chosen: IntArray) -> "Drawn":
         """Of these places; rounds of which none is left are dropped."""
         used, rounds = np.unique(self.rounds[chosen], return_inverse=True)
-        return Drawn(
+        return replace(
+            self,
             ids=[self.ids[i] for i in chosen],
             rounds=rounds.astype(np.int64),
             probabilities=self.probabilities[chosen],
@@ -85,7 +88,7 @@ def last_broken(project: Project) -> Acceptance | None:
 def drawn(project: Project) -> Drawn:
     """What people take of a round's random part is a random part of it, too: they get it in a random order.
 
-    Of rounds that were started after the last promise was broken.
+    Of rounds that were started after the last promise was broken, and of these the ones that test (first_that_tests).
     """
     picks = SelectionPick.objects.taken().filter(
         round__project=project,
@@ -98,7 +101,7 @@ def drawn(project: Project) -> Drawn:
     picks = picks.order_by("trajectory")
     rows = list(picks.values_list("trajectory", "round", "probability", "trajectory__external_id"))
     chosen = SelectionRound.objects.filter(project=project, job__finished_at__isnull=False).order_by("id")
-    rounds = list(chosen.select_related("job").only("created_at", "job__finished_at"))
+    rounds = list(chosen.select_related("job").only("number", "n_pool", "created_at", "job__finished_at"))
     place = {round_.pk: i for i, round_ in enumerate(rounds)}
     ids = [row[0] for row in rows]
     unknown = set(doubtful(ids).values_list("trajectory", flat=True))
@@ -111,7 +114,21 @@ def drawn(project: Project) -> Drawn:
         begun=[round_.created_at for round_ in rounds],
         ended=[round_.job.finished_at or round_.created_at for round_ in rounds],
     )
-    return found.some(np.arange(len(ids)))
+    if not ids:
+        return found.some(np.arange(0))
+    used, n_drawn = np.unique(found.rounds, return_counts=True)
+    some = [rounds[place] for place in used]
+    n_before = _in_queue_before(project, [round_.created_at for round_ in some])
+    first = first_that_tests(n_before, np.array([round_.n_pool for round_ in some], dtype=np.int64), n_drawn)
+    kept = found.some(np.flatnonzero(found.rounds >= used[first]))
+    return replace(kept, since=some[first].number) if first else kept
+
+
+def _in_queue_before(project: Project, times: Sequence[datetime]) -> IntArray:
+    """How many trajectories had come into the queue before each of these times; what came back counts from then."""
+    slots = Assignment.objects.filter(project=project).order_by().values("trajectory")
+    came = np.sort([at.timestamp() for at in slots.annotate(at=Min("created_at")).values_list("at", flat=True)])
+    return np.searchsorted(came, [at.timestamp() for at in times]).astype(np.int64)
 
 
 def candidates(project: Project) -> TrajectoryQuerySet:
@@ -172,18 +189,36 @@ class Counts:
     n_known: int
     n_elsewhere: int
     n_pool: int
+    n_late: int  # candidates that came after the first round that tests
+    since: int | None
     broken: Acceptance | None
 
     @property
     def missing(self) -> str:
-        return why_not(self.n_drawn, self.n_learnt, self.n_elsewhere, self.n_pool, str(self.broken or ""))
+        broken = str(self.broken or "")
+        return why_not(self.n_drawn, self.n_learnt, self.n_elsewhere, self.n_pool, self.n_late, broken=broken)
 
 
 def counts(project: Project) -> Counts:
     sample = drawn(project)
     gold = GoldLabel.objects.by_people().filter(trajectory__project=project, step__isnull=False, value__isnull=False)
     n_elsewhere = gold.exclude(trajectory__in=sample.ids).values("trajectory").distinct().count()
-    n_learnt = len(to_learn_from(sample.chances, n_elsewhere))
-    rated = Prediction.objects.filter(trajectory=OuterRef("pk"), version__in=heard(project, sample))
-    n_pool = candidates(project).filter(Exists(rated)).count()
-    return Counts(len(sample.ids), n_learnt, int(sample.is_known.sum()), n_elsewhere, n_pool, last_broken(project))
+    learnt = to_learn_from(sample.chances, n_elsewhere)
+    tests = sample.some(np.setdiff1d(np.arange(len(sample.ids)), learnt))
+    versions = heard(project, sample)
+    spoken_of = Prediction.objects.filter(trajectory=OuterRef("pk"))
+    rated = [Exists(spoken_of.filter(version=version)) for version in versions]
+    n_rated = candidates(project).filter(*rated).count() if rated else 0
+    n_pool = n_rated
+    if n_rated and tests.ids:
+        n_pool = drawable_since(project, min(tests.begun)).filter(*rated).count()
+    return Counts(
+        n_drawn=len(sample.ids),
+        n_learnt=len(learnt),
+        n_known=int(sample.is_known.sum()),
+        n_elsewhere=n_elsewhere,
+        n_pool=n_pool,
+        n_late=n_rated - n_pool,
+        since=sample.since,
+        broken=last_broken(project),
+    )

@@ -1,4 +1,4 @@
-"""What an admin promises, and when a sample is large enough to test it. Pure."""
+"""What an admin promises, which rounds test it, and when these are enough. Pure."""
 
 from typing import Annotated
 
@@ -44,11 +44,26 @@ def to_learn_from(chances: FloatArray, n_elsewhere: int) -> IntArray:
     return np.sort(np.argsort(chances)[:n])
 
 
-def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, broken: str = "") -> str:
+def first_that_tests(n_before: IntArray, n_pool: IntArray, n_drawn: IntArray) -> int:
+    """The place of the first round of the sample; the later ones belong to it, too.
+
+    n_before (n,): trajectories that had come into the queue before each round, n_pool: that it could draw, n_drawn: of
+    its random part, taken by people, at least 1. Where most of what a round could draw had come since the sample began,
+    another sample begins; the latest that is large enough tests. No label has a say in that.
+    """
+    begins = [0]
+    for i in range(1, len(n_before)):
+        if 2 * (n_before[i] - n_before[begins[-1]]) > n_pool[i]:
+            begins.append(i)
+    return max((i for i in begins if n_drawn[i:].sum() >= LEAST_SAMPLE), default=0)
+
+
+def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, n_late: int = 0, *, broken: str = "") -> str:
     """What is missing to test a promise, as a sentence; empty where nothing is.
 
     n_sample: judged trajectories that were drawn at random, n_learnt: those of them that are learnt from; n_pool: those
-    that nobody has begun and models have rated. broken: the promise since whose end the sample was drawn.
+    that nobody has begun and models have rated, as far as all rounds that test could draw them, n_late: the others.
+    broken: the promise since whose end the sample was drawn.
     """
     if n_sample - n_learnt < LEAST_SAMPLE:
         since = f", after the audit broke {broken}," if broken else ""
@@ -59,6 +74,12 @@ def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, broken:
         )
     if n_elsewhere + n_learnt < LEAST_GOLD:
         return f"Gold of {n_elsewhere + n_learnt} trajectories is too little to learn from; {LEAST_GOLD} are needed."
+    if not n_pool and n_late:
+        return (
+            f"There is nothing to accept: the {n_late} that models have rated and nobody has begun came into the queue "
+            "after the first of the rounds that test, which could not draw them. Start a round with a share at random "
+            f"now; once people have taken {LEAST_SAMPLE} that it and later ones drew at random, these test alone."
+        )
     if not n_pool:
         return "There is nothing to accept: no model has rated a trajectory that nobody has begun."
     return ""

@@ -155,7 +155,9 @@ def rest_of(project: Project) -> set[int]:
 
 def test_sure_labels_become_gold_that_names_its_promise(alone: World, promised: Acceptance) -> None:
     assert (promised.number, promised.status, promised.stop_reason) == (1, "active", "")
-    assert promised.report["sample"] == {"n_drawn": 110, "n_learnt": 59, "n_tested": 51, "n_unknown": 0, "n_gold": 59}
+    assert promised.report["sample"] == {
+        "since": None, "n_drawn": 110, "n_learnt": 59, "n_tested": 51, "n_unknown": 0, "n_gold": 59
+    }  # fmt: skip
     assert promised.report["pool"]["n_trajectories"] == 50
     tried = promised.report["tried"]
     assert tried[0]["holds"]
@@ -552,6 +554,52 @@ def test_what_waits_by_chance_and_what_came_later_is_not_accepted(alone: World) 
     touched |= {audit.trajectory_id for audit in promise.audits.all()}
     assert touched
     assert not touched & (waiting | {trajectory.pk for trajectory in late})
+
+
+def test_what_came_after_the_sample_is_refused_until_a_new_sample_tests_it(alone: World) -> None:
+    make_pool(alone, 110)
+    draw(alone, 110)
+    make_pool(alone, 150)
+    found = sample.counts(alone.project)
+    assert (found.n_drawn, found.n_pool, found.n_late, found.since) == (110, 0, 150, None)
+    with pytest.raises(InvalidInput, match=r"There is nothing to accept: the 150 that .* came into the queue after"):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    assert not Acceptance.objects.exists()
+    draw(alone, 49)
+    found = sample.counts(alone.project)
+    assert (found.n_drawn, found.n_pool, found.n_late, found.since) == (159, 0, 101, None)
+    second = draw(alone, 51)  # what it can draw had been there for the round before: it belongs to that
+    found = sample.counts(alone.project)
+    assert (found.n_drawn, found.n_elsewhere, found.n_learnt) == (100, 110, 0)
+    assert (found.n_pool, found.n_late, found.since, found.missing) == (50, 0, 2, "")
+    assert {trajectory.pk for trajectory in second} < set(sample.drawn(alone.project).ids)
+    later = make_pool(alone, 7)
+    assert (sample.counts(alone.project).n_pool, sample.counts(alone.project).n_late) == (50, 7)
+    promise = accept(alone)
+    assert promise.status == "active"
+    assert promise.report["sample"] == {
+        "since": 2, "n_drawn": 100, "n_learnt": 0, "n_tested": 100, "n_unknown": 0, "n_gold": 110
+    }  # fmt: skip
+    assert promise.report["pool"]["n_trajectories"] == 50
+    for one in promise.report["tried"]:
+        each = one["n_labels"] // 50
+        gains = 0.2 * 50 * each / np.repeat([150, 101], [49, 51])  # 150 and 101 could be drawn, 50 are left
+        assert one["evidence"] == pytest.approx(log_wealth(gains, each), abs=1e-4)
+    labels = GoldLabel.objects.filter(acceptance=promise)
+    assert not set(labels.values_list("trajectory", flat=True)) & {trajectory.pk for trajectory in later}
+
+
+def test_a_pool_that_is_gone_when_the_worker_comes_fails_with_the_reason(alone: World) -> None:
+    make_pool(alone, 115)
+    draw(alone, 110)
+    job = actions.start(alone.project, TERMS, user=alone.admin)
+    for trajectory in alone.project.trajectories.filter(annotations=None):
+        judge(trajectory, alone.annotator, TRUTH)
+    make_pool(alone, 3)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.error[:45]) == ("failed", "There is nothing to accept: the 3 that models")
+    assert not GoldLabel.objects.filter(provenance="certified").exists()
 
 
 def test_what_was_taken_back_whole_is_not_covered_by_rounds_that_were_drawn_meanwhile(alone: World) -> None:

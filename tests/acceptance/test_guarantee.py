@@ -19,7 +19,7 @@ from annotator.acceptance.guarantee import (
     prospect,
     try_rules,
 )
-from annotator.acceptance.terms import Terms, to_learn_from, why_not
+from annotator.acceptance.terms import Terms, first_that_tests, to_learn_from, why_not
 from annotator.chance import chance
 from annotator.errors import InvalidSettings
 
@@ -190,6 +190,31 @@ def test_what_is_missing_is_named() -> None:
     assert why_not(50, 0, 200, 5) == ""
     assert "Gold of 20 trajectories is too little" in why_not(80, 15, 5, 5)
     assert "no model has rated a trajectory that nobody has begun" in why_not(100, 50, 0, 0)
+    assert why_not(100, 50, 0, 1, 60) == ""
+    assert why_not(100, 50, 0, 0, 60) == (
+        "There is nothing to accept: the 60 that models have rated and nobody has begun came into the queue after the "
+        "first of the rounds that test, which could not draw them. Start a round with a share at random now; once "
+        "people have taken 50 that it and later ones drew at random, these test alone."
+    )
+
+
+@pytest.mark.parametrize(
+    ("n_before", "n_pool", "n_drawn", "first"),
+    [
+        ([100], [100], [3], 0),
+        ([100, 100, 100], [100, 60, 20], [40, 40, 20], 0),  # nothing has come since
+        ([100, 140], [100, 80], [60, 50], 0),  # just half of what it could draw
+        ([100, 141], [100, 80], [60, 50], 1),
+        ([100, 141], [100, 80], [60, 49], 0),  # too few: the earlier ones test on
+        ([100, 141, 160], [100, 80, 60], [60, 40, 10], 1),  # with what a later round drew there are enough
+        ([100, 120, 141], [100, 80, 80], [60, 20, 50], 2),  # little by little
+        ([100, 180, 260], [100, 80, 80], [60, 50, 49], 1),
+    ],
+)
+def test_a_new_sample_begins_where_most_is_new(
+    n_before: list[int], n_pool: list[int], n_drawn: list[int], first: int
+) -> None:
+    assert first_that_tests(np.array(n_before), np.array(n_pool), np.array(n_drawn)) == first
 
 
 def test_chance_is_even_and_the_same_each_time() -> None:

@@ -65,6 +65,23 @@ def test_after_a_broken_promise_the_page_says_what_was_drawn_since(client: Clien
     assert "drew at random, after the audit broke acceptance 1, and people judged blind. There are 0" in page
 
 
+def test_the_page_counts_only_what_the_sample_could_draw(client: Client, alone: World) -> None:
+    make_pool(alone, 60)
+    draw(alone, 55)
+    make_pool(alone, 60)
+    client.force_login(alone.admin)
+    page = text(client, URL)
+    late = "60 more came after the first of these rounds and are not covered</dd>"
+    assert f"5 trajectories that models have rated and nobody has begun; {late}" in page
+    draw(alone, 55)
+    page = text(client, URL)
+    assert "55 trajectories drawn at random" in page
+    assert (
+        "</a>, from round 2 on, because most of what it could draw had come since the earlier ones, and taken" in page
+    )
+    assert "10 trajectories that models have rated and nobody has begun</dd>" in page
+
+
 def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) -> None:
     make_pool(alone, 160)
     draw(alone, 110)
