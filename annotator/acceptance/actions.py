@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count
+from django.db.models import Count, Exists, OuterRef, Q
 from django.utils.timezone import now
 
 from annotator import audit, jobs
@@ -29,6 +29,7 @@ from annotator.models import (
     Acceptance,
     AcceptanceAudit,
     Assignment,
+    AuditEvent,
     Dispute,
     GoldLabel,
     Job,
@@ -227,8 +228,28 @@ def _give_up(acceptance: Acceptance, *, is_cancelled: bool) -> None:
 def _end(acceptance: Acceptance, status: Acceptance.Status, reason: str, *, user: User | None) -> None:
     acceptance.status, acceptance.stop_reason, acceptance.stopped_at = status, reason, now()
     acceptance.save(update_fields=["status", "stop_reason", "stopped_at"])
+    _end_audits(acceptance)
     data = {"number": acceptance.number, "reason": reason}
     audit.log(f"acceptance.{status}", acceptance, user=user, project_id=acceptance.project_id, data=data)
+
+
+def _end_audits(acceptance: Acceptance) -> None:
+    """What is still to be judged for an audit loses its place, and what nobody has had yet may be chosen by rounds.
+
+    What somebody has had stays blind, also when it comes back: no round draws it. A slot that somebody is claiming is
+    not waited for; it is theirs as it is.
+    """
+    ids = list(acceptance.audits.values_list("trajectory", flat=True))
+    slots = Assignment.objects.filter(trajectory__in=ids)
+    waiting = slots.filter(status__in=[Assignment.Status.OPEN, Assignment.Status.CLAIMED])
+    audits = waiting.filter(priority__range=(AUDIT_PRIORITY, AUDIT_PRIORITY + _AUDITS_LIE_WITHIN))
+    locked = dict(audits.select_for_update(skip_locked=True, of=("self",)).values_list("pk", "trajectory"))
+    claims = AuditEvent.objects.filter(action="assignment.claimed", object_type="assignment", object_id=OuterRef("pk"))
+    kept = set(slots.filter(Exists(claims) | ~Q(pk__in=list(locked))).values_list("trajectory", flat=True))
+    Assignment.objects.filter(pk__in=locked).update(priority=0)
+    # No round could draw them meanwhile, and when a slot was made says from when on one could (sample.drawable_since).
+    free = [pk for pk, trajectory in locked.items() if trajectory not in kept]
+    Assignment.objects.filter(pk__in=free).update(hint_arm="", no_hints="", created_at=now())
 
 
 @transaction.atomic

@@ -343,6 +343,8 @@ def test_a_broken_promise_ends_by_itself_and_people_are_asked_instead(alone: Wor
     slots = Assignment.objects.filter(trajectory__in=accepted)
     assert {(slot.status, slot.wanted_steps) for slot in slots} == {("open", None)}
     assert slots.count() == len(accepted)
+    assert promised.audits.filter(n_wrong=None).exists()
+    assert_no_audit_waits(alone)
 
 
 def test_a_trajectory_with_a_judgement_out_or_a_dispute_is_no_audit_yet(db: None) -> None:
@@ -369,6 +371,59 @@ def make_audit(world: World) -> AcceptanceAudit:
         actions._to_audit(slot, world.project, 0.5).save()
     values = [-1, None, 1]
     return AcceptanceAudit.objects.create(acceptance=make_acceptance(world.project), trajectory=made, values=values)
+
+
+def assert_no_audit_waits(world: World) -> None:
+    slots = Assignment.objects.filter(project=world.project, status="open")
+    assert set(slots.values_list("priority", "hint_arm", "no_hints")) == {(0.0, "", "")}
+
+
+def test_audits_end_with_their_promise_and_only_later_rounds_cover_them(alone: World, promised: Acceptance) -> None:
+    """What somebody has, let go or skipped stays blind, and no round gets it."""
+    begun = SelectionRound.objects.get().created_at
+    audits = [one.trajectory_id for one in in_turn(promised)]
+    held, let_go, skipped = (
+        queue.claim_next(alone.project, user) for user in (alone.annotator, alone.second, alone.admin)
+    )
+    assert held is not None
+    assert let_go is not None
+    assert skipped is not None
+    queue.release_claim(let_go.pk, alone.second)
+    queue.skip(skipped.pk, alone.admin, "I know the author.")
+    assert [held.trajectory_id, let_go.trajectory_id, skipped.trajectory_id] == audits[:3]
+    actions.stop(promised, withdraws=False, user=alone.admin)
+    held.refresh_from_db()
+    assert (held.status, held.annotator, held.hint_arm, held.no_hints) == (
+        "claimed", alone.annotator, "blind", "random_sample"
+    )  # fmt: skip
+    slots = Assignment.objects.live().filter(trajectory__in=audits)
+    assert {(slot.trajectory_id, slot.priority, slot.hint_arm, slot.wanted_steps) for slot in slots} == {
+        (pk, 0.0, "blind" if pk in audits[:3] else "", None) for pk in audits
+    }
+    assert set(selection.untouched(alone.project).values_list("pk", flat=True)) == set(audits[3:])
+    assert set(sample.candidates(alone.project).values_list("pk", flat=True)) == set(audits[3:])
+    assert not sample.drawable_since(alone.project, begun).exists()
+    assert set(sample.drawable_since(alone.project, now()).values_list("pk", flat=True)) == set(audits[3:])
+    counts = sample.counts(alone.project)
+    assert (counts.n_pool, counts.n_late) == (0, 7)
+
+
+def test_an_audit_that_somebody_has_begun_ends_like_every_other_trajectory(db: None) -> None:
+    """All its slots stay blind, none goes first, and what people differ about is escalated as usual."""
+    world = make_world(overlap=2, max_overlap=3, asks_outcome=False)
+    audit = make_audit(world)
+    slot = queue.claim_next(world.project, world.annotator)
+    assert slot is not None
+    other = audit.trajectory.assignments.exclude(pk=slot.pk).get()
+    actions.stop(audit.acceptance, withdraws=False, user=world.admin)
+    assert [(one.status, one.priority, one.hint_arm) for one in audit.trajectory.assignments.order_by("pk")] == [
+        ("claimed", 0.0, "blind"), ("open", 0.0, "blind")
+    ]  # fmt: skip
+    label(slot, world.annotator, dict(enumerate(TRUTH)))
+    flow.submit(slot.pk, world.annotator)
+    judge(audit.trajectory, world.second, [-1, -1, 1])
+    spot = audit.trajectory.assignments.exclude(pk__in=[slot.pk, other.pk]).get()
+    assert (spot.status, spot.priority, spot.wanted_steps) == ("open", 1.0, [0])
 
 
 def test_an_audit_that_somebody_skips_stays_blind(db: None) -> None:
@@ -737,6 +792,9 @@ def test_a_cancelled_acceptance_takes_back_what_it_had_written(alone: World, mon
     assert promise.stop_reason == "Its job was cancelled. Nothing stays accepted."
     assert not GoldLabel.objects.filter(provenance="certified").exists()
     assert Assignment.objects.filter(status="open", wanted_steps=None).count() == 50
+    assert promise.audits.exists()
+    assert_no_audit_waits(alone)
+    assert selection.untouched(alone.project).count() == 50
 
 
 def test_a_worker_that_takes_over_goes_on_with_the_same_rule(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
