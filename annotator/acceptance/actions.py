@@ -254,13 +254,47 @@ def _end_audits(acceptance: Acceptance) -> None:
 
 @transaction.atomic
 def stop(acceptance: Acceptance, *, withdraws: bool, user: User | None) -> Job | None:
-    """Ends an acceptance; with `withdraws` a job takes its labels back. Raises JobConflict if it is over."""
+    """Ends an acceptance; with `withdraws` a job takes its labels back, also those that were kept when it ended.
+
+    Raises JobConflict if it is over, and there is nothing to take back.
+    """
     current = Acceptance.objects.select_for_update(no_key=True).get(pk=acceptance.pk)
-    if current.status != Status.ACTIVE:
-        raise JobConflict(f"Nothing was changed: {current} is not in force ({current.get_status_display()}).")
-    kept = "to have its labels taken back." if withdraws else "and kept its labels; nobody audits them any longer."
-    _end(current, Status.STOPPED, f"An admin ended it, {kept}", user=user)
+    if current.status == Status.ACTIVE:
+        kept = "to have its labels taken back." if withdraws else "and kept its labels; nobody audits them any longer."
+        _end(current, Status.STOPPED, f"An admin ended it, {kept}", user=user)
+    elif withdraws and keeps_labels(current):
+        current.stop_reason = "An admin ended it, kept its labels at first, and had them taken back later."
+        current.save(update_fields=["stop_reason"])
+        data = {"number": current.number}
+        audit.log("acceptance.withdrawn", current, user=user, project_id=current.project_id, data=data)
+    else:
+        state = f"{current} is not in force ({current.get_status_display()})"
+        raise JobConflict(f"Nothing was changed: {state}. {_what_to_do(current)}".strip())
     return _enqueue_withdrawal(current, user=user) if withdraws else None
+
+
+def keeps_labels(acceptance: Acceptance) -> bool:
+    """Whether it was ended and its labels stayed, so that they can still be taken back."""
+    is_over = acceptance.status == Status.STOPPED and withdrawal(acceptance) is None
+    return is_over and GoldLabel.objects.filter(acceptance=acceptance).exists()
+
+
+def withdrawal(acceptance: Acceptance) -> Job | None:
+    """The latest job that takes its labels back."""
+    return Job.objects.filter(
+        project=acceptance.project_id, kind=Job.Kind.WITHDRAW, params__acceptance=acceptance.pk
+    ).last()
+
+
+def _what_to_do(acceptance: Acceptance) -> str:
+    if acceptance.status == Status.WORKING:
+        return f"Cancel its job, number {acceptance.job_id}, to end it."
+    if keeps_labels(acceptance):
+        return "Its labels were kept; you can still have them taken back."
+    job = withdrawal(acceptance)
+    if job is None:
+        return ""
+    return f"Job {job.pk} takes its labels back. If that failed or was cancelled, try it again on its page."
 
 
 def _enqueue_withdrawal(acceptance: Acceptance, *, user: User | None) -> Job:

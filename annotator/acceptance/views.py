@@ -78,6 +78,8 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
     promise = get_object_or_404(promises, project=membership.project, number=number)
     chosen = (promise.threshold, promise.most_each)
     audited = actions.audited(promise)
+    withdrawal = actions.withdrawal(promise)
+    n_labels = GoldLabel.objects.filter(acceptance=promise).count()
     needed = math.log(1 / promise.delta)
     context: dict[str, Any] = {
         "membership": membership,
@@ -92,18 +94,19 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
         "audited": audited,
         "audit_share": audited.n_wrong / audited.n_taken if audited.n_taken else None,
         "alarm": round(100 * min(max(audited.evidence / needed, 0.0), 1.0)),
-        "n_labels": GoldLabel.objects.filter(acceptance=promise).count(),
+        "n_labels": n_labels,
+        "keeps_labels": promise.status == "stopped" and withdrawal is None and n_labels > 0,
         "audits": promise.audits.select_related("trajectory").defer("trajectory__messages", "trajectory__tools")[
             :PER_PAGE
         ],
-        "withdrawal": membership.project.jobs.filter(kind="withdraw", params__acceptance=promise.pk).last(),
+        "withdrawal": withdrawal,
     }
     return render(request, "acceptance/detail.html", context)
 
 
 @require_POST
 def stop(request: Request, slug: str, number: int) -> HttpResponse:
-    """Ends a promise; its labels go back to people if the form says so."""
+    """Ends a promise; its labels go back to people if the form says so, also later."""
     project = access.get_membership(request.user, slug, Membership.Role.ADMIN).project
     promise = get_object_or_404(project.acceptances, number=number)
     withdraws = request.POST.get("labels") == "withdraw"
@@ -113,5 +116,5 @@ def stop(request: Request, slug: str, number: int) -> HttpResponse:
         messages.error(request, error.message, extra_tags="bad")
     else:
         said = "Its labels are being taken back." if withdraws else "Its labels stay."
-        messages.success(request, f"{str(promise).capitalize()} was ended. {said}", extra_tags="good")
+        messages.success(request, f"{str(promise).capitalize()} is over. {said}", extra_tags="good")
     return redirect("acceptance-detail", slug, number)

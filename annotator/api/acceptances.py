@@ -58,7 +58,8 @@ def acceptance_list(request: ApiRequest, slug: str) -> Response:
 @describe(
     "stop_acceptance",
     method="POST",
-    description="Ends a promise; its labels are taken back, or stay gold that nobody audits. For admins.",
+    description="Ends a promise; its labels are taken back, or stay gold that nobody audits. Labels that stayed can be "
+    "taken back later. For admins.",
     request=StopSerializer,
     answers={200: AcceptanceSerializer},
     refusals=(400, 403, 404, 409),

@@ -29,7 +29,7 @@ class ReleaseForm(forms.Form):
             ("unanimous", "Unanimous: all raters gave the same value"),
             ("majority", "Majority: enough raters gave the same value after some differed"),
             ("adjudicated", "Adjudicated: a reviewer decided"),
-            ("certified", "Certified: a model's label, accepted under a promise that an audit watches"),
+            ("certified", "Certified: a model's label, accepted under a promise that a sample proved"),
         ],
         widget=forms.CheckboxSelectMultiple,
         help_text="Steps that were settled in another way stay in the release without a label.",

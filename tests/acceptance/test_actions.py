@@ -462,11 +462,53 @@ def test_an_admin_may_end_it_and_keep_or_take_back_the_labels(alone: World, prom
     assert promised.status == "stopped"
     assert "nobody audits them any longer" in promised.stop_reason
     assert GoldLabel.objects.filter(acceptance=promised).count() == n_labels
-    with pytest.raises(JobConflict, match="acceptance 1 is not in force"):
-        actions.stop(promised, withdraws=True, user=alone.admin)
+    refusal = (
+        r"Nothing was changed: acceptance 1 is not in force \(stopped by an admin\)\. Its labels were kept; you can "
+        r"still have them taken back\."
+    )
+    with pytest.raises(JobConflict, match=refusal):
+        actions.stop(promised, withdraws=False, user=alone.admin)
     assert not Job.objects.filter(kind="withdraw").exists()
     assert judge_audits(alone, promised, [-1, 1, -1]) == 1
     assert promised.audits.filter(n_wrong__isnull=False).count() == 0
+
+
+def test_labels_that_were_kept_can_be_taken_back_later(alone: World) -> None:
+    trajectory = make_pool(alone, 1)[0]
+    promise = make_acceptance(alone.project)
+    for step in trajectory.steps.all():
+        GoldLabel.objects.create(
+            trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+        )
+    Assignment.objects.all().delete()
+    actions.stop(promise, withdraws=False, user=alone.admin)
+    ended = Acceptance.objects.get().stopped_at
+    assert list(releasable(alone.project)) == [trajectory]
+    job = actions.stop(promise, withdraws=True, user=alone.admin)
+    assert job is not None
+    assert list(releasable(alone.project)) == []
+    promise.refresh_from_db()
+    assert (promise.status, promise.stopped_at) == ("stopped", ended)
+    assert promise.stop_reason == "An admin ended it, kept its labels at first, and had them taken back later."
+    event = AuditEvent.objects.get(action="acceptance.withdrawn")
+    assert (event.user_id, event.data) == (alone.admin.pk, {"number": 1})
+    for withdraws in (True, False):
+        with pytest.raises(JobConflict, match=f"not in force .* Job {job.pk} takes its labels back. If that failed or"):
+            actions.stop(promise, withdraws=withdraws, user=alone.admin)
+    assert Job.objects.filter(kind="withdraw").count() == 1
+    flow.run_job(job.pk)
+    assert not GoldLabel.objects.exists()
+    assert Assignment.objects.filter(trajectory=trajectory, status="open", wanted_steps=None).count() == 1
+
+
+def test_what_was_never_accepted_cannot_be_taken_back(alone: World) -> None:
+    refused = make_acceptance(alone.project, status="refused", threshold=None)
+    with pytest.raises(JobConflict, match=r"acceptance 1 is not in force \(no rule keeps the promise\)\.$"):
+        actions.stop(refused, withdraws=True, user=alone.admin)
+    working = make_acceptance(alone.project, status="working", threshold=None)
+    with pytest.raises(JobConflict, match=rf"\(being tested\)\. Cancel its job, number {working.job_id}, to end it\."):
+        actions.stop(working, withdraws=True, user=alone.admin)
+    assert not Job.objects.filter(kind="withdraw").exists()
 
 
 def test_what_was_begun_after_an_acceptance_gets_new_slots_when_it_is_taken_back(alone: World) -> None:

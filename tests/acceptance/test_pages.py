@@ -12,6 +12,7 @@ from django.utils.timezone import now
 from annotator import flow
 from annotator.acceptance import actions
 from annotator.acceptance.terms import Terms
+from annotator.management.commands.accept import Command
 from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job, Project
 from annotator.releases.freezing import releasable
 from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
@@ -147,7 +148,7 @@ def test_a_refused_promise_says_so(client: Client, alone: World) -> None:
 def test_an_admin_ends_a_promise_on_its_page(client: Client, alone: World, promised: Acceptance) -> None:
     client.force_login(alone.admin)
     response = client.post(f"{URL}1/stop/", {"labels": "withdraw"}, follow=True)
-    assert "Acceptance 1 was ended. Its labels are being taken back." in response.content.decode()
+    assert "Acceptance 1 is over. Its labels are being taken back." in response.content.decode()
     assert promised.report["n_labels"] > 0
     flow.run_job(Job.objects.get(kind="withdraw").pk)
     assert not GoldLabel.objects.filter(acceptance=promised).exists()
@@ -188,6 +189,52 @@ def test_a_withdrawal_that_was_cancelled_is_not_called_done(client: Client, worl
     assert text(client, f"{URL}1/").count("Its labels were taken back") == 1
 
 
+def accepted_by_hand(world: World) -> Acceptance:
+    promise = make_acceptance(world.project)
+    trajectory = make_trajectory(world.project, n_steps=2)
+    for step in trajectory.steps.all():
+        GoldLabel.objects.create(
+            trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+        )
+    return promise
+
+
+def test_kept_labels_are_taken_back_on_the_page(client: Client, world: World) -> None:
+    promise = accepted_by_hand(world)
+    client.force_login(world.admin)
+    response = client.post(f"{URL}1/stop/", {"labels": "keep"}, follow=True)
+    page = " ".join(response.content.decode().split())
+    assert "Acceptance 1 is over. Its labels stay." in page
+    assert "Its 2 labels can still go back to people" in page
+    assert "End it" not in page
+    assert page.count('value="withdraw">Take its labels back</button>') == 1
+    response = client.post(f"{URL}1/stop/", {"labels": "withdraw"}, follow=True)
+    page = " ".join(response.content.decode().split())
+    assert "Acceptance 1 is over. Its labels are being taken back." in page
+    assert 'value="withdraw"' not in page
+    flow.run_job(Job.objects.get(kind="withdraw").pk)
+    assert not GoldLabel.objects.filter(acceptance=promise).exists()
+    assert 'value="withdraw"' not in text(client, f"{URL}1/")
+
+
+def test_the_command_takes_labels_back(world: World) -> None:
+    promise = accepted_by_hand(world)
+    actions.stop(promise, withdraws=False, user=world.admin)
+    with pytest.raises(CommandError, match="demo has no acceptance 7; the page Acceptance lists them"):
+        call_command("accept", "demo", withdraw=7)
+    out = StringIO()
+    call_command("accept", "demo", withdraw=1, no_wait=True, stdout=out)
+    job = Job.objects.get(kind="withdraw")
+    assert out.getvalue() == f"Started as job {job.pk}.\n"
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    out = StringIO()
+    Command(stdout=out).tell(job.result)
+    assert out.getvalue() == "Acceptance 1: 2 labels were taken back.\n"
+    with pytest.raises(CommandError, match=f"Job {job.pk} takes its labels back"):
+        call_command("accept", "demo", withdraw=1)
+
+
 def test_the_api_lists_and_ends_promises(client: Client, alone: World) -> None:
     promise = make_acceptance(alone.project)
     trajectory = make_trajectory(alone.project, n_steps=2)
@@ -204,6 +251,11 @@ def test_the_api_lists_and_ends_promises(client: Client, alone: World) -> None:
     assert client.post(stop, {"withdraw": "perhaps"}, content_type="application/json").status_code == 400
     assert client.post(stop, {"withdraw": False}, content_type="application/json").json()["status"] == "stopped"
     assert client.post(stop, {"withdraw": True}, content_type="application/json").status_code == 409
+    step = trajectory.steps.get(index=0)
+    GoldLabel.objects.filter(step=step).update(provenance="certified", acceptance=promise)
+    taken_back = client.post(stop, {"withdraw": True}, content_type="application/json").json()
+    assert taken_back["stop_reason"] == "An admin ended it, kept its labels at first, and had them taken back later."
+    assert Job.objects.filter(kind="withdraw").count() == 1
     refused = client.post(API, {"epsilon": 2}, content_type="application/json")
     assert (refused.status_code, "epsilon: Input should be less" in refused.json()["error"]["message"]) == (400, True)
 
