@@ -151,7 +151,7 @@ TABLES: dict[str, Table] = {
         "Gold labels",
         "Settled values with their provenance; no step: the outcome; no value: undecidable or discarded.",
         lambda project: GoldLabel.objects.filter(trajectory__project=project),
-        f"id {_STEP} value provenance settled_at",
+        f"id {_STEP} value provenance acceptance=acceptance__number settled_at",
     ),
     "disputes": _table(
         "Disputes",

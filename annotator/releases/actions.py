@@ -69,7 +69,7 @@ def freeze_rows(release: Release) -> None:
         release.manifest = {
             **_describe(project, release, policy),
             "agreement": _agreement_summary(project),
-            **_promises(project),
+            **(_promises(project) if "certified" in policy.provenances else {}),
             "left_out": {reason: n for reason, n in left_out.items() if n},
         }
         release.save(update_fields=["manifest"])

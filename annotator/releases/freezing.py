@@ -71,7 +71,7 @@ class _Behind:
         self._steps: dict[int, list[Step]] = defaultdict(list)
         for step in Step.objects.filter(trajectory__in=trajectory_ids).order_by("trajectory", "index"):
             self._steps[step.trajectory_id].append(step)
-        golds = GoldLabel.objects.filter(trajectory__in=trajectory_ids)
+        golds = GoldLabel.objects.filter(trajectory__in=trajectory_ids).select_related("acceptance")
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
         self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
@@ -106,6 +106,8 @@ class _Behind:
                     "decisions": self._decisions[trajectory.pk, step.pk],
                 }
             )
+            if gold.acceptance is not None:
+                steps[-1]["acceptance"] = gold.acceptance.number
         return steps
 
     def outcome(self, trajectory: Trajectory, policy: ReleasePolicy) -> GoldOutcome | None:

@@ -1,9 +1,11 @@
 """Accepting labels under a promise: what is written, what stays with people, the audit, and taking back."""
 
+import json
 import threading
 from collections import Counter
 from datetime import timedelta
 from hashlib import sha256
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from annotator.acceptance.guarantee import audit_evidence, log_wealth
 from annotator.acceptance.terms import Terms, to_learn_from
 from annotator.adjudication.actions import DecisionIn
 from annotator.chance import chance
+from annotator.dashboard.tables import TABLES, csv_lines
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import reading
 from annotator.fusion.fit import fit
@@ -40,6 +43,7 @@ from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
 from annotator.raters.actions import read_gold
 from annotator.releases import actions as releases
+from annotator.releases.files import export
 from annotator.releases.freezing import frozen_rows, releasable
 from annotator.releases.policy import ReleasePolicy
 from annotator.selection import actions as selection
@@ -921,7 +925,22 @@ def test_a_release_names_the_promises_behind_it() -> None:
     release = releases.begin(world.project, ReleasePolicy(provenances=["certified"]), user=world.admin)
     releases.freeze_rows(release)
     assert release.manifest["acceptances"] == [terms]
+    file = BytesIO()
+    export(release, "provenance", file)
+    assert [(step["provenance"], step["acceptance"]) for step in json.loads(file.getvalue())["steps"]] == [
+        ("certified", 1)
+    ] * 3
     actions.stop(promise, withdraws=False, user=world.admin)
     later = releases.begin(world.project, ReleasePolicy(provenances=["certified"]), user=world.admin)
     releases.freeze_rows(later)
     assert later.manifest["acceptances"] == [terms | {"status": "stopped"}]
+    judge(make_pool(world, 1)[0], world.annotator, TRUTH)
+    without = releases.begin(world.project, ReleasePolicy(provenances=["unanimous"]), user=world.admin)
+    releases.freeze_rows(without)
+    assert "acceptances" not in without.manifest
+    file = BytesIO()
+    export(without, "provenance", file)
+    assert [step.get("acceptance") for step in json.loads(file.getvalue())["steps"]] == [None] * 3
+    lines = list(csv_lines(TABLES["gold-labels"], world.project))
+    at = lines[0].strip().split(",").index("acceptance")
+    assert sorted(line.split(",")[at] for line in lines[1:]) == ["", "", "", "1", "1", "1"]

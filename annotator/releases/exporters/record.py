@@ -70,14 +70,17 @@ class Decision(TypedDict):
 class GoldStep(TypedDict):
     """One step: its gold value, where that comes from, and everything behind it.
 
-    `provenance` is unanimous, majority, adjudicated, discarded or imported. `value` is None where nothing was settled.
-    `counts` is the release policy's word: where it is False the exporters mask the step, whatever its value.
+    `provenance` is unanimous, majority, adjudicated, discarded, imported or certified: then, and only then,
+    `acceptance` is the number of the promise under which a model's label was accepted; older releases do not say it.
+    `value` is None where nothing was settled. `counts` is the release policy's word: where it is False the exporters
+    mask the step, whatever its value.
     """
 
     index: int
     message_index: int
     value: int | None
     provenance: str
+    acceptance: NotRequired[int]
     counts: bool
     labels: list[RawLabel]
     decisions: list[Decision]
