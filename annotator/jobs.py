@@ -103,6 +103,7 @@ def report(job: Job, n_done: int, n_total: int | None = None) -> None:
     total = {} if n_total is None else {"n_total": n_total}
     running = Job.objects.filter(pk=job.pk, status=Job.Status.RUNNING)
     if not running.filter(is_cancel_requested=False).update(n_done=n_done, heartbeat_at=now(), **total):
+        running.update(n_done=n_done, **total)  # so far it got before it stopped
         raise JobCancelled
 
 

@@ -312,13 +312,12 @@ def _withdraw_all(acceptance: Acceptance, job: Job | None = None) -> int:
     accepted = GoldLabel.objects.filter(acceptance=acceptance)
     ids = list(accepted.order_by("trajectory").values_list("trajectory", flat=True).distinct())
     n_labels = 0
-    for at in range(0, len(ids), WRITTEN_AT_ONCE):
-        if job is not None:
-            jobs.report(job, at, len(ids))
-        n_labels += _withdraw(acceptance, ids[at : at + WRITTEN_AT_ONCE])
-    queue.enqueue(acceptance.project)  # those whose slots were no longer needed
     if job is not None:
-        jobs.report(job, len(ids), len(ids))
+        jobs.report(job, 0, len(ids))
+    for at in range(0, len(ids), WRITTEN_AT_ONCE):
+        n_labels += _withdraw(acceptance, ids[at : at + WRITTEN_AT_ONCE])
+        if job is not None:
+            jobs.report(job, min(at + WRITTEN_AT_ONCE, len(ids)))
     return n_labels
 
 
@@ -339,6 +338,7 @@ def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
         missing[trajectory].append(index)
     ask_again(project, slots, missing)
     n_deleted, _ = accepted.delete()
+    queue.enqueue(project)  # those whose slots were no longer needed
     return n_deleted
 
 

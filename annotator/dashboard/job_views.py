@@ -32,6 +32,7 @@ GOES_ON = {
     Job.Kind.PRELABEL: "Run it again to go on.",
     Job.Kind.IMPORT_PREDICTIONS: "Import the file again to go on; nothing is added twice.",
     Job.Kind.FUSE: "The next fusion, or the next selection round, goes on.",
+    Job.Kind.WITHDRAW: "People are asked about what it took back; try again for the rest.",
     Job.Kind.SELECT: "It chose nothing; the next round goes on with what it believed.",
 }
 

@@ -505,6 +505,39 @@ def test_labels_that_were_kept_can_be_taken_back_later(alone: World) -> None:
     assert Assignment.objects.filter(trajectory=trajectory, status="open", wanted_steps=None).count() == 1
 
 
+def test_a_withdrawal_that_is_cancelled_says_how_far_it_got(alone: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """People are asked about what it took back, and trying again takes back the rest."""
+    promise = make_acceptance(alone.project)
+    made = make_pool(alone, 5)
+    for trajectory in made:
+        for step in trajectory.steps.all():
+            GoldLabel.objects.create(
+                trajectory=trajectory, step=step, value=1, provenance="certified", acceptance=promise, settled_at=now()
+            )
+    Assignment.objects.all().delete()
+    job = actions.stop(promise, withdraws=True, user=alone.admin)
+    assert job is not None
+    monkeypatch.setattr(actions, "WRITTEN_AT_ONCE", 2)
+    withdraw = actions._withdraw
+
+    def withdraw_and_cancel(*args: Any) -> int:
+        jobs.cancel(job, user=alone.admin)
+        return withdraw(*args)
+
+    monkeypatch.setattr(actions, "_withdraw", withdraw_and_cancel)
+    flow.run_job(job.pk)
+    job.refresh_from_db()
+    assert (job.status, job.n_done, job.n_total) == ("cancelled", 2, 5)
+    assert GoldLabel.objects.filter(acceptance=promise).count() == 3 * 3
+    assert set(Assignment.objects.values_list("trajectory", "status")) == {(one.pk, "open") for one in made[:2]}
+    monkeypatch.setattr(actions, "_withdraw", withdraw)
+    again = jobs.retry(job, user=alone.admin)
+    flow.run_job(again.pk)
+    again.refresh_from_db()
+    assert (again.status, again.n_done, again.n_total, again.result["n_labels"]) == ("done", 3, 3, 9)
+    assert Assignment.objects.filter(status="open", wanted_steps=None).count() == 5
+
+
 def test_what_was_never_accepted_cannot_be_taken_back(alone: World) -> None:
     refused = make_acceptance(alone.project, status="refused", threshold=None)
     with pytest.raises(JobConflict, match=r"acceptance 1 is not in force \(no rule keeps the promise\)\.$"):

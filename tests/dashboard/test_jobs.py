@@ -62,8 +62,12 @@ def test_a_job_that_is_done_leads_to_what_it_made(world: World, client: Client) 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("fuse", "What it had stored by then stays. The next fusion, or the next selection round, goes on."),
-        ("prelabel", "What it had stored by then stays. Run it again to go on."),
+        ("fuse", "What it had done by then stays. The next fusion, or the next selection round, goes on."),
+        ("prelabel", "What it had done by then stays. Run it again to go on."),
+        (
+            "withdraw",
+            "What it had done by then stays. People are asked about what it took back; try again for the rest.",
+        ),
         ("publish", "It was cancelled before it changed anything."),
     ],
 )

@@ -151,7 +151,7 @@ def test_a_cancelled_training_stops_between_epochs_and_writes_nothing(
 
     monkeypatch.setattr(jobs, "report", cancels_in_the_third_epoch)
     job = train(toys)
-    assert (job.status, job.n_done) == ("cancelled", 1)
+    assert (job.status, job.n_done) == ("cancelled", 2)
     assert list(models.iterdir()) == []
 
 
