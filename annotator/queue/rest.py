@@ -4,11 +4,12 @@ from collections import defaultdict
 from collections.abc import Collection
 
 from annotator.models import GoldLabel, Step
+from annotator.models.importing import TrajectoryQuerySet
 
 
-def rest_of(trajectory_ids: Collection[int]) -> dict[int, list[int]]:
-    """By trajectory with accepted labels: the indices of its other steps, in order."""
-    accepted = GoldLabel.objects.filter(trajectory__in=trajectory_ids, acceptance__isnull=False)
+def rest_of(trajectories: Collection[int] | TrajectoryQuerySet) -> dict[int, list[int]]:
+    """By trajectory with accepted labels: the indices of its other steps, in order. Of very many, take a QuerySet."""
+    accepted = GoldLabel.objects.filter(trajectory__in=trajectories, acceptance__isnull=False)
     taken = set(accepted.values_list("step_id", flat=True))
     some = accepted.values("trajectory")
     rest: dict[int, list[int]] = defaultdict(list)

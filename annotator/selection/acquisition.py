@@ -23,6 +23,12 @@ def doubt(probs: FloatArray) -> FloatArray:
     return np.asarray(1 - probs.max(axis=-1), dtype=np.float64)
 
 
+def most_doubtful(probs: FloatArray, candidates: IntArray, n: int) -> list[int]:
+    """Up to n of the candidates, indices of probs (m, 3), in order."""
+    order = np.argsort(-doubt(probs[candidates]), kind="stable")[:n]
+    return sorted(candidates[order].tolist())
+
+
 def disagreement(members: FloatArray) -> FloatArray:
     """(members, m, 3) -> (m,) mutual information of label and member, in nats: what more gold could settle.
 

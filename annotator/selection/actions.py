@@ -8,15 +8,14 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Exists, OuterRef
 
 from annotator import audit, jobs
-from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.errors import DomainError, InvalidInput, JobConflict, JobFailed
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
@@ -27,7 +26,6 @@ from annotator.models import (
     Assignment,
     Fusion,
     Job,
-    Label,
     Membership,
     Posterior,
     Project,
@@ -37,9 +35,10 @@ from annotator.models import (
 )
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.queue.rest import rest_of
-from annotator.selection.acquisition import OPENING_COST, cost, doubt, fitted_opening
-from annotator.selection.batch import RANDOM, Pick, choose, interleaved, spread, stratified
+from annotator.selection.acquisition import doubt
+from annotator.selection.batch import RANDOM, Pick, choose, interleaved, stratified
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
+from annotator.selection.pool import Pool, asked, read_pool, scores_of, spread_out
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +46,9 @@ logger = logging.getLogger(__name__)
 _NEARLY_TAKEN = 0.2
 # After a round that ended so none starts by itself: a person has to look first, or has just said that they want none.
 STOPPED = (Job.Status.FAILED, Job.Status.CANCELLED)
-# Candidates per trajectory wanted, of which `spread` takes those that are far from each other.
-_CANDIDATES = 5
 _NO_SINGLE_STEPS = (
     "this project stops at the first error, so single steps cannot be asked for. Choose whole trajectories."
 )
-# The latest annotations from whose times costs are fitted.
-_TIMED = 5_000
 
 
 def untouched(project: Project) -> TrajectoryQuerySet:
@@ -168,7 +163,7 @@ def choose_next(job: Job) -> dict[str, Any]:
             fusion.fuse(job)
         if policy.unit == "steps" and not _can_ask_single_steps(round_.project):
             raise JobFailed(f"Nothing was chosen: {_NO_SINGLE_STEPS}")  # the settings have changed meanwhile
-        pool = _read_pool(round_.project, policy)
+        pool = read_pool(round_.project, policy, untouched(round_.project))
         jobs.report(job, 0, len(pool.ids))
         picks = _choose(pool, round_)
         jobs.report(job, len(pool.ids))
@@ -193,113 +188,22 @@ def _result(round_: SelectionRound) -> dict[str, Any]:
     return {**found, "is_fused": _has_fused(round_.job)}
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """What a round may choose from: n trajectories and, where a fusion has spoken of them, what is believed.
-
-    beliefs: the figures of Posterior by name, of single steps only the most doubtful ones' expected errors.
-    """
-
-    ids: list[int]
-    lengths: IntArray  # (n,)
-    groups: IntArray  # (n,) the task
-    strata: IntArray  # (n,) where it comes from and how long it is
-    beliefs: dict[str, FloatArray]  # (n,) each; NaN where nothing is believed
-    profiles: FloatArray  # (n, 3) how likely the values and the first error are, to tell trajectories apart
-    fusion: Fusion | None
-    opening: float  # what opening a trajectory costs, in steps
-
-
-def _read_pool(project: Project, policy: SelectionPolicy) -> _Pool:
-    rows = list(
-        untouched(project).order_by("pk").values_list("pk", "n_steps", "group_key", "outcome", "metadata__data_source")
-    )
-    ids = [row[0] for row in rows]
-    lengths = np.array([row[1] for row in rows], dtype=np.int64)
-    groups = np.unique([row[2] or f"\0{row[0]}" for row in rows], return_inverse=True)[1].astype(np.int64)
-    sources = np.unique([str(row[4] or "") for row in rows], return_inverse=True)[1]
-    thirds = np.searchsorted(np.quantile(lengths, [1 / 3, 2 / 3]), lengths) if len(rows) else lengths
-    latest = project.fusions.defer("parameters", "report").last()
-    names = ("expected_errors", "mean_entropy", "first_error_entropy", "disagreement")
-    beliefs = {name: np.full(len(ids), np.nan) for name in (*names, "clean")}
-    profiles = np.zeros((len(ids), 3))
-    place = {pk: i for i, pk in enumerate(ids)}
-    # Of single steps only those count that would be asked for; the sum over all of them needs no arrays.
-    probs = "probs" if policy.unit == "steps" else "pk"
-    found = Posterior.objects.filter(project=project).values_list("trajectory", "first_error", probs, *names)
-    for pk, first_error, believed, *values in found.iterator(chunk_size=5_000):
-        i = place.get(pk)
-        if i is None:
-            continue
-        for name, value in zip(names, values, strict=True):
-            beliefs[name][i] = value
-        if policy.unit == "steps":
-            beliefs["expected_errors"][i] = np.sort(doubt(np.array(believed)))[-policy.steps_each :].sum()
-        beliefs["clean"][i] = first_error[-1]
-        where = np.arange(1, len(first_error)) / max(len(first_error) - 1, 1)
-        profiles[i] = (first_error[-1], float(np.dot(where, first_error[:-1])), values[0] / max(lengths[i], 1))
-    outcome = np.array([np.nan if row[3] is None else min(max(row[3], 0.0), 1.0) for row in rows], dtype=np.float64)
-    beliefs["contradiction"] = np.abs(outcome - beliefs["clean"])
-    return _Pool(ids, lengths, groups, sources * 3 + thirds, beliefs, profiles, latest, _opening(project))
-
-
-def _opening(project: Project) -> float:
-    """From the project's own timing log, once there is one."""
-    timed = Label.objects.submitted().filter(annotation__assignment__project=project, step__isnull=False)
-    rows = timed.order_by().values("annotation").annotate(n=Count("pk"), ms=Sum("active_ms")).filter(ms__gt=0)
-    latest = rows.order_by("-annotation").values_list("n", "ms")[:_TIMED]
-    n_steps, active_ms = zip(*latest, strict=True) if latest else ((), ())
-    fitted = fitted_opening(np.array(n_steps, dtype=np.int64), np.array(active_ms, dtype=np.float64))
-    return OPENING_COST if fitted is None else fitted
-
-
-def _choose(pool: _Pool, round_: SelectionRound) -> list[Pick]:
+def _choose(pool: Pool, round_: SelectionRound) -> list[Pick]:
     policy = SelectionPolicy.model_validate(round_.settings)
     round_.n_pool, round_.fusion = len(pool.ids), pool.fusion if policy.needs_beliefs else None
     round_.is_cold = policy.needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
     if round_.is_cold:
         return stratified(pool.strata, policy.n_wanted, round_.seed)
-    scores = _scores(pool, policy)
+    scores = scores_of(pool, policy)
     shares = {str(name): float(share) for name, share in policy.shares.items()}
-    keys = _spread_out(scores, pool, policy)
+    keys = spread_out(scores, pool, policy)
     picks = choose(keys, shares, policy.n_wanted, pool.groups, policy.most_siblings, round_.seed)
     known = [p if p.strategy == RANDOM else replace(p, score=float(scores[p.strategy][p.index])) for p in picks]
     return interleaved(known)
 
 
-def _scores(pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
-    """By strategy, (n,): the higher the sooner; -inf where the strategy knows nothing."""
-    judged = np.minimum(pool.lengths, policy.steps_each) if policy.unit == "steps" else pool.lengths
-    raw = {
-        "expected_errors": pool.beliefs["expected_errors"] / cost(judged, pool.opening),
-        "contradiction": pool.beliefs["contradiction"],
-        "first_error_entropy": pool.beliefs["first_error_entropy"],
-        "disagreement": pool.beliefs["disagreement"],
-        "mean_entropy": pool.beliefs["mean_entropy"],
-        "oldest": -np.arange(len(pool.ids), dtype=np.float64),
-    }
-    return {name: np.where(np.isnan(raw[name]), -np.inf, raw[name]) for name in raw if policy.shares.get(name)}  # type: ignore[call-overload]
-
-
-def _spread_out(scores: dict[str, FloatArray], pool: _Pool, policy: SelectionPolicy) -> dict[str, FloatArray]:
-    """What to choose by: the scores, but for mean entropy the order in which what is unsure lies far apart.
-
-    As many as the whole round has places, because other strategies and chance may take some of them first.
-    """
-    if "mean_entropy" not in scores:
-        return scores
-    entropies = scores["mean_entropy"]
-    n = max(1, round(policy.n_wanted * policy.shares["mean_entropy"] / 100))
-    known = np.flatnonzero(np.isfinite(entropies))
-    best = known[np.argsort(-entropies[known], kind="stable")][: max(_CANDIDATES * n, policy.n_wanted)]
-    order = spread(pool.profiles, best, policy.n_wanted)
-    keys = entropies.copy()
-    keys[order] = 2.0 + np.arange(len(order), 0, -1)  # before all others: entropy is below 2
-    return {**scores, "mean_entropy": keys}
-
-
 @transaction.atomic
-def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
+def _write(round_: SelectionRound, pool: Pool, picks: Sequence[Pick]) -> None:
     """Stores the picks and puts them first; those that somebody has begun meanwhile are left to them."""
     project = Project.objects.select_for_update(no_key=True).get(pk=round_.project_id)
     _forget_earlier(project)
@@ -310,15 +214,13 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
     probs = dict(
         Posterior.objects.filter(trajectory__in=[pool.ids[p.index] for p in kept]).values_list("trajectory", "probs")
     )
+    rest = rest_of(free)
     rows = []
     for rank, pick in enumerate(kept):
         pk = pool.ids[pick.index]
-        beliefs = np.array(probs[pk]) if pk in probs else None
-        steps = None
-        if policy.unit == "steps" and pick.probability is None and beliefs is not None:
-            steps = sorted(int(i) for i in np.argsort(-doubt(beliefs), kind="stable")[: policy.steps_each])
         before = {}
-        if beliefs is not None:
+        if pk in probs:
+            beliefs = np.array(probs[pk])
             before = {
                 "values": [int(v) for v in beliefs.argmax(axis=1) - 1],
                 "expected_errors": round(float(doubt(beliefs).sum()), 4),
@@ -330,7 +232,8 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
                 rank=rank,
                 strategy=pick.strategy,
                 score=pick.score,
-                steps=steps,
+                # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
+                steps=asked(probs.get(pk), rest.get(pk), policy) if pick.probability is None else None,
                 probability=pick.probability,
                 reason=_reason(pick, round_),
                 before=before,
@@ -339,18 +242,14 @@ def _write(round_: SelectionRound, pool: _Pool, picks: Sequence[Pick]) -> None:
     stored = SelectionPick.objects.bulk_create(rows, batch_size=2_000)
     open_slots = Assignment.objects.open().filter(trajectory__in=[pick.trajectory_id for pick in stored])
     by_trajectory = {pick.trajectory_id: pick for pick in stored}
-    rest = rest_of(list(by_trajectory))
     changed = []
     for slot in open_slots:
         pick_row = by_trajectory[slot.trajectory_id]
         slot.pick = pick_row
         slot.priority = 1 - (pick_row.rank + 1) / (len(stored) + 1)  # in (0, 1): escalations, from 1 on, go first
         slot.wanted_steps = pick_row.steps
-        if pick_row.probability is None and slot.trajectory_id in rest:
-            # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
-            left = rest[slot.trajectory_id]
-            slot.wanted_steps = [i for i in left if pick_row.steps is None or i in pick_row.steps] or left
-        slot.wants_outcome = project.asks_outcome and (pick_row.steps is None or slot.wanted_steps == [])
+        # Of single steps only where none is left.
+        slot.wants_outcome = project.asks_outcome and (policy.unit != "steps" or not pick_row.steps)
         changed.append(slot)
     Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
     round_.is_open = False

@@ -91,6 +91,7 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
         "round": round_,
         "page": page,
         "rows": [(pick, STRATEGIES[pick.strategy][0], [i + 1 for i in pick.steps or []]) for pick in page],
+        "says_asked": round_.picks.filter(steps__isnull=False).exists(),  # else everything is asked whole
         "bought": bought(round_),
         "n_waiting": actions.waiting(round_),
         "n_returned": round_.picks.filter(assignments__isnull=True).count(),
