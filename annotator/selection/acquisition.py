@@ -4,6 +4,7 @@ P (m, 3) are the beliefs about the steps, `starts` (n + 1,) where each trajector
 """
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 
@@ -11,6 +12,7 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 OPENING_COST = 4.0
 # Annotations with a time, before a project's own cost is believed; and what no project's opening exceeds.
 LEAST_TIMED, MOST_OPENING = 30, 50.0
+_BY_FAR = 0.5  # of the usual time: what misses a line by more counts ever less
 
 
 def entropy(probs: FloatArray) -> FloatArray:
@@ -46,12 +48,18 @@ def fitted_opening(n_steps: IntArray, active_ms: FloatArray) -> float | None:
     """What opening a trajectory costs in steps, from how long people took; None where that cannot be told.
 
     n_steps (n,): judged in each annotation; active_ms (n,): its time. The line time = opening + per step * n through
-    annotations, by least squares, the longest twentieth cut to its shortest: somebody went for coffee.
+    annotations. Misses count by their share of the time, for long ones vary more; one that misses by far hardly counts:
+    somebody left a page open. Cutting off the longest times would cut off the longest trajectories, and tilt the line.
     """
     if len(n_steps) < LEAST_TIMED or len(np.unique(n_steps)) < 2:
         return None
-    times = np.minimum(active_ms, np.quantile(active_ms, 0.95))
-    per_step, opening = np.polyfit(n_steps.astype(np.float64), times, 1)
+    usual = cost(n_steps)
+    times = active_ms / np.median(active_ms / usual)
+
+    def misses(line: FloatArray) -> FloatArray:
+        return np.asarray((cost(n_steps, *line) - times) / usual, dtype=np.float64)
+
+    opening, per_step = least_squares(misses, [OPENING_COST, 1.0], loss="cauchy", f_scale=_BY_FAR).x
     return float(np.clip(opening / per_step, 0.0, MOST_OPENING)) if per_step > 0 else None
 
 

@@ -41,13 +41,33 @@ def test_a_trajectory_that_looks_right_and_ended_wrong_contradicts_itself() -> N
     assert a.contradiction(first, STARTS, np.array([1.0, np.nan])) == pytest.approx([0.1, 0])
 
 
-def test_the_cost_of_opening_comes_from_peoples_times() -> None:
-    """20 s for reading in and 5 s a step are four steps; one coffee break changes little."""
-    n_steps = np.arange(40) % 10 + 1
-    times = np.asarray(20_000.0 + 5_000.0 * n_steps, dtype=np.float64)
-    assert a.fitted_opening(n_steps, times) == pytest.approx(4.0)
-    times[3] = 3_600_000.0
-    assert a.fitted_opening(n_steps, times) == pytest.approx(4.0, abs=1.5)
+LENGTHS = {
+    "even": np.arange(40) % 10 + 1,
+    "a long tail": np.repeat([2, 3, 4, 5, 8, 14, 25], [60, 40, 20, 10, 5, 3, 2]),  # most of its time is that of a few
+    "all long": np.arange(200) % 16 + 20,
+}
+
+
+@pytest.mark.parametrize("n_steps", LENGTHS.values(), ids=LENGTHS)
+@pytest.mark.parametrize("opening", [0.0, 2.0, 6.0, 12.0])
+def test_the_cost_of_opening_comes_from_peoples_times(n_steps: IntArray, opening: float) -> None:
+    """So many steps of 5 s each to read in, and 5 s a step; pages left open for an hour change little."""
+    times = np.asarray(5_000.0 * (opening + n_steps), dtype=np.float64)
+    assert a.fitted_opening(n_steps, times) == pytest.approx(opening, abs=1e-3)
+    for forgotten in ([3], [0, 1, 2], [-1, -2, -3], [1, len(times) // 2, -1]):
+        some = times.copy()
+        some[forgotten] += 3_600_000.0
+        assert a.fitted_opening(n_steps, some) == pytest.approx(opening, rel=0.1, abs=0.1)
+
+
+@pytest.mark.parametrize("opening", [2.0, 4.0, 8.0])
+def test_the_cost_of_opening_does_not_grow_with_how_uneven_lengths_are(opening: float) -> None:
+    """People differ by a fifth, and every fiftieth goes for coffee."""
+    rng = np.random.default_rng(7)
+    for n_steps in (rng.geometric(1 / 3, 3000), np.maximum(1, rng.lognormal(1.3, 0.7, 3000)).astype(np.int64)):
+        times = 5_000.0 * (opening + n_steps) * rng.lognormal(-0.02, 0.2, 3000)
+        times[::50] += 600_000.0
+        assert a.fitted_opening(n_steps, times) == pytest.approx(opening, rel=0.1)
 
 
 @pytest.mark.parametrize(
