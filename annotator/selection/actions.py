@@ -36,7 +36,7 @@ from annotator.models import (
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.queue.rest import rest_of
 from annotator.selection.acquisition import doubt
-from annotator.selection.batch import RANDOM, Pick, choose, interleaved, stratified
+from annotator.selection.batch import RANDOM, Pick, choose, interleaved, quotas, stratified
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
 from annotator.selection.pool import Pool, asked, read_pool, scores_of, spread_out
 
@@ -192,12 +192,18 @@ def _choose(pool: Pool, round_: SelectionRound) -> list[Pick]:
     policy = SelectionPolicy.model_validate(round_.settings)
     round_.n_pool, round_.fusion = len(pool.ids), pool.fusion if policy.needs_beliefs else None
     round_.is_cold = policy.needs_beliefs and (pool.fusion is None or pool.fusion.method not in TRUSTED)
+    shares = {str(name): float(share) for name, share in policy.shares.items()}
+    n = min(policy.n_wanted, len(pool.ids))
+    round_.report = {"wanted": {RANDOM: n} if round_.is_cold else quotas(shares, n)}
     if round_.is_cold:
         return stratified(pool.strata, policy.n_wanted, round_.seed)
     scores = scores_of(pool, policy)
-    shares = {str(name): float(share) for name, share in policy.shares.items()}
     keys = spread_out(scores, pool, policy)
     picks = choose(keys, shares, policy.n_wanted, pool.groups, policy.most_siblings, round_.seed)
+    left = set(np.flatnonzero(np.any([np.isfinite(values) for values in scores.values()], axis=0)))
+    left -= {pick.index for pick in picks}
+    # A short round leaves out what some strategy knows only because its task has had its part.
+    round_.report["n_siblings_left"] = len(left) if len(picks) < n else 0
     known = [p if p.strategy == RANDOM else replace(p, score=float(scores[p.strategy][p.index])) for p in picks]
     return interleaved(known)
 
@@ -253,7 +259,7 @@ def _write(round_: SelectionRound, pool: Pool, picks: Sequence[Pick]) -> None:
         changed.append(slot)
     Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
     round_.is_open = False
-    round_.report = {"n_taken_meanwhile": len(picks) - len(kept), "opening_steps": round(pool.opening, 1)}
+    round_.report |= {"n_taken_meanwhile": len(picks) - len(kept), "opening_steps": round(pool.opening, 1)}
     round_.save(update_fields=["is_open", "is_cold", "n_pool", "fusion", "report"])
     audit.log(
         "selection.chosen",

@@ -30,19 +30,18 @@ def choose(
     most_siblings: int,
     seed: int,
 ) -> list[Pick]:
-    """At most `n` of the pool, the random slice first, then each strategy its share by falling score.
+    """At most `n` of the pool, the random slice first; then strategies take turns, each its share by falling score.
 
     scores: by strategy (pool,); shares: by strategy, RANDOM among them, any positive numbers; groups (pool,): the task
     of each trajectory. The random slice is drawn from the whole pool with equal probability, whatever its tasks, so
     that estimates from it stay unbiased, and has the places for which the strategies know too few. Of what they choose,
-    at most `most_siblings` of a task are in the round. A strategy never chooses where its score is -inf: it knows
-    nothing of that one.
+    at most `most_siblings` of a task are in the round: where that leaves too few for all, each still has its share of
+    them. A strategy never chooses where its score is -inf: it knows nothing of that one.
     """
     size = len(groups)
     n = min(n, size)
-    total = sum(shares.values())
-    names = [name for name in scores if shares.get(name)]
-    n_random = ceil(n * shares.get(RANDOM, 0.0) / total)
+    names = [name for name in shares if name in scores and shares[name]]
+    n_random = quotas(shares, n).get(RANDOM, 0)
     if n_random:  # what no strategy knows anything of leaves places to chance, as many whatever is drawn
         n_known = int(np.any([np.isfinite(scores[name]) for name in names], axis=0).sum()) if names else 0
         n_random = max(n_random, n - n_known)
@@ -50,21 +49,34 @@ def choose(
     picks = [Pick(int(i), RANDOM, None, n_random / size) for i in order[:n_random]]
     taken = {pick.index for pick in picks}
     per_task: dict[int, int] = {}
-    wanted = dict(zip(names, _split([shares[name] for name in names], n - n_random), strict=True))
-    # Once more without shares: what one strategy has nothing left for goes to the others, in their order.
-    for name, most in [*wanted.items(), *((name, n) for name in names)]:
-        left = min(most, n - len(picks))
-        for i in np.lexsort((order, -scores[name])):
-            if left == 0 or not np.isfinite(scores[name][i]):
-                break
+    owed = quotas({name: shares[name] for name in names}, n - n_random)
+    chosen: Counter[str] = Counter()
+    queues = {}
+    for name in names:
+        falling = np.lexsort((order, -scores[name]))
+        queues[name] = iter(falling[np.isfinite(scores[name][falling])].tolist())
+    while queues and len(picks) < n:
+        # Whoever has least of its share; once all have theirs, or know too few, what is left by the same shares.
+        name = min(queues, key=lambda name: (chosen[name] >= owed[name], (chosen[name] + 0.5) / shares[name]))
+        for i in queues[name]:
             task = int(groups[i])
-            if int(i) in taken or per_task.get(task, 0) >= most_siblings:
-                continue
-            taken.add(int(i))
-            per_task[task] = per_task.get(task, 0) + 1
-            picks.append(Pick(int(i), name, float(scores[name][i]), None))
-            left -= 1
+            if i not in taken and per_task.get(task, 0) < most_siblings:
+                taken.add(i)
+                per_task[task] = per_task.get(task, 0) + 1
+                chosen[name] += 1
+                picks.append(Pick(i, name, float(scores[name][i]), None))
+                break
+        else:
+            del queues[name]
     return picks
+
+
+def quotas(shares: Mapping[str, float], n: int) -> dict[str, int]:
+    """How many of `n` each strategy is to choose: the random slice never less than its share, the others rounded."""
+    n_random = ceil(n * shares.get(RANDOM, 0.0) / (sum(shares.values()) or 1.0))
+    others = {name: share for name, share in shares.items() if name != RANDOM}
+    found = dict(zip(others, _split(list(others.values()), n - n_random), strict=True))
+    return {**found, RANDOM: n_random} if RANDOM in shares else found
 
 
 def stratified(strata: IntArray, n: int, seed: int) -> list[Pick]:

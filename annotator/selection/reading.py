@@ -7,7 +7,7 @@ from django.db.models import Sum
 
 from annotator.models import GoldLabel, Label, SelectionRound
 from annotator.selection.batch import RANDOM
-from annotator.selection.policy import STRATEGIES
+from annotator.selection.policy import STRATEGIES, SelectionPolicy
 
 
 @dataclass
@@ -15,6 +15,7 @@ class Bought:
     """Of one strategy in one round. Steps count where a person settled them and something was believed before."""
 
     strategy: str
+    n_wanted: int | None = None  # None for rounds from before this was kept
     n_picks: int = 0
     n_settled: int = 0  # trajectories with a settled step
     n_steps: int = 0
@@ -36,7 +37,7 @@ class Bought:
 
 
 def bought(round_: SelectionRound) -> list[Bought]:
-    """By strategy, in the order of STRATEGIES."""
+    """By strategy that has a share or a trajectory, in the order of STRATEGIES."""
     picks = {pick.trajectory_id: pick for pick in round_.picks.all()}
     # What nobody took went back to the pool with the next round: what it brought then is not of this one.
     taken = set(round_.picks.taken().values_list("trajectory_id", flat=True))
@@ -51,7 +52,8 @@ def bought(round_: SelectionRound) -> list[Bought]:
         annotation__trajectory__picks__round=round_, annotation__submitted_at__gte=round_.created_at
     )
     spent = dict(labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms")))
-    rows = {name: Bought(name) for name in STRATEGIES}
+    wanted = round_.report.get("wanted")
+    rows = {name: Bought(name, wanted and wanted.get(name, 0)) for name in STRATEGIES}
     for pk, pick in picks.items():
         row = rows[pick.strategy]
         row.n_picks += 1
@@ -68,4 +70,23 @@ def bought(round_: SelectionRound) -> list[Bought]:
     for row in rows.values():
         if by_chance and row.wrong_share is not None and row.strategy != RANDOM:
             row.against_random = row.wrong_share / by_chance
-    return [row for row in rows.values() if row.n_picks]
+    return [row for row in rows.values() if row.n_picks or row.n_wanted]
+
+
+def why_short(round_: SelectionRound) -> list[str]:
+    """Why a round that has chosen has fewer trajectories than were wanted; nothing where it has as many."""
+    policy, n = SelectionPolicy.model_validate(round_.settings), round_.picks.count()
+    n_taken, n_siblings = round_.report.get("n_taken_meanwhile", 0), round_.report.get("n_siblings_left", 0)
+    n_unknown = round_.n_pool - n - n_taken - n_siblings
+    found: list[str] = []
+    if n >= policy.n_wanted:
+        return found
+    if round_.n_pool < policy.n_wanted:
+        found.append(f"only {round_.n_pool:,} could be chosen")
+    if n_taken:
+        found.append(f"{n_taken:,} had been begun by somebody meanwhile")
+    if n_siblings:
+        found.append(f"strategies choose {policy.most_siblings} of one task at most, which left out {n_siblings:,}")
+    if n_unknown and n + n_taken < policy.n_wanted and "n_siblings_left" in round_.report:
+        found.append(f"no strategy knew anything of {n_unknown:,}")
+    return found

@@ -17,7 +17,7 @@ from annotator.projects.actions import change_settings
 from annotator.selection import actions
 from annotator.selection.forms import SelectionForm
 from annotator.selection.policy import STRATEGIES
-from annotator.selection.reading import bought
+from annotator.selection.reading import bought, why_short
 
 PER_PAGE = 50
 
@@ -92,6 +92,7 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
         "page": page,
         "rows": [(pick, STRATEGIES[pick.strategy][0], [i + 1 for i in pick.steps or []]) for pick in page],
         "says_asked": round_.picks.filter(steps__isnull=False).exists(),  # else everything is asked whole
+        "why_short": why_short(round_),
         "bought": bought(round_),
         "n_waiting": actions.waiting(round_),
         "n_returned": round_.picks.filter(assignments__isnull=True).count(),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotator.acceptance.guarantee import Rule, Trial
-from annotator.selection.batch import RANDOM, choose, interleaved, spread, stratified
+from annotator.selection.batch import RANDOM, choose, interleaved, quotas, spread, stratified
 
 SCORES = np.arange(100, dtype=float)
 SHARES = {"errors": 0.6, "contradiction": 0.2, RANDOM: 0.2}
@@ -150,6 +150,35 @@ def test_what_no_strategy_knows_anything_of_leaves_its_places_to_chance() -> Non
         by_chance = [pick for pick in picks if pick.strategy == RANDOM]
         assert (len(by_chance), {pick.probability for pick in by_chance}) == (46, {46 / 64})
         assert len(picks) == 46 + len({0, 1, 2, 3} - {pick.index for pick in by_chance})
+
+
+def test_strategies_take_turns_where_tasks_have_too_few_for_all() -> None:
+    """20 tasks of 5, of which 3 may be chosen: 60 of 72 places, and each strategy has its share of these."""
+    shares = {"errors": 50.0, "first": 20.0, "unsure": 10.0, RANDOM: 20.0}
+    scores = {name: np.random.default_rng(i).random(100) for i, name in enumerate(("unsure", "errors", "first"))}
+    picks = choose(scores, shares, 90, np.repeat(np.arange(20), 5), 3, seed=1)
+    found = Counter(pick.strategy for pick in picks)
+    assert (found[RANDOM], {pick.probability for pick in picks if pick.strategy == RANDOM}) == (18, {0.18})
+    n = found.total() - 18
+    assert 50 <= n <= 60  # of some tasks chance has taken more than two
+    assert all(abs(found[name] - n * shares[name] / 80) <= 1 for name in scores), found
+    for name in scores:  # by falling score
+        chosen = [pick.score or 0.0 for pick in picks if pick.strategy == name]
+        assert chosen == sorted(chosen, reverse=True)
+
+
+def test_each_strategy_gets_what_it_is_owed_before_others_get_more() -> None:
+    """As far as it knows enough: what is left of its share goes to the others by theirs."""
+    few = np.where(np.arange(100) < 4, 1.0, -np.inf)
+    shares = {"few": 50.0, "errors": 30.0, "middle": 20.0}
+    picks = choose({"errors": SCORES, "middle": -abs(SCORES - 50), "few": few}, shares, 40, np.arange(100), 1, seed=1)
+    assert Counter(pick.strategy for pick in picks) == {"few": 4, "errors": 22, "middle": 14}
+
+
+def test_how_many_of_each_strategy_are_wanted() -> None:
+    assert quotas(SHARES, 10) == {"errors": 6, "contradiction": 2, RANDOM: 2}
+    assert quotas({"a": 47, "b": 48, RANDOM: 5}, 29) == {"a": 13, "b": 14, RANDOM: 2}
+    assert quotas({"a": 1, RANDOM: 0}, 3) == {"a": 3, RANDOM: 0}
 
 
 @pytest.mark.parametrize(("n", "n_random"), [(1, 1), (29, 2), (50, 3), (90, 5), (100, 5)])
