@@ -1,7 +1,9 @@
 """The typed request every view receives, and the one place where a refusal becomes a response."""
 
 from collections.abc import Callable
+from typing import Any
 
+from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -12,10 +14,21 @@ from annotator.models import User
 
 
 class Request(HttpRequest):
-    """What every view receives: LoginRequiredMiddleware and HtmxMiddleware have run."""
+    """What every view receives: SignedInMiddleware and HtmxMiddleware have run."""
 
     user: User
     htmx: HtmxDetails
+
+
+class SignedInMiddleware(LoginRequiredMiddleware):
+    """Sends whoever is signed out to the sign-in page; not htmx, which would show it in a part of the page: 401."""
+
+    def handle_no_permission(  # type: ignore[override]  # the stubs allow nothing but a redirect
+        self, request: HttpRequest, view_func: Callable[..., Any]
+    ) -> HttpResponse:
+        if request.headers.get("HX-Request") == "true":
+            return HttpResponse("You are signed out.", status=401, content_type="text/plain")
+        return super().handle_no_permission(request, view_func)
 
 
 class DomainErrorMiddleware:

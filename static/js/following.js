@@ -2,13 +2,13 @@
 "use strict";
 
 class Following {
-  constructor({ url, csrf }) {
-    Object.assign(this, { url, csrf, loading: null });
+  constructor({ url }) {
+    Object.assign(this, { url, loading: null });
   }
 
   // Once is enough; what does not arrive is loaded when it is wanted.
   load() {
-    this.loading ??= this.#page(this.url, { method: "POST", headers: { "X-CSRFToken": this.csrf } });
+    this.loading ??= this.#page(this.url, { method: "POST", headers: { "X-CSRFToken": csrfToken() } });
   }
 
   // Shows the labelling page at the address, with a notice; without one it is another page, which is opened as usual.

@@ -4,8 +4,8 @@
 class Hints {
   // valueOf(card): one's own value, or null; railOf: target -> link; refuse(message): why they cannot be shown;
   // goTo(index): shows a card; model: what it says of each step, where labels change what is suggested, else null.
-  constructor({ cards, csrf, valueOf, railOf, outbox, refuse, goTo, model }) {
-    Object.assign(this, { cards, csrf, valueOf, railOf, outbox, refuse, goTo, model, asking: null });
+  constructor({ cards, valueOf, railOf, outbox, refuse, goTo, model }) {
+    Object.assign(this, { cards, valueOf, railOf, outbox, refuse, goTo, model, asking: null });
     this.panel = document.getElementById("hints"); // there is none where nothing is to be shown
     this.status = document.getElementById("hints-status");
     this.#find();
@@ -107,7 +107,7 @@ class Hints {
     try {
       response = await fetch(this.panel.dataset.url, {
         method: "POST",
-        headers: { Accept: "application/json", "X-CSRFToken": this.csrf },
+        headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
       });

@@ -9,7 +9,6 @@ const startLabelling = () => {
   const life = new AbortController(); // ends with this trajectory: so do its listeners
   const refusal = document.getElementById("refusal");
   const status = document.getElementById("save-status");
-  const csrf = form.elements.csrfmiddlewaretoken.value;
   const data = JSON.parse(document.getElementById("page-data").textContent);
   const carries = data.mode === "carry_errors";
   const stops = data.mode === "stop_at_first_error";
@@ -35,7 +34,6 @@ const startLabelling = () => {
   );
   const outbox = new Outbox({
     url: work.dataset.labelsUrl,
-    csrf,
     who: work.dataset.outbox,
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
@@ -58,7 +56,7 @@ const startLabelling = () => {
     },
   });
 
-  const following = new Following({ url: work.dataset.aheadUrl, csrf });
+  const following = new Following({ url: work.dataset.aheadUrl });
   const about = new About({
     template: document.getElementById("about"),
     required: data.required,
@@ -206,7 +204,7 @@ const startLabelling = () => {
     bringIntoSight(card);
   };
 
-  const hints = new Hints({ cards, csrf, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo, model: data.suggestions });
+  const hints = new Hints({ cards, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo, model: data.suggestions });
 
   const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
   const isComplete = () => !cards.some((_, index) => isMissing(index));
@@ -248,7 +246,8 @@ const startLabelling = () => {
       return { step: Number(target), ...label, ...reading.evidence(target) };
     });
     const body = new FormData();
-    for (const name of ["csrfmiddlewaretoken", "confirmed"]) body.set(name, form.elements[name].value);
+    body.set("csrfmiddlewaretoken", csrfToken());
+    body.set("confirmed", form.elements.confirmed.value);
     body.set("labels", JSON.stringify({ labels, ...(state.has("outcome") && { outcome: state.get("outcome").value }) }));
     return body;
   };

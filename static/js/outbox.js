@@ -11,8 +11,8 @@ class Outbox {
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
   // lose(url, targets, message): the same of labels of another trajectory, which are then given up;
   // signal: aborted when the page goes on to another trajectory.
-  constructor({ url, csrf, who, show, refuse, lose, evidence, signal }) {
-    Object.assign(this, { url, csrf, show, refuse, lose, evidence });
+  constructor({ url, who, show, refuse, lose, evidence, signal }) {
+    Object.assign(this, { url, show, refuse, lose, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
     this.retryAfter = 500;
@@ -130,7 +130,7 @@ class Outbox {
       response = await fetch(outbox.url, {
         method: "PUT",
         body: this.#body(outbox),
-        headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": this.csrf },
+        headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
       });

@@ -28,7 +28,7 @@ const loadDeferred = async (details) => {
   const place = details.querySelector(":scope > .text");
   place.textContent = "Loading …";
   try {
-    const response = await fetch(url);
+    const response = await fetch(url, { redirect: "manual" }); // signed out, it would load the sign-in page
     if (!response.ok) throw new Error(response.status);
     place.replaceChildren(...piecesOf(await response.text()));
   } catch {

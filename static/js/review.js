@@ -105,7 +105,8 @@ document.addEventListener("htmx:afterSettle", (event) => {
 });
 
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-  document.addEventListener(name, () => {
+  document.addEventListener(name, (event) => {
+    if (event.detail.xhr.status === 401) return; // session.js says so
     const trouble = document.getElementById("review-trouble");
     trouble.textContent =
       "The decision was not stored, because the server did not take it. Your choice is still in the form: try again.";
