@@ -29,10 +29,13 @@ function move(by) {
   goTo(all[Math.min(Math.max(all.indexOf(current) + by, 0), all.length - 1)]);
 }
 
+function openFolds(element) {
+  for (let fold = element.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+}
+
 function formOf(dispute) {
   const form = dispute?.querySelector("[data-decision]");
-  const fold = form?.closest("details");
-  if (fold) fold.open = true;
+  if (form) openFolds(form);
   return form;
 }
 
@@ -88,6 +91,35 @@ document.addEventListener("click", (event) => {
   if (button) press(button.dataset.key);
 });
 
+// What is entered in a form for the same question: a version of its dispute, a list of raters to choose from.
+function questionOf(form) {
+  const asked = [...form.querySelectorAll("[name=version], option")].map((each) => each.value);
+  return [form.getAttribute("action"), ...asked].join(" ");
+}
+
+const fieldsOf = (form) => [...form.querySelectorAll("input[type=radio], select, textarea")];
+
+const entered = new Map(); // by question: the fields that the page is about to lose
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  entered.clear();
+  if (detail.target.id !== "review") return;
+  for (const form of detail.target.querySelectorAll("form")) entered.set(questionOf(form), fieldsOf(form));
+});
+
+// The whole page came anew: what was entered in its other forms stays, unless their question is another one by now.
+function putBack(page) {
+  for (const form of page.querySelectorAll("form")) {
+    const before = entered.get(questionOf(form));
+    if (!before) continue;
+    for (const [index, field] of fieldsOf(form).entries()) {
+      if (field.value !== before[index].value || field.checked !== before[index].checked) openFolds(field);
+      field.value = before[index].value;
+      field.checked = before[index].checked;
+    }
+  }
+}
+
 // After a decision: to what is wrong in the form, or on to the next dispute.
 document.addEventListener("htmx:afterSettle", (event) => {
   const swapped = event.target;
@@ -95,7 +127,10 @@ document.addEventListener("htmx:afterSettle", (event) => {
   showKeypad();
   document.getElementById("review-trouble").hidden = true;
   // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
-  if (swapped.id === "review") makeCurrent(null);
+  if (swapped.id === "review") {
+    makeCurrent(null);
+    putBack(swapped);
+  }
   const place = swapped.dataset.next
     ? document.getElementById(swapped.dataset.next)
     : swapped.querySelector("[aria-invalid], [data-invalid]");

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from annotator import flow
 from annotator.adjudication import actions
@@ -159,3 +159,70 @@ def test_on_a_phone_the_table_of_reviews_scrolls_and_the_page_does_not(open_as: 
     page.set_viewport_size({"width": 390, "height": 800})
     assert page.evaluate("document.querySelector('.table-wrap').scrollWidth") > 390
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def decide_elsewhere(world: World, index: int) -> None:
+    dispute = Dispute.objects.get(step__index=index)
+    actions.decide(dispute, world.admin, DecisionIn(value=1, reason_code="slip"))
+    actions.release_claim(Review.objects.get(trajectory=dispute.trajectory).pk, world.admin)
+
+
+def enter(page: Page, step: int) -> Locator:
+    """Something of everything into the forms of a dispute, nothing sent."""
+    dispute = page.locator(".dispute").filter(has=page.get_by_role("heading", name=f"Step {step}", exact=True))
+    dispute.get_by_text("0 neutral").click()
+    dispute.get_by_label("Why do the raters differ?").select_option("slip")
+    dispute.get_by_label("Note").fill(f"A note on step {step}.")
+    dispute.get_by_text("Comments (0)").click()
+    dispute.get_by_label("To rater").select_option(label="B")
+    dispute.get_by_label("Comment", exact=True).fill(f"A word about step {step}.")
+    return dispute
+
+
+def entered(dispute: Locator) -> tuple[bool, str, str, str, str]:
+    rater = dispute.get_by_label("To rater").locator("option:checked").text_content()
+    return (
+        dispute.locator("input[value='0']").is_checked(),
+        dispute.get_by_label("Why do the raters differ?").input_value(),
+        dispute.get_by_label("Note").input_value(),
+        rater or "",
+        dispute.get_by_label("Comment", exact=True).input_value(),
+    )
+
+
+def test_a_page_sent_anew_keeps_what_was_entered_in_the_forms_whose_question_is_the_same(
+    open_as: Open, world: World
+) -> None:
+    trajectory = disputed(world, [-1, -1, 1, -1, 1, -1], [1, 1, 1, 1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    fourth, sixth = enter(page, 4), enter(page, 6)
+    run = page.locator(".dispute.run")
+    run.get_by_text("−1 incorrect").click()
+    run.get_by_label("Why do the raters differ?").select_option("misread")
+    decide_elsewhere(world, 5)
+    run.get_by_role("button", name="Decide the run").click()
+    expect(page.get_by_text("2 steps decided at once; each can be decided again.")).to_be_visible()
+    assert entered(fourth) == (True, "slip", "A note on step 4.", "B", "A word about step 4.")
+    expect(fourth.get_by_label("Comment", exact=True)).to_be_visible()
+    # Another reviewer has decided this one: nobody is to overrule that by what they chose before it.
+    assert entered(sixth) == (False, "", "", "B", "A word about step 6.")
+    assert page.locator("[data-decision] input[name=value]:checked").count() == 1
+    assert page.get_by_label("Why do the raters differ?").evaluate_all("all => all.map((each) => each.value)") == [
+        *["", "", "slip", ""],
+    ]
+    fourth.get_by_role("button", name="Decide").click()
+    expect(page.locator("#review-done")).to_be_focused()
+    assert gold(trajectory) == {0: -1, 1: -1, 3: 0, 5: 1}
+
+
+def test_a_refused_decision_keeps_what_was_entered_elsewhere(open_as: Open, world: World) -> None:
+    trajectory = disputed(world, [-1, 1, -1], [1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    third = enter(page, 3)
+    decide_elsewhere(world, 0)
+    first = enter(page, 1)
+    first.get_by_role("button", name="Decide", exact=True).click()
+    expect(page.get_by_text("another reviewer has decided or a rater has changed")).to_be_in_viewport()
+    assert entered(first)[:3] == (True, "slip", "A note on step 1.")  # as the server has sent it back
+    assert entered(third) == (True, "slip", "A note on step 3.", "B", "A word about step 3.")
+    assert gold(trajectory) == {0: 1}
