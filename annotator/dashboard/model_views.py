@@ -12,7 +12,7 @@ from annotator import access
 from annotator.agreement.coefficients import FloatArray
 from annotator.fusion.drawing import draw
 from annotator.http import Request
-from annotator.models import Calibration, ModelVersion, Posterior, Prediction, Trajectory
+from annotator.models import Calibration, GoldLabel, ModelVersion, Posterior, Prediction, Trajectory
 from annotator.prelabelling.rules import Finding
 from annotator.raters.blind import keep_reading
 from annotator.raters.calibrated import calibrated
@@ -33,6 +33,10 @@ class Said:
     is_shortened: bool
     is_extrapolated: bool
 
+    @property
+    def has_words(self) -> bool:
+        return bool(self.rationale or self.findings or self.is_shortened or self.is_extrapolated)
+
 
 @dataclass(frozen=True)
 class Belief:
@@ -46,13 +50,9 @@ class Belief:
 @dataclass(frozen=True)
 class StepRow:
     index: int
-    gold: int | None
+    gold: GoldLabel | None
     said: list[Said]
     belief: Belief | None
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.said) + (self.belief is not None)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
     if speakers:
         keep_reading(trajectory, request.user)
     page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
-    gold = dict(trajectory.gold_labels.filter(step__isnull=False).values_list("step__index", "value"))
+    gold = {one.step.index: one for one in trajectory.gold_labels.select_related("step") if one.step}
     posterior = Posterior.objects.filter(trajectory=trajectory).first()
     # zip: the last of first_error is that there is none.
     believed = [

@@ -80,7 +80,7 @@ PAGES = {
 def full_world() -> tuple[World, dict[str, int]]:
     """A project in which every page has something to show."""
     world = make_world()
-    settled, disputed, open_ = (make_trajectory(world.project, n_steps=3) for _ in range(3))
+    settled, disputed, open_ = (make_trajectory(world.project, n_steps=3, outcome=1.0) for _ in range(3))
     judge(settled, world.annotator, [1, 0, -1])
     judge(settled, world.second, [1, 1, -1])
     judge(disputed, world.annotator, [1, -1, -1], outcome=-1)
@@ -156,3 +156,57 @@ def test_the_refusal_pages_are_pages(open_as: Callable[[User, str], Page], conso
     assert axe_violations(page) == []
     assert {error.rpartition("status of ")[2] for error in console_errors} == {"403 (Forbidden)", "404 (Not Found)"}
     console_errors.clear()
+
+
+@pytest.mark.parametrize("who", PAGES)
+def test_on_a_phone_no_page_is_wider_than_the_screen(
+    who: str, page: Page, open_as: Callable[[User, str], Page]
+) -> None:
+    world, keys = full_world()
+    page.set_viewport_size({"width": 390, "height": 800})
+    for path in PAGES[who]:
+        opened = open_as(world.user(who), path.format(**keys))
+        assert opened.evaluate("document.documentElement.scrollWidth") == 390, path
+
+
+def test_on_a_phone_what_models_said_is_read_without_scrolling_to_the_side(
+    page: Page, open_as: Callable[[User, str], Page]
+) -> None:
+    world = make_world()
+    trajectory = make_trajectory(world.project, n_steps=5)
+    why = "The agent calls the search with the words of the question and gets no hit, and goes on all the same. " * 3
+    for name in ("GPT-5.2-Chat", "DeepSeek-V3.2", "Qwen3-30B-A3B-Thinking-2507", "Kimi-K2.5", "Gemini-3-Flash-Preview"):
+        predict(trajectory, [1, 0, -1, 1, 1], model=name, rationales=[why] * 5)
+    page.set_viewport_size({"width": 390, "height": 800})
+    open_as(world.admin, f"/projects/demo/trajectories/{trajectory.pk}/models/")
+    for cell in page.get_by_role("cell", name="The agent calls the search").all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["width"] > 250
+        assert box["x"] + box["width"] <= 390
+
+
+def test_on_a_phone_the_first_error_on_beliefs_has_room_for_its_sentence(open_as: Callable[[User, str], Page]) -> None:
+    world, _ = full_world()
+    page = open_as(world.admin, "/projects/demo/beliefs/")
+    page.set_viewport_size({"width": 390, "height": 800})
+    box = page.locator("tbody tr td").last.bounding_box()
+    assert box is not None
+    assert box["width"] >= 240
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/projects/demo/agreement/", "/projects/demo/raters/"])
+def test_links_on_shaded_cells_can_be_read(
+    path: str, scheme: Literal["light", "dark"], page: Page, open_as: Callable[[User, str], Page]
+) -> None:
+    world = make_world()
+    for _ in range(3):
+        trajectory = make_trajectory(world.project, n_steps=6)
+        for who in (world.annotator, world.second):
+            judge(trajectory, who, [1, 1, 1, 1, -1, -1])
+        predict(trajectory, [1, 1, 1, 1, -1, 1])
+    page.emulate_media(color_scheme=scheme)
+    open_as(world.reviewer, path)
+    assert page.locator(".confusion :is(.shade-3, .shade-4) a").count() > 0
+    assert axe_violations(page) == []

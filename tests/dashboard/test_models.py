@@ -4,11 +4,13 @@ import pytest
 from django.test import Client
 
 from annotator import flow
+from annotator.adjudication import actions as adjudication
+from annotator.adjudication.actions import DecisionIn
 from annotator.fusion import actions as fusing
 from annotator.labelling import actions
-from annotator.models import Calibration, ModelVersion, Posterior, Prediction
+from annotator.models import Calibration, Dispute, ModelVersion, Posterior, Prediction
 from annotator.queue import actions as queue
-from tests.factories import World, label, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -21,10 +23,10 @@ def text_of(client: Client, path: str) -> str:
 
 def test_each_version_is_shown_step_by_step_with_its_marks(client: Client, world: World) -> None:
     trajectory = make_trajectory(world.project)
-    judge = predict(trajectory, [1, None, -1], first_truncated_step=2, n_dropped_tokens=4321, note="It was <b>cut</b>.")
+    panel = predict(trajectory, [1, None, -1], first_truncated_step=2, n_dropped_tokens=4321, note="It was <b>cut</b>.")
     predict(trajectory, [0, 0, 0], model="other", rationales=["<script>alert(1)</script>", None, "a\u202eb"])
     Calibration.objects.create(
-        version=judge.version, method="temperature", parameters={"temperature": 1.0},
+        version=panel.version, method="temperature", parameters={"temperature": 1.0},
         n_trajectories=25, n_steps=75, report={},
     )  # fmt: skip
     rules = ModelVersion.objects.create(project=world.project, name="rules", number=1, kind="rules")
@@ -33,7 +35,7 @@ def test_each_version_is_shown_step_by_step_with_its_marks(client: Client, world
     client.force_login(world.reviewer)
     assert "What models said of it</a> (3 versions)" in text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/")
     page = text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/models/")
-    assert page.count(">Step ") == 3 + 1  # and the heading of the column
+    assert page.count(">Step ") == 3 + 1  # and the heading
     assert "0.10 / 0.10 / 0.80" in page
     assert "4,321" in page
     assert page.count("read a shortened text") == 1
@@ -45,6 +47,22 @@ def test_each_version_is_shown_step_by_step_with_its_marks(client: Client, world
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page
     assert 'a<span class="mark">U+202E</span>b' in page
+
+
+def test_how_each_step_is_settled_is_said_beside_it(client: Client, world: World) -> None:
+    trajectory = make_trajectory(world.project, n_steps=3)
+    judge(trajectory, world.annotator, [1, 1, -1])
+    judge(trajectory, world.second, [1, -1, 1])
+    decision = DecisionIn(value=None, reason_code="ambiguous")
+    adjudication.decide(Dispute.objects.get(step__index=1), world.reviewer, decision)
+    predict(trajectory, [1, 0, -1])
+    client.force_login(world.admin)
+    page = text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/models/")
+    first, second, third = page.split(">Step ")[2:]  # after the heading
+    said = '<span class="badge">settled</span> <span class="value {}">{}</span> <span class="muted small">{}</span>'
+    assert said.format("correct", "+1", "unanimous") in first
+    assert said.format("", "–", "undecidable, adjudicated") in second
+    assert "settled" not in third
 
 
 def test_a_long_trajectory_comes_in_pages(client: Client, world: World) -> None:
