@@ -115,7 +115,7 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
         place, details = f"step {index}", changes.details.get(index, {})
         root = details.get("root")
         if index not in steps:
-            fields[place] = "The trajectory has no such step (steps count from 0)."
+            fields[place] = f"The trajectory has no step with the index {index}."
         elif not assignment.wants_step(index):
             fields[place] = "This assignment does not ask for this step."
         elif root is not None and not (root in steps and root < index and value == -1):
@@ -127,8 +127,17 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
     if changes.outcome.get("outcome") is not None and not assignment.wants_outcome:
         fields["outcome"] = "This assignment does not ask for the outcome."
     if fields:
-        said = " ".join(f"{place}: {message}" for place, message in fields.items())
-        raise InvalidInput(f"The labels were not saved. {said}", fields)
+        raise _refusal(fields)
+
+
+def _refusal(fields: dict[str, str]) -> InvalidInput:
+    """`fields` names steps by their index, for programs; the sentence counts them from 1, as the page does."""
+    said = [f"{_place(name)}: {message}" for name, message in fields.items()]
+    return InvalidInput(f"The labels were not saved. {' '.join(said)}", fields)
+
+
+def _place(name: str) -> str:
+    return f"Step {int(name.removeprefix('step ')) + 1}" if name.startswith("step ") else name.capitalize()
 
 
 def _hint_values(basis: Basis, changes: Changes) -> dict[int | None, int]:
@@ -149,7 +158,7 @@ def _hint_values(basis: Basis, changes: Changes) -> dict[int | None, int]:
         if details.get("hint_value") is not None:
             if index not in shown or not hints.follows(basis.assignment):
                 message = "No suggestion that changes with the labels is shown here: leave `hint_value` out."
-                raise InvalidInput(f"The labels were not saved. step {index}: {message}", {f"step {index}": message})
+                raise _refusal({f"step {index}": message})
             values[basis.steps[index]] = details["hint_value"]
     return values
 

@@ -18,6 +18,13 @@ class About {
     );
   }
 
+  // The field that says what cannot be stored, if there is one, and a sentence about it.
+  static wrong(root) {
+    const field = root.querySelector(".about input:invalid");
+    const name = field?.closest("label").textContent.trim();
+    return field && { field, message: `${name}: a whole number from ${field.min} to ${field.max} is needed. It is not stored.` };
+  }
+
   // Shows what the label holds; opens: also where nothing is needed, for a note.
   paint(card, label, opens = false) {
     let about = card.querySelector(".about");
@@ -31,20 +38,26 @@ class About {
       field.hidden = field.dataset.when === "inherited" ? label?.root == null : label?.value !== -1;
     if (!label) return;
     for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
-      if (field === document.activeElement) continue; // never under the annotator's hands
+      // Never under the annotator's hands, nor what they have still to put right.
+      if (field === document.activeElement || !field.validity.valid) continue;
       const value = field.dataset.name ? label[field.dataset.name] : label.extras[field.dataset.extra];
       if (field.type === "checkbox") field.checked = value === true;
       else field.value = value ?? "";
     }
   }
 
-  // The label with what the fields say now.
+  // The label with what the fields say now; a number that does not fit leaves what was said before.
   read(card, label = null) {
     const changed = { ...label, extras: {} };
     for (const field of card.querySelectorAll(".about :is([data-extra], [data-name])")) {
       if (field.closest("[hidden]")) continue;
       if (field.dataset.name) {
         changed[field.dataset.name] = field.value === "" ? null : Number(field.value);
+        continue;
+      }
+      if (!field.validity.valid) {
+        const before = label?.extras[field.dataset.extra];
+        if (before !== undefined) changed.extras[field.dataset.extra] = before;
         continue;
       }
       const text = field.type === "checkbox" ? (field.checked ? "true" : "") : field.value.trim();

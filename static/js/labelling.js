@@ -27,6 +27,13 @@ const startLabelling = () => {
     if (isRefusal) refusal.scrollIntoView({ block: "center", behavior: "instant" });
   };
 
+  // Says what stands in the fields of a card but cannot be stored; answers whether there is such a thing.
+  const sayWrong = (card) => {
+    const wrong = About.wrong(card);
+    if (wrong) say(`${card.querySelector(".n").textContent}, ${wrong.message}`, true);
+    return Boolean(wrong);
+  };
+
   const reading = new Reading(
     cards,
     Object.fromEntries(Object.entries(data.labels).map(([target, label]) => [target, label.active_ms])),
@@ -38,15 +45,15 @@ const startLabelling = () => {
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),
-    lose: (url, targets, message) => {
+    lose: (url, message, lost) => {
       const notice = document.createElement("p");
       notice.className = "notice bad";
       notice.setAttribute("role", "alert");
       const link = document.createElement("a");
       link.href = url.replace(/labels\/$/, "");
-      link.textContent = "another trajectory";
-      const places = targets.map((target) => (target === "outcome" ? target : `step ${Number(target) + 1}`)).join(", ");
-      notice.append("Labels of ", link, ` were not stored (${places}): ${message}`);
+      link.textContent = lost ? "another trajectory" : "Another trajectory";
+      if (lost) notice.append("Labels of ", link, ` were not stored (${lost.map(Outbox.place).join(", ")}): ${message}`);
+      else notice.append(link, ` has labels that are not stored. ${message} Open it to put this right.`);
       document.querySelector(".dock").prepend(notice);
     },
     show: (n, why) => {
@@ -62,8 +69,9 @@ const startLabelling = () => {
     required: data.required,
     changed: (card) => {
       const label = state.get(card.dataset.target);
-      if (!label) return say("The note is stored with the step's label: label the step as well.");
+      if (!label) return sayWrong(card) || say("The note is stored with the step's label: label the step as well.");
       change(cards.indexOf(card), about.read(card, label));
+      sayWrong(card);
     },
   });
 
@@ -259,6 +267,11 @@ const startLabelling = () => {
       const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
       goTo(missing[0]);
       return say(`Not labelled yet: ${shown}.`);
+    }
+    const wrong = cards.findIndex((card) => About.wrong(card));
+    if (wrong >= 0) {
+      goTo(wrong);
+      return sayWrong(cards[wrong]);
     }
     if (hints.isWaiting) return hints.reveal(); // the next Enter submits
     if (!(await outbox.isStored())) {

@@ -2,14 +2,17 @@
 //
 // A change goes into localStorage first, so that it survives a closed tab or a crash, and from there to the server, one
 // request at a time and the newest state last. It leaves the outbox when the server has acknowledged exactly that state.
+// What the server refuses stays, and holds nothing else back.
 "use strict";
+
+const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
 
 class Outbox {
   static PREFIX = "stepmark:outbox:";
 
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
-  // lose(url, targets, message): the same of labels of another trajectory, which are then given up;
+  // lose(url, message, targets): the same of labels of another trajectory; with targets they are given up;
   // signal: aborted when the page goes on to another trajectory.
   constructor({ url, who, show, refuse, lose, evidence, signal }) {
     Object.assign(this, { url, show, refuse, lose, evidence });
@@ -19,7 +22,13 @@ class Outbox {
     this.sending = null;
     this.problem = ""; // why the last attempt to store failed, in a sentence
     this.unstored = new Map(); // what did not fit into localStorage
+    this.refused = new Map(); // key and target -> {state, message}: what is not sent again as it is
     window.addEventListener("online", () => this.flush(), { signal });
+  }
+
+  // "step 3" or "outcome"
+  static place(target) {
+    return target === "outcome" ? target : `step ${Number(target) + 1}`;
   }
 
   pending(key = this.key) {
@@ -43,23 +52,26 @@ class Outbox {
     return (this.sending ??= this.#empty().finally(() => (this.sending = null)));
   }
 
-  // The same, and whether everything is stored now.
+  // The same, and whether everything is stored now. What was refused is tried once more.
   async isStored() {
+    await this.sending;
+    this.refused.clear();
     await this.flush();
     return !Object.keys(this.pending()).length;
   }
 
-  // Labels of other trajectories that a closed tab left behind go out too. What the server refuses cannot be stored any
-  // more: it is said once, and given up.
+  // Labels of other trajectories that a closed tab left behind go out too. What can be put right there is kept and said;
+  // what cannot be stored any more is said once, and given up.
   async flushOthers() {
     const others = Object.keys(localStorage).filter((key) => key.startsWith(this.mine) && key !== this.key);
     for (const key of others) {
-      const sent = this.#load(key);
-      if (!sent.url) continue;
-      const answer = await this.#send(sent);
-      if (answer.state === "later") continue;
-      this.#drop(key, sent);
-      if (answer.state === "refused") this.lose(sent.url, Object.keys(sent.pending), answer.message);
+      const left = this.#load(key);
+      if (!left.url) continue;
+      const answer = await this.#deliver(key);
+      if (answer.state === "refused") {
+        this.#drop(key, left);
+        this.lose(left.url, answer.message, Object.keys(left.pending));
+      } else if (this.#refusals(key).length) this.lose(left.url, this.#said(key));
     }
   }
 
@@ -78,31 +90,64 @@ class Outbox {
   }
 
   #changed(why) {
+    const refused = this.#refusals(this.key).map(([target]) => Outbox.place(target));
+    const named = refused.length ? `refused: ${refused.join(", ")}` : "";
     const full = this.unstored.size ? "the browser's storage is full: stay on this page" : "";
-    this.show(Object.keys(this.pending()).length, [why, full].filter(Boolean).join("; "));
+    this.show(Object.keys(this.pending()).length, [why, named, full].filter(Boolean).join("; "));
   }
 
   async #empty() {
     clearTimeout(this.timer);
-    for (;;) {
-      const sent = this.#load(this.key);
-      if (!Object.keys(sent.pending).length) return this.#changed();
-      const answer = await this.#send(sent);
-      if (answer.state === "later") {
-        this.timer = setTimeout(() => this.flush(), this.retryAfter);
-        this.retryAfter = Math.min(this.retryAfter * 2, 10000);
-        this.problem = `${answer.why}. They are kept in this browser; submit again when they are stored.`;
-        return this.#changed(answer.why);
-      }
-      if (answer.state === "refused") {
-        this.#changed("not saved");
-        this.problem = answer.message;
-        return this.refuse(answer.message);
-      }
+    const answer = await this.#deliver(this.key, () => {
       this.retryAfter = 500;
-      this.#drop(this.key, sent);
       this.#changed();
+    });
+    if (answer.state === "later") {
+      this.timer = setTimeout(() => this.flush(), this.retryAfter);
+      this.retryAfter = Math.min(this.retryAfter * 2, 10000);
+      this.problem = `${answer.why}. They are kept in this browser; submit again when they are stored.`;
+      return this.#changed(answer.why);
     }
+    if (answer.state === "refused") this.#changed("not saved");
+    else this.#changed();
+    this.problem = [answer.message, this.#said(this.key)].filter(Boolean).join(" ");
+    if (answer.isNew) this.refuse(this.problem);
+  }
+
+  // Sends what an outbox holds, and again without what is refused. Answers as #send does: "refused" only if nothing of it
+  // can be stored; isNew: something was refused just now.
+  async #deliver(key, stored = () => {}) {
+    let isNew = false;
+    for (;;) {
+      const sent = this.#load(key);
+      for (const [target] of this.#refusals(key)) delete sent.pending[target];
+      if (!Object.keys(sent.pending).length) return { state: "stored", isNew };
+      const answer = await this.#send(sent);
+      if (answer.state === "stored") {
+        this.#drop(key, sent);
+        stored();
+        continue;
+      }
+      const named = Object.entries(answer.places ?? {}).filter(([target]) => target in sent.pending);
+      if (!named.length) return { ...answer, isNew: answer.state === "refused" };
+      isNew = true;
+      for (const [target, message] of named)
+        this.refused.set(`${key} ${target}`, { state: JSON.stringify(sent.pending[target]), message });
+    }
+  }
+
+  // [target, message] of what was refused and has not been changed since.
+  #refusals(key) {
+    return Object.entries(this.#load(key).pending)
+      .map(([target, state]) => [target, JSON.stringify(state), this.refused.get(`${key} ${target}`)])
+      .filter(([, state, refusal]) => refusal?.state === state)
+      .map(([target, , refusal]) => [target, refusal.message]);
+  }
+
+  #said(key) {
+    return this.#refusals(key)
+      .map(([target, message]) => `${capitalised(Outbox.place(target))} is not stored: ${message}`)
+      .join(" ");
   }
 
   // Takes out what was sent; labels given meanwhile stay.
@@ -113,6 +158,18 @@ class Outbox {
     this.#store(key, outbox);
   }
 
+  // Target -> why, as far as a refusal names labels: "step 2", "outcome", or a place in the body such as "labels[0].extras".
+  #places(fields, body) {
+    const places = {};
+    for (const [place, message] of Object.entries(fields)) {
+      const [, list, position] = /^(labels|cleared)\[(\d+)\]/.exec(place) ?? [];
+      const step = list === "labels" ? body.labels[position]?.step : body.cleared[position];
+      const target = list ? step : /^(?:step )?(\d+|outcome)$/.exec(place)?.[1];
+      if (target !== undefined) places[target] = message;
+    }
+    return places;
+  }
+
   #body({ pending, evidence = {} }) {
     const body = { labels: [], cleared: [] };
     for (const [target, state] of Object.entries(pending)) {
@@ -120,16 +177,18 @@ class Outbox {
       else if (state === null) body.cleared.push(Number(target));
       else body.labels.push({ step: Number(target), ...state, ...evidence[target] });
     }
-    return JSON.stringify(body);
+    return body;
   }
 
-  // Answers {state: "stored"}, {state: "later", why} (no connection, server down, signed out) or {state: "refused", message}.
+  // Answers {state: "stored"}, {state: "later", why} (no connection, server down, signed out) or
+  // {state: "refused", message, places}, where places says it of single labels.
   async #send(outbox) {
+    const body = this.#body(outbox);
     let response;
     try {
       response = await fetch(outbox.url, {
         method: "PUT",
-        body: this.#body(outbox),
+        body: JSON.stringify(body),
         headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
@@ -142,6 +201,7 @@ class Outbox {
       return { state: "later", why: "you are signed out: sign in again in another tab" };
     if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
     const answer = await response.json().catch(() => null);
-    return { state: "refused", message: answer?.error?.message || `The server refused the labels (${response.status}).` };
+    const { message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
+    return { state: "refused", message, places: this.#places(fields, body) };
   }
 }

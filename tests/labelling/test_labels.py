@@ -68,7 +68,7 @@ def test_the_outcome_can_be_cleared_without_touching_steps(slot: Assignment, wor
 
 
 def test_a_step_that_does_not_exist_is_refused_and_nothing_is_stored(slot: Assignment, world: World) -> None:
-    with pytest.raises(InvalidInput, match="step 3: The trajectory has no such step") as refusal:
+    with pytest.raises(InvalidInput, match="Step 4: The trajectory has no step with the index 3") as refusal:
         label(slot, world.annotator, {0: 1, 3: 1})
     assert list(refusal.value.fields) == ["step 3"]
     assert Label.objects.count() == 0

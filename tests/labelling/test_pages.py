@@ -160,8 +160,8 @@ def test_the_outbox_is_told_exactly_what_is_wrong(client: Client, slot: Assignme
     assert response.json() == {
         "error": {
             "code": "input.invalid",
-            "message": "The labels were not saved. step 9: The trajectory has no such step (steps count from 0).",
-            "fields": {"step 9": "The trajectory has no such step (steps count from 0)."},
+            "message": "The labels were not saved. Step 10: The trajectory has no step with the index 9.",
+            "fields": {"step 9": "The trajectory has no step with the index 9."},
         }
     }
     broken = client.put(url, "{", content_type=kind, headers={"Accept": kind})
