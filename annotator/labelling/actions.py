@@ -68,7 +68,7 @@ def _save(basis: Basis, changes: Changes) -> bool:
     for step_id, value, details in _targets(basis, changes):
         before = labels.pop(step_id, None)
         if value is not None:
-            labels[step_id] = _label(step_id, value, details, before, hint_values.get(step_id))
+            labels[step_id] = _label(basis.scheme, step_id, value, details, before, hint_values.get(step_id))
             if labels[step_id] != before:
                 written.append(labels[step_id])
         elif before is not None:
@@ -121,7 +121,9 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
         elif root is not None and not (root in steps and root < index and value == -1):
             fields[place] = "Only a step labelled -1 can follow from an error, and only from an earlier step."
         elif value is not None:
-            wrong = scheme.check_extras(value, details.get("extras", {}))
+            before = basis.labels.get(steps[index])
+            extras = scheme.fitting_extras(value, details.get("extras", {}), before.extras if before else {})
+            wrong = scheme.check_extras(extras)
             if wrong:
                 fields[place] = " ".join(f"{key}: {message}" for key, message in wrong.items())
     if changes.outcome.get("outcome") is not None and not assignment.wants_outcome:
@@ -164,7 +166,12 @@ def _hint_values(basis: Basis, changes: Changes) -> dict[int | None, int]:
 
 
 def _label(
-    step_id: int | None, value: int, details: dict[str, Any], before: StoredLabel | None, hint_value: int | None
+    scheme: LabelScheme,
+    step_id: int | None,
+    value: int,
+    details: dict[str, Any],
+    before: StoredLabel | None,
+    hint_value: int | None,
 ) -> StoredLabel:
     """The label as it shall be: what was said, over what was said before as far as that still holds."""
     if before is None:
@@ -181,6 +188,8 @@ def _label(
             setattr(label, name, getattr(label, name) or given)
         elif name != "hint_value":
             setattr(label, name, given)
+    if before is None or before.value != value or "extras" in details:
+        label.extras = scheme.fitting_extras(value, label.extras, before.extras if before else {})
     # Also the same value in sight of another suggestion: what was a confirmation may be a correction now.
     in_sight = details.get("hint_value")
     label.is_said_anew = (

@@ -1,5 +1,6 @@
 """The label scheme: the mode a project labels in, what is revealed, what a step label carries. Pure."""
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -10,6 +11,11 @@ from annotator.projects.taxonomies import TAXONOMIES
 Mode = Literal["every_step", "carry_errors", "stop_at_first_error"]
 Reveal = Literal["always", "after_labels", "never"]
 Presence = Literal["off", "optional", "required_on_error"]
+
+# What is said of an error, and goes when the step is none.
+OF_ERRORS = frozenset({"category", "severity", "recoverable", "correction"})
+
+MOST_CHARACTERS = 10_000  # of a note
 
 Key = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 
@@ -71,30 +77,51 @@ class LabelScheme(BaseModel):
     def category_names(self) -> dict[str, str]:
         return TAXONOMIES[self.taxonomy] if self.categories != "off" else {}
 
-    def check_extras(self, value: int, extras: dict[str, object]) -> dict[str, str]:
-        """What is wrong with the extras that came with a value, by place; empty when they fit."""
-        wrong: dict[str, str] = {}
-        allowed: dict[str, dict[Any, str]] = {
-            "category": self.category_names,
-            "severity": {"minor": "", "major": "", "critical": ""} if self.severity else {},
-            "recoverable": {True: "", False: ""} if self.recoverable else {},
-            "unsure": {True: "", False: ""} if self.unsure else {},
+    @property
+    def asked_extras(self) -> frozenset[str]:
+        """What the project asks of a label beside its value."""
+        asked = {
+            "category": self.categories != "off",
+            "severity": self.severity,
+            "recoverable": self.recoverable,
+            "rationale": self.rationale != "off",
+            "correction": self.correction,
+            "unsure": self.unsure,
         }
-        texts = {"rationale": self.rationale != "off", "correction": self.correction}
+        return frozenset({key for key, is_asked in asked.items() if is_asked} | {each.key for each in self.dimensions})
+
+    def fitting_extras(self, value: int, extras: dict[str, object], before: dict[str, object]) -> dict[str, object]:
+        """Without what belongs to an error if there is none, and without what was asked for when `before` was said."""
+        asked = self.asked_extras
+
+        def fits(key: str) -> bool:
+            return (value == -1 or key not in OF_ERRORS) if key in asked else key not in before
+
+        return {key: given for key, given in extras.items() if fits(key)}
+
+    def check_extras(self, extras: dict[str, object]) -> dict[str, str]:
+        """What is wrong with extras, by place; empty when they fit."""
+        wrong: dict[str, str] = {}
+        asked = self.asked_extras
+        choices: dict[str, Collection[Any]] = {
+            "category": self.category_names,
+            "severity": ("minor", "major", "critical"),
+            "recoverable": (True, False),
+            "unsure": (True, False),
+        }
         scales = {dimension.key: dimension for dimension in self.dimensions}
         for key, given in extras.items():
-            if key in allowed:
-                if isinstance(given, list | dict) or given not in allowed[key]:
-                    wrong[key] = "Not one of the project's choices."
-            elif key in texts:
-                if not texts[key] or not isinstance(given, str) or len(given) > 10_000:
-                    wrong[key] = "The project does not ask for this text, or it is too long."
+            if key not in asked:
+                wrong[key] = "The project does not ask for this."
             elif key in scales:
                 scale = scales[key]
                 if not isinstance(given, int) or isinstance(given, bool) or not scale.low <= given <= scale.high:
                     wrong[key] = f"A whole number from {scale.low} to {scale.high} is needed."
-            else:
-                wrong[key] = "The project does not ask for this."
+            elif key in choices:
+                if isinstance(given, list | dict) or given not in choices[key]:
+                    wrong[key] = "Not one of the project's choices."
+            elif not isinstance(given, str) or len(given) > MOST_CHARACTERS:
+                wrong[key] = f"A text of at most {MOST_CHARACTERS:,} characters is needed."
         return wrong
 
     def missing_extras(self, value: int, extras: dict[str, object]) -> list[str]:

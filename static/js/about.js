@@ -18,6 +18,19 @@ class About {
     );
   }
 
+  // Whether a field, or what holds it, is asked for with a label.
+  static #isAsked(field, label) {
+    const when = field.closest("[data-when]")?.dataset.when;
+    return !when || (when === "inherited" ? label?.root != null : label?.value === -1);
+  }
+
+  // Whether two labels say the same, in whatever order their fields stand.
+  static isSame(one, other) {
+    const sorted = (_, value) =>
+      value && typeof value === "object" ? Object.fromEntries(Object.entries(value).sort()) : value;
+    return JSON.stringify(one, sorted) === JSON.stringify(other, sorted);
+  }
+
   // The field that says what cannot be stored, if there is one, and a sentence about it.
   static wrong(root) {
     const field = root.querySelector(".about input:invalid");
@@ -34,12 +47,12 @@ class About {
       about = card.querySelector(".about");
       about.addEventListener("change", () => this.changed(card));
     }
-    for (const field of about.querySelectorAll("[data-when]"))
-      field.hidden = field.dataset.when === "inherited" ? label?.root == null : label?.value !== -1;
+    for (const field of about.querySelectorAll("[data-when]")) field.hidden = !About.#isAsked(field, label);
     if (!label) return;
+    // What an error leaves in hidden fields comes back with it, as long as the page is open.
     for (const field of about.querySelectorAll("[data-extra], [data-name]")) {
       // Never under the annotator's hands, nor what they have still to put right.
-      if (field === document.activeElement || !field.validity.valid) continue;
+      if (field === document.activeElement || !field.validity.valid || field.closest("[hidden]")) continue;
       const value = field.dataset.name ? label[field.dataset.name] : label.extras[field.dataset.extra];
       if (field.type === "checkbox") field.checked = value === true;
       else field.value = value ?? "";
@@ -47,16 +60,16 @@ class About {
   }
 
   // The label with what the fields say now; a number that does not fit leaves what was said before.
-  read(card, label = null) {
+  read(card, label) {
     const changed = { ...label, extras: {} };
     for (const field of card.querySelectorAll(".about :is([data-extra], [data-name])")) {
-      if (field.closest("[hidden]")) continue;
+      if (!About.#isAsked(field, label)) continue;
       if (field.dataset.name) {
         changed[field.dataset.name] = field.value === "" ? null : Number(field.value);
         continue;
       }
       if (!field.validity.valid) {
-        const before = label?.extras[field.dataset.extra];
+        const before = label.extras[field.dataset.extra];
         if (before !== undefined) changed.extras[field.dataset.extra] = before;
         continue;
       }

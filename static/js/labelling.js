@@ -169,15 +169,15 @@ const startLabelling = () => {
     if (isOutcome(cards[index])) return { value };
     const root = activeRoot(index);
     const stands = isNew || independent.has(target);
-    const before = state.get(target);
-    return {
+    const next = {
       value,
       hint_value: hints.suggested(cards[index]), // what is in sight now; the next label may change it
       root: value === -1 && !stands ? root : null,
       exit_reason: exit || (independent.has(target) ? "independent" : ""),
       local_value: null,
-      extras: before?.extras ?? about.read(cards[index]).extras, // a note may have been written before the label
     };
+    // What the card says, also a note that was written before the label; not what the project no longer asks for.
+    return { ...next, extras: about.read(cards[index], { ...next, extras: state.get(target)?.extras ?? {} }).extras };
   };
 
   const label = (index, value, options) => {
@@ -185,7 +185,7 @@ const startLabelling = () => {
     if (!isWanted(index)) return say("This project stops at the first error: what comes after it is not judged.");
     const next = labelled(index, value, options);
     const before = state.get(card.dataset.target) ?? null;
-    if (JSON.stringify(before) === JSON.stringify(next)) return;
+    if (About.isSame(before, next)) return;
     const completes = before === null;
     undo.push([index, before]);
     change(index, next);

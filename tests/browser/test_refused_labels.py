@@ -112,3 +112,55 @@ def test_a_number_that_does_not_fit_is_said_at_once_and_not_sent(open_as: OpenAs
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing is left to label for you")).to_be_visible()
     assert stored(slot) == [(0, 1, {"helpful": 4}), (1, 1, {})]
+
+
+def test_a_label_whose_extras_are_no_longer_asked_for_can_be_changed(open_as: OpenAs) -> None:
+    world = make_world(overlap=1, label_scheme={"severity": True}, asks_outcome=False)
+    slot = claim(world, n_steps=2)
+    page = open_as(world.annotator, path(slot))
+    page.keyboard.press("-")
+    page.locator("#step-0").get_by_label("Note").fill("Wrong tower.")
+    page.locator("#step-0").get_by_label("Severity").select_option("major")
+    page.keyboard.press("Escape")
+    saved(page)
+    set_scheme(world, severity=True, rationale="off")
+    page.reload()
+    page.locator("#step-0").get_by_label("Severity").select_option("minor")
+    saved(page)
+    assert stored(slot) == [(0, -1, {"severity": "minor"})]
+    page.keyboard.press("Escape")
+    page.keyboard.press("k")
+    page.keyboard.press("0")
+    page.keyboard.press("1")
+    saved(page)
+    assert stored(slot) == [(0, 0, {}), (1, 1, {})]
+
+
+def test_what_belongs_to_an_error_goes_with_it_and_comes_back_with_it(open_as: OpenAs) -> None:
+    scheme = {"categories": "optional", "severity": True, "correction": True}
+    world = make_world(overlap=1, label_scheme=scheme, asks_outcome=False)
+    slot = claim(world, n_steps=2)
+    page = open_as(world.annotator, path(slot))
+    step = page.locator("#step-0")
+    page.keyboard.press("-")
+    step.get_by_label("Severity").select_option("critical")
+    step.get_by_label("What the agent should have done").fill("Ask first.")
+    step.get_by_label("Note").fill("Wrong tower.")
+    page.keyboard.press("Escape")
+    saved(page)
+    whole = {"severity": "critical", "correction": "Ask first.", "rationale": "Wrong tower."}
+    assert stored(slot) == [(0, -1, whole)]
+    step.get_by_text("+1 correct").click()
+    expect(step.get_by_label("Severity")).to_be_hidden()
+    saved(page)
+    assert stored(slot) == [(0, 1, {"rationale": "Wrong tower."})]
+    step.get_by_text("−1 incorrect").click()
+    expect(step.get_by_label("Severity")).to_have_value("critical")
+    saved(page)
+    assert stored(slot) == [(0, -1, whole)]
+    step.get_by_text("0 neutral").click()
+    page.reload()
+    page.keyboard.press("Escape")
+    step.get_by_text("−1 incorrect").click()
+    saved(page)
+    assert stored(slot) == [(0, -1, {"rationale": "Wrong tower."})]

@@ -167,3 +167,37 @@ def test_evidence_of_reading_only_grows_and_is_no_change_of_the_label() -> None:
     assert (label.active_ms, label.is_seen, label.has_opened) == (5000, True, True)
     assert label.labelled_at == before.labelled_at
     assert LabelEvent.objects.filter(step__isnull=False).count() == 1
+
+
+def test_what_belongs_to_an_error_goes_with_it() -> None:
+    world, slot = claim(categories="optional", severity=True, recoverable=True, correction=True, unsure=True)
+    error = {"category": "wrong_tool", "severity": "critical", "recoverable": False, "correction": "Ask first."}
+    for_any = {"rationale": "See line 3.", "unsure": True}
+    save(world, slot, {0: -1}, s0={"extras": error | for_any})
+    save(world, slot, {0: 1})
+    label = Label.objects.get(step__index=0)
+    assert (label.value, label.extras) == (1, for_any)
+    # Also for whoever sends it along, and sends it twice.
+    for _ in range(2):
+        save(world, slot, {1: 0, 2: -1}, s1={"extras": error | for_any}, s2={"extras": error})
+        assert [extras for (extras,) in labelled(slot)] == [for_any, for_any, error]
+    assert LabelEvent.objects.filter(step__isnull=False).count() == 4
+
+
+def test_what_is_no_longer_asked_for_goes_when_the_step_is_labelled_anew() -> None:
+    scale = {"key": "helpful", "name": "Helpfulness"}
+    world, slot = claim(severity=True, dimensions=[scale])
+    extras = {"rationale": "Wrong tower.", "severity": "major", "helpful": 2}
+    save(world, slot, {0: -1, 1: -1, 2: -1}, s0={"extras": extras}, s1={"extras": extras}, s2={"extras": extras})
+    world.project.label_scheme = {"severity": True, "rationale": "off"}
+    world.project.save(update_fields=["label_scheme"])
+    save(world, slot, {0: 1, 1: -1, 2: -1}, s1={"extras": extras}, s2={"active_ms": 500})
+    assert [extras for (extras,) in labelled(slot)] == [{}, {"severity": "major"}, extras]
+    # What the label never had is a mistake.
+    with pytest.raises(InvalidInput, match=r"Step 1: rationale: The project does not ask for this\."):
+        save(world, slot, {0: -1}, s0={"extras": {"rationale": "New."}})
+
+
+def labelled(slot: Assignment) -> list[tuple[dict[str, object]]]:
+    labels = Label.objects.filter(annotation__assignment=slot, step__isnull=False)
+    return list(labels.order_by("step__index").values_list("extras"))
