@@ -28,6 +28,13 @@ class InvalidInput(DomainError):
     code = "input.invalid"
 
 
+class OtherAccount(DomainError):
+    """Somebody else has signed in since the page that asks was opened."""
+
+    code = "account.other"
+    status = 403
+
+
 class IncompleteAnnotation(DomainError):
     """Something that the assignment wants has no label yet."""
 

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
-from annotator.errors import DomainError
+from annotator.errors import DomainError, OtherAccount
 from annotator.models import User
 
 
@@ -49,3 +49,23 @@ class DomainErrorMiddleware:
         is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()}, request.is_secure())
         back = came_from if is_ours and came_from != request.build_absolute_uri() else ""
         return render(request, "refused.html", {"error": exception, "back": back}, status=exception.status)
+
+
+class SameAccountMiddleware:
+    """Takes nothing for one account from a page of another: such a page says in `X-Account` whose it is.
+
+    A labelling page outlives a sign-in in another tab. Its labels are the statements of the person who read it.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        account = request.headers.get("X-Account")
+        if account is None or not request.user.is_authenticated or account == str(request.user.pk):
+            return self.get_response(request)
+        error = OtherAccount(
+            f"Nothing was stored: this page belongs to another account, and {request.user.get_username()} is signed in "
+            "in this browser now. Sign in again with the account of the page."
+        )
+        return JsonResponse(error.as_json(), status=error.status)

@@ -55,6 +55,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "annotator.http.DomainErrorMiddleware",
+    "annotator.http.SameAccountMiddleware",
 ]
 
 ROOT_URLCONF = "annotator.urls"

@@ -8,7 +8,7 @@ class Following {
 
   // Once is enough; what does not arrive is loaded when it is wanted.
   load() {
-    this.loading ??= this.#page(this.url, { method: "POST", headers: { "X-CSRFToken": csrfToken() } });
+    this.loading ??= this.#page(this.url, { method: "POST", headers: Account.headers });
   }
 
   // Shows the labelling page at the address, with a notice; without one it is another page, which is opened as usual.

@@ -107,7 +107,7 @@ class Hints {
     try {
       response = await fetch(this.panel.dataset.url, {
         method: "POST",
-        headers: { Accept: "application/json", "X-CSRFToken": csrfToken() },
+        headers: { Accept: "application/json", ...Account.headers },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
       });

@@ -254,7 +254,6 @@ const startLabelling = () => {
       return { step: Number(target), ...label, ...reading.evidence(target) };
     });
     const body = new FormData();
-    body.set("csrfmiddlewaretoken", csrfToken());
     body.set("confirmed", form.elements.confirmed.value);
     body.set("labels", JSON.stringify({ labels, ...(state.has("outcome") && { outcome: state.get("outcome").value }) }));
     return body;
@@ -283,7 +282,7 @@ const startLabelling = () => {
       response = await fetch(form.action, {
         method: "POST",
         body: shownNow(),
-        headers: { Accept: "application/json" },
+        headers: { Accept: "application/json", ...Account.headers },
         redirect: "manual",
         signal: AbortSignal.timeout(30000),
       });

@@ -189,7 +189,7 @@ class Outbox {
       response = await fetch(outbox.url, {
         method: "PUT",
         body: JSON.stringify(body),
-        headers: { "Content-Type": "application/json", Accept: "application/json", "X-CSRFToken": csrfToken() },
+        headers: { "Content-Type": "application/json", Accept: "application/json", ...Account.headers },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
       });
@@ -197,10 +197,12 @@ class Outbox {
       return { state: "later", why: "no connection" };
     }
     if (response.ok) return { state: "stored" };
-    if (response.type === "opaqueredirect" || response.status === 403)
-      return { state: "later", why: "you are signed out: sign in again in another tab" };
+    if (response.type === "opaqueredirect") return { state: "later", why: "you are signed out: sign in again in another tab" };
     if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
     const answer = await response.json().catch(() => null);
+    if (answer?.error?.code === "account.other")
+      return { state: "later", why: "another account is signed in in this browser: sign in again with yours" };
+    if (response.status === 403) return { state: "later", why: "the server does not know this page any more: reload it" };
     const { message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
     return { state: "refused", message, places: this.#places(fields, body) };
   }

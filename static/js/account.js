@@ -1,0 +1,10 @@
+// Who asks: a labelling page tells the server whose it is, however long it has been open.
+"use strict";
+
+class Account {
+  // The server takes nothing from the page for another account that has signed in since.
+  static get headers() {
+    const [account] = document.getElementById("work").dataset.outbox.split(":");
+    return { "X-CSRFToken": csrfToken(), "X-Account": account };
+  }
+}
