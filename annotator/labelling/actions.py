@@ -22,7 +22,7 @@ from annotator.labelling.intake import EVIDENCE, Changes
 from annotator.labelling.shown import refuse_unlike
 from annotator.labelling.store import Basis, StoredLabel
 from annotator.labelling.validators import Finding, Said, check, check_doubts
-from annotator.models import Annotation, Assignment, Label, LabelEvent, Step, User
+from annotator.models import Annotation, Assignment, Guideline, Label, LabelEvent, Step, User
 from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
@@ -63,6 +63,7 @@ def save(basis: Basis, annotator: User, changes: Changes) -> Basis:
 def _save(basis: Basis, changes: Changes) -> bool:
     """False, and nothing is stored, if the basis is no longer what the database holds."""
     _refuse_what_does_not_fit(basis, changes)
+    basis.guideline_id = _guideline_of(basis, changes)
     labels, written, cleared = dict(basis.labels), [], []
     hint_values = _hint_values(basis, changes)
     for step_id, value, details in _targets(basis, changes):
@@ -130,6 +131,20 @@ def _refuse_what_does_not_fit(basis: Basis, changes: Changes) -> None:
         fields["outcome"] = "This assignment does not ask for the outcome."
     if fields:
         raise _refusal(fields)
+
+
+def _guideline_of(basis: Basis, changes: Changes) -> int | None:
+    """What the labels are given under: the version that their author has read, else the newest."""
+    version = changes.guideline
+    if version is None or version == basis.guideline_version:
+        return basis.guideline_id
+    if version == 0:
+        return None
+    guidelines = Guideline.objects.filter(project_id=basis.assignment.project_id, version=version)
+    found = guidelines.values_list("pk", flat=True).first()
+    if found is None:
+        raise _refusal({"guideline": f"The project has no version {version} of its guideline."})
+    return found
 
 
 def _refusal(fields: dict[str, str]) -> InvalidInput:

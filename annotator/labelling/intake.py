@@ -13,6 +13,7 @@ from annotator.importing.schema import FieldError, check_storable
 # Strict: 1.0, true and "1" are mistakes of the caller, not labels. (A Literal would take the first two.)
 Value = Annotated[int, Field(strict=True, ge=-1, le=1)]
 StrictIndex = Annotated[int, Field(strict=True, ge=0)]
+Version = Annotated[int, Field(strict=True, ge=0, le=1_000_000)]
 Milliseconds = Annotated[int, Field(strict=True, ge=0, le=86_400_000)]
 
 
@@ -42,22 +43,30 @@ class StepLabelIn(BaseModel):
 
 
 class LabelsIn(BaseModel):
-    """What a save brings: labels to set, step indices to clear, and the outcome (null clears it)."""
+    """What a save brings: labels to set, step indices to clear, and the outcome (null clears it).
+
+    `guideline` is the version that their author has read, 0 if there was none; left out: the newest.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     labels: list[StepLabelIn] = []
     cleared: list[StrictIndex] = []
     outcome: Value | None = None
+    guideline: Version | None = None
 
 
 @dataclass(frozen=True)
 class Changes:
-    """Step index → value (None: clear), perhaps the outcome (None: clear), and per step what else was said of it."""
+    """Step index → value (None: clear), perhaps the outcome (None: clear), and per step what else was said of it.
+
+    guideline: the version under which all this was said; None: the newest.
+    """
 
     steps: Mapping[int, int | None]
     outcome: Mapping[str, int | None]
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    guideline: int | None = None
 
 
 def parse_labels(data: object) -> Changes:
@@ -79,7 +88,8 @@ def parse_labels(data: object) -> Changes:
     details = {
         label.step: label.model_dump(include=label.model_fields_set - {"step", "value"}) for label in parsed.labels
     }
-    return Changes(steps, {"outcome": parsed.outcome} if "outcome" in parsed.model_fields_set else {}, details)
+    outcome = {"outcome": parsed.outcome} if "outcome" in parsed.model_fields_set else {}
+    return Changes(steps, outcome, details, parsed.guideline)
 
 
 def _refusal(fields: dict[str, str]) -> InvalidInput:

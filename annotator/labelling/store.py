@@ -49,7 +49,8 @@ class Basis:
     version: str  # of the assignment's row
     claim_minutes: int
     scheme: LabelScheme
-    guideline_id: int | None
+    guideline_id: int | None  # what the labels are given under
+    guideline_version: int  # the newest; 0: there is none
     draft: Annotation | None  # None: nothing was saved yet
     steps: dict[int, int]  # index -> id, in order
     labels: dict[int | None, StoredLabel]  # by the step's id
@@ -70,7 +71,8 @@ READ = """
     SELECT assignment.xmin::text, assignment.project_id, assignment.trajectory_id, wanted_steps, wants_outcome, status,
            assignment.annotator_id, lease_expires_at, hint_arm, hint_version_id, hint_calibration_id,
            claim_minutes, label_scheme,
-           (SELECT id FROM annotator_guideline WHERE project_id = project.id ORDER BY version DESC LIMIT 1),
+           (SELECT json_build_array(id, version) FROM annotator_guideline
+             WHERE project_id = project.id ORDER BY version DESC LIMIT 1),
            draft.id, draft.revision, draft.created_at, draft.revealed_at, draft.hints_shown_at,
            (SELECT json_agg(json_build_array(index, id) ORDER BY index) FROM annotator_step
              WHERE trajectory_id = assignment.trajectory_id),
@@ -149,8 +151,9 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
     if row is None:
         return None
     version, project_id, trajectory_id, wanted_steps, wants_outcome, status, annotator_id, lease, *others = row
-    hint_arm, hint_version_id, hint_calibration_id, claim_minutes, scheme, guideline_id, *others = others
+    hint_arm, hint_version_id, hint_calibration_id, claim_minutes, scheme, guideline, *others = others
     draft_id, revision, created_at, revealed_at, hints_shown_at, steps, labels = others
+    guideline_id, guideline_version = guideline or (None, 0)
     assignment = Assignment(
         id=assignment_id,
         project_id=project_id,
@@ -181,6 +184,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         claim_minutes=claim_minutes,
         scheme=LabelScheme.model_validate_json(scheme),
         guideline_id=guideline_id,
+        guideline_version=guideline_version,
         draft=draft,
         steps=dict(steps or ()),
         labels={label["step_id"]: StoredLabel(**label) for label in labels or ()},

@@ -24,7 +24,19 @@ from annotator.queue import actions as queue
 # Each needs those before it.
 SCRIPTS = [
     f"js/{name}.js"
-    for name in ("account", "outbox", "marks", "reading", "sight", "search", "about", "following", "hints", "labelling")
+    for name in (
+        "account",
+        "outbox",
+        "marks",
+        "reading",
+        "sight",
+        "search",
+        "about",
+        "following",
+        "guideline",
+        "hints",
+        "labelling",
+    )
 ]
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
 
@@ -182,8 +194,9 @@ def show_hints(request: Request, pk: int) -> HttpResponse:
 def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends; the same JSON as the API's."""
     basis = access.get_basis(request.user, pk)
-    draft = actions.save(basis, request.user, _read_json(request.body)).draft
-    return JsonResponse({"annotation": draft and draft.pk})
+    basis = actions.save(basis, request.user, _read_json(request.body))
+    draft = basis.draft
+    return JsonResponse({"annotation": draft and draft.pk, "guideline": basis.guideline_version})
 
 
 @require_POST
@@ -274,7 +287,7 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
     """What the plain form shows, and what of it was chosen on this page: the rest may have changed elsewhere.
 
     Its fields are `step-3` and `outcome`; `was-step-3` is the value that the page came with, `hint-step-3` what it
-    suggested where suggestions follow the labels.
+    suggested where suggestions follow the labels, `guideline` the version that it showed.
     """
     steps: dict[int, int | None] = {}
     outcome: dict[str, int | None] = {}
@@ -296,7 +309,9 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
         for index in changed
         if (name := f"hint-step-{index}") in request.POST
     }
-    return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {}, details)
+    version = request.POST.get("guideline", "")
+    read = int(version) if version.isdecimal() and len(version) < 7 else None
+    return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {}, details, read)
 
 
 def _value_of(name: str, given: str) -> int:

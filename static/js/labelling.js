@@ -9,6 +9,7 @@ const startLabelling = () => {
   const life = new AbortController(); // ends with this trajectory: so do its listeners
   const refusal = document.getElementById("refusal");
   const status = document.getElementById("save-status");
+  const guideline = Number(form.elements.guideline.value);
   const data = JSON.parse(document.getElementById("page-data").textContent);
   const carries = data.mode === "carry_errors";
   const stops = data.mode === "stop_at_first_error";
@@ -42,6 +43,8 @@ const startLabelling = () => {
   const outbox = new Outbox({
     url: work.dataset.labelsUrl,
     who: work.dataset.outbox,
+    guideline,
+    stored: (said) => sayNewerGuideline(guideline, said.guideline),
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),

@@ -13,9 +13,10 @@ class Outbox {
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
   // lose(url, message, targets): the same of labels of another trajectory; with targets they are given up;
+  // guideline: the version that the page shows; stored(answer): the server has stored labels of this page and says this;
   // signal: aborted when the page goes on to another trajectory.
-  constructor({ url, who, show, refuse, lose, evidence, signal }) {
-    Object.assign(this, { url, show, refuse, lose, evidence });
+  constructor({ url, who, guideline, show, refuse, lose, stored, evidence, signal }) {
+    Object.assign(this, { url, guideline, show, refuse, lose, stored, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
     this.retryAfter = 500;
@@ -39,6 +40,7 @@ class Outbox {
   put(target, state) {
     const outbox = this.#load(this.key);
     outbox.url = this.url;
+    outbox.guideline = this.guideline;
     outbox.pending[target] = state;
     // With the label: whoever sends it later, from the page of another trajectory, knows nothing of this reading.
     outbox.evidence = { ...outbox.evidence, [target]: this.evidence(target) };
@@ -98,8 +100,9 @@ class Outbox {
 
   async #empty() {
     clearTimeout(this.timer);
-    const answer = await this.#deliver(this.key, () => {
+    const answer = await this.#deliver(this.key, (said) => {
       this.retryAfter = 500;
+      this.stored(said);
       this.#changed();
     });
     if (answer.state === "later") {
@@ -125,7 +128,7 @@ class Outbox {
       const answer = await this.#send(sent);
       if (answer.state === "stored") {
         this.#drop(key, sent);
-        stored();
+        stored(answer.said);
         continue;
       }
       const named = Object.entries(answer.places ?? {}).filter(([target]) => target in sent.pending);
@@ -170,8 +173,8 @@ class Outbox {
     return places;
   }
 
-  #body({ pending, evidence = {} }) {
-    const body = { labels: [], cleared: [] };
+  #body({ pending, guideline, evidence = {} }) {
+    const body = { labels: [], cleared: [], guideline };
     for (const [target, state] of Object.entries(pending)) {
       if (target === "outcome") body.outcome = state?.value ?? null;
       else if (state === null) body.cleared.push(Number(target));
@@ -180,7 +183,7 @@ class Outbox {
     return body;
   }
 
-  // Answers {state: "stored"}, {state: "later", why} (no connection, server down, signed out) or
+  // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out) or
   // {state: "refused", message, places}, where places says it of single labels.
   async #send(outbox) {
     const body = this.#body(outbox);
@@ -196,7 +199,7 @@ class Outbox {
     } catch {
       return { state: "later", why: "no connection" };
     }
-    if (response.ok) return { state: "stored" };
+    if (response.ok) return { state: "stored", said: await response.json().catch(() => ({})) };
     if (response.type === "opaqueredirect") return { state: "later", why: "you are signed out: sign in again in another tab" };
     if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
     const answer = await response.json().catch(() => null);

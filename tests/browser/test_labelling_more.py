@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from annotator.models import Assignment, Label, User
+from annotator.projects import actions as projects
 from annotator.queue import actions as queue
 from tests.browser.conftest import axe_violations
 from tests.factories import World, make_trajectory, make_world
@@ -291,3 +292,28 @@ def test_time_and_sight_are_noticed(open_as: OpenAs) -> None:
     assert 900 <= label.active_ms <= 3000
     assert label.is_seen
     assert not label.has_opened
+
+
+def test_a_page_that_is_older_than_the_guideline_says_so(open_as: OpenAs) -> None:
+    world, slot = claim({}, n_steps=2)
+    page = open_slot(open_as, world, slot)
+    page.keyboard.press("1")
+    saved(page)
+    projects.add_guideline(world.project, "# Another one", user=world.admin)
+    page.keyboard.press("1")
+    notice = page.locator(".dock .notice.warn")
+    expect(notice).to_have_text(
+        "The guideline has changed: there is a version 2. Your labels are stored as given under version 1, which this "
+        "page shows. Reload the page to read the new one; your labels stay."
+    )
+    page.keyboard.press("1")
+    saved(page)
+    expect(notice).to_have_count(1)
+    notice.get_by_role("link", name="Reload the page").click()
+    expect(page.locator(".guideline")).to_contain_text("Guideline, version 2")
+    page.keyboard.press("j")
+    page.keyboard.press("-")
+    saved(page)
+    expect(notice).to_have_count(0)
+    seen = Label.objects.order_by("step__index").values_list("step__index", "value", "guideline__version")
+    assert list(seen) == [(0, 1, 1), (1, -1, 2), (None, 1, 1)]
