@@ -12,9 +12,9 @@ from annotator.errors import JobFailed
 from annotator.models import Job, LearningPoint
 from annotator.prelabelling import catalogue, learning, training
 from annotator.prelabelling.learning_figures import Verdict, difference, judge, measure
-from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, LearningPolicy, is_held_out
+from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, LearningPolicy, is_held_out, what_is_missing
 from annotator.prelabelling.rules_config import RULES_VERSION
-from annotator.prelabelling.scorer_config import FEATURES_VERSION, MAX_STEPS, ScorerConfig, ScorerOptions
+from annotator.prelabelling.scorer_config import FEATURES_VERSION, MIN_TRAJECTORIES, ScorerConfig, ScorerOptions
 from annotator.prelabelling.scores import ScoringError
 from annotator.version import app_version
 from workers.prelabel.loading import scorer_identity
@@ -24,10 +24,7 @@ from workers.prm.encoder import Encoder, find_encoder
 from workers.prm.errors import ScorerError
 from workers.prm.learn import Learnt, learn
 from workers.prm.scoring import Scorer
-from workers.prm.train import MIN_TRAJECTORIES
 from workers.train_scorer import write_model_file
-
-MIN_HELD_OUT_TASKS = 2
 
 
 def work(job_id: int) -> None:
@@ -65,7 +62,8 @@ def _train(job: Job, policy: LearningPolicy) -> LearningPoint:
     )
     encoder = find_encoder(options.encoder, catalogue.encoders_folder())
     examples = [Example(r.text, r.gold, r.content_sha256, is_held_out(str(r.gold.group))) for r in snapshot.rows]
-    _check_held_out(examples)
+    if missing := what_is_missing((str(row.gold.group), len(row.gold.values)) for row in snapshot.rows):
+        raise ScorerError(missing)
     chosen = [i for i, row in enumerate(snapshot.rows) if row.is_baseline and not examples[i].is_test]
     skipped = "" if len(chosen) >= MIN_TRAJECTORIES else _too_small(snapshot, len(chosen))
     progress = _Progress(job, 1 if skipped else 2)
@@ -109,17 +107,6 @@ def _baseline(
     facts: dict[str, JsonValue] = {**_facts(learnt), "baseline": snapshot.what_baseline}
     reason = f"Learnt from {snapshot.what_baseline}, to compare with; it is never used."
     return _made([snapshot.rows[i] for i in chosen], part, metrics, facts, reason=reason, is_kept=False)
-
-
-def _check_held_out(examples: Sequence[Example]) -> None:
-    """Raises ScorerError where too few tasks are held out to tell two scorers apart."""
-    n_tasks = len({one.gold.group for one in examples if one.is_test and one.n_steps <= MAX_STEPS})
-    if n_tasks < MIN_HELD_OUT_TASKS:
-        raise ScorerError(
-            f"Of the {len({one.gold.group for one in examples})} tasks with gold {n_tasks or 'none'} "
-            f"{'are' if n_tasks != 1 else 'is'} held out; it takes {MIN_HELD_OUT_TASKS} to compare a new version with "
-            f"the one before. {HELD_OUT_SHARE:.0%} of all tasks are, by a hash: settle trajectories of other tasks."
-        )
 
 
 def _said(scorer: Scorer, held_out: Sequence[Example]) -> list[tuple[Example, FloatArray]]:

@@ -19,6 +19,7 @@ from annotator.http import Request
 from annotator.models import Acceptance, GoldLabel, Membership
 
 PER_PAGE = 50
+_SEE_BELOW = "Nothing was started: something is missing, see below."
 
 
 @require_http_methods(["GET", "POST"])
@@ -34,7 +35,8 @@ def overview(request: Request, slug: str) -> HttpResponse:
             try:
                 job = actions.start(project, form.terms(), user=request.user)
             except DomainError as error:
-                messages.error(request, error.message, extra_tags="bad")
+                said = _SEE_BELOW if sample.counts(project).missing else error.message
+                messages.error(request, said, extra_tags="bad")
                 return redirect("acceptance", slug)
             return redirect("acceptance-detail", slug, job.acceptance.number)
     found = sample.counts(project)

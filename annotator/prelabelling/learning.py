@@ -33,7 +33,7 @@ from annotator.models import (
 )
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.prelabelling import actions, reading, training
-from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_held_out, is_in_half
+from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_held_out, is_in_half, what_is_missing
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import TrajectoryText
 from annotator.raters.blind import in_sight
@@ -97,9 +97,17 @@ def due(project: Project) -> Due:
     return Due(policy, gold_trajectories(project).count(), last.params["n_gold"] if last else None)
 
 
+def missing(project: Project) -> str:
+    """What a training of now would lack, in sentences; empty where nothing is."""
+    gold = _to_learn_from(project, project.learning.name_for(project.slug))
+    return what_is_missing(gold.values_list("group_key", "n_steps"))
+
+
 @transaction.atomic
 def start(project: Project, *, user: User | None, is_scheduled: bool = False) -> Job:
-    """Queues a training. Raises JobConflict while one is under way, and InvalidInput where the name is taken."""
+    """Queues a training. Raises JobConflict while one is under way, InvalidInput without enough gold or if the name is
+    taken.
+    """
     Project.objects.select_for_update(no_key=True).only("pk").get(pk=project.pk)  # one at a time
     busy = project.jobs.filter(kind=Job.Kind.LEARN, finished_at__isnull=True).first()
     if busy:
@@ -110,6 +118,8 @@ def start(project: Project, *, user: User | None, is_scheduled: bool = False) ->
         raise InvalidInput(f"Nothing was started: {taken}", {"name": taken})
     if is_scheduled and not found.is_due:
         raise JobConflict("Nothing was started: no training is due.")
+    if lacks := missing(project):
+        raise InvalidInput(f"Nothing was started. {lacks}")
     params = {
         "name": name,
         "policy": found.policy.model_dump(mode="json"),
@@ -125,7 +135,7 @@ def start_due() -> int:
     n_started = 0
     for project in Project.objects.filter(learning_policy__is_on=True).order_by("id"):
         busy = project.jobs.filter(kind=Job.Kind.LEARN, finished_at__isnull=True).exists()
-        if busy or not due(project).is_due:
+        if busy or not due(project).is_due or missing(project):
             continue
         try:
             start(project, user=None, is_scheduled=True)
@@ -168,7 +178,7 @@ def read_snapshot(job: Job) -> Snapshot:
     project = job.project
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        chosen = gold_trajectories(project).exclude(pk__in=_flattering(project, job.params["name"]))
+        chosen = _to_learn_from(project, job.params["name"])
         values = _values(chosen)
         efforts = _efforts(chosen)
         has_rounds = SelectionRound.objects.filter(project=project, picks__isnull=False).exists()
@@ -189,6 +199,11 @@ def read_snapshot(job: Job) -> Snapshot:
         ]
     jobs.remember(job, n_gold=len(rows))
     return Snapshot(rows, "random slice" if has_rounds else "half by hash")
+
+
+def _to_learn_from(project: Project, name: str) -> TrajectoryQuerySet:
+    """What a training of the scorer with this name learns from or is measured on."""
+    return gold_trajectories(project).exclude(pk__in=_flattering(project, name))
 
 
 def _flattering(project: Project, name: str) -> list[int]:

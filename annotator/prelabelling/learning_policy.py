@@ -1,6 +1,7 @@
 """The learning policy: when the project's own scorer is trained again, and which tasks it never learns from. Pure."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,10 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotator.chance import chance
 from annotator.errors import InvalidSettings
-from annotator.prelabelling.scorer_config import Name
+from annotator.prelabelling.scorer_config import MAX_STEPS, MIN_TRAJECTORIES, Name
 
 # The share of the tasks that are only measured on. No setting: another share would move tasks into training.
 HELD_OUT_SHARE = 0.2
+# Fewer cannot tell a new version from the one before.
+MIN_HELD_OUT_TASKS = 2
 
 
 class LearningPolicy(BaseModel):
@@ -67,6 +70,30 @@ class Due:
 def is_held_out(group_key: str) -> bool:
     """Whether a task is only measured on. It depends on the task alone, so no task ever moves as gold grows."""
     return chance("held-out task", group_key) < HELD_OUT_SHARE
+
+
+def what_is_missing(settled: Iterable[tuple[str, int]]) -> str:
+    """What a training lacks, in sentences; empty where nothing is. `settled`: task and length of each with gold."""
+    tasks = [task for task, n_steps in settled if n_steps <= MAX_STEPS]
+    if not tasks:
+        return (
+            "A scorer learns from trajectories that people have settled, and there are none yet. Have some of "
+            "different tasks labelled first."
+        )
+    n_tasks, n_held_out = len(set(tasks)), len({task for task in tasks if is_held_out(task)})
+    if n_held_out < MIN_HELD_OUT_TASKS:
+        return (
+            f"Of the {n_tasks} task{'s' if n_tasks > 1 else ''} with gold {n_held_out or 'none'} "
+            f"{'is' if n_held_out == 1 else 'are'} held out; it takes {MIN_HELD_OUT_TASKS} to compare a new version "
+            f"with the one before. {HELD_OUT_SHARE:.0%} of all tasks are, by a hash: settle trajectories of other ones."
+        )
+    n_learnt = sum(not is_held_out(task) for task in tasks)
+    if n_learnt < MIN_TRAJECTORIES:
+        return (
+            f"It takes {MIN_TRAJECTORIES} trajectories with gold to learn from, outside of the tasks that are only "
+            f"measured on, and there {'is' if n_learnt == 1 else 'are'} {n_learnt}. Settle more trajectories first."
+        )
+    return ""
 
 
 def is_in_half(external_id: str) -> bool:

@@ -21,6 +21,7 @@ class Row:
 @dataclass(frozen=True)
 class Page:
     due: Due
+    missing: str  # what a training of now would lack
     name: str
     job: Job | None  # the latest training
     current: LearningPoint | None  # whose version is in use
@@ -62,6 +63,7 @@ def read(project: Project) -> Page:
     name = project.learning.name_for(project.slug)
     return Page(
         due=learning.due(project),
+        missing=learning.missing(project),
         name=name,
         job=learning.latest_job(project),
         current=current_of(project, points),

@@ -16,6 +16,8 @@ from annotator.prelabelling import learning, learning_reading
 from annotator.prelabelling.forms import LearningForm
 from annotator.prelabelling.learning_policy import HELD_OUT_SHARE
 
+_SEE_BELOW = "Nothing was started: something is missing, see below."
+
 
 @never_cache
 @require_http_methods(["GET", "POST"])
@@ -46,7 +48,8 @@ def learning_start(request: Request, slug: str) -> HttpResponse:
     try:
         job = learning.start(project, user=request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        said = _SEE_BELOW if learning.missing(project) else error.message
+        messages.error(request, said, extra_tags="bad")
         return redirect("learning", slug)
     return redirect("job-detail", job.pk)
 

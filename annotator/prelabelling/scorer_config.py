@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 # Counts up whenever the numbers that `workers.prm.features` makes of a step may differ from before.
 FEATURES_VERSION = 1
 MAX_STEPS = 128
+# With gold, to learn from.
+MIN_TRAJECTORIES = 10
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9._-]{0,99}$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]

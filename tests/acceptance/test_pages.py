@@ -39,7 +39,9 @@ def test_without_a_sample_the_page_says_what_is_missing(client: Client, world: W
     assert "There are 0, of which 0 can be spared for the test; it needs 50 at least." in page
     assert '<button class="btn primary" id="start-acceptance" disabled>' in page
     response = client.post(URL, {"epsilon": "5", "delta": "10", "audit_share": "10"}, follow=True)
-    assert "Nothing was started. The promise is tested on trajectories" in response.content.decode()
+    said = response.content.decode()
+    assert "Nothing was started: something is missing, see below." in said
+    assert said.count("The promise is tested on trajectories") == 1
     assert not Acceptance.objects.exists()
 
 

@@ -40,7 +40,7 @@ TABLE: list[tuple[str, str, Any, int, int, int, int]] = [
     ("POST", "projects/demo/acceptances/", {"epsilon": 0.1}, 404, 403, 403, 400),
     ("POST", "projects/demo/acceptances/1/stop/", {"withdraw": True}, 404, 403, 403, 200),
     ("GET", "projects/demo/learning/", None, 404, 403, 403, 200),
-    ("POST", "projects/demo/learning/", None, 404, 403, 403, 202),
+    ("POST", "projects/demo/learning/", None, 404, 403, 403, 400),
     ("PATCH", "projects/demo/learning/", {"every": 0}, 404, 403, 403, 400),
     ("GET", "projects/demo/selection/", None, 404, 403, 403, 200),
     ("POST", "projects/demo/selection/", None, 404, 403, 403, 202),

@@ -12,12 +12,12 @@ from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
 from annotator import jobs
-from annotator.errors import InvalidSettings, JobConflict
+from annotator.errors import InvalidInput, InvalidSettings, JobConflict
 from annotator.models import AuditEvent, Job, Project
 from annotator.prelabelling import learning
 from annotator.prelabelling.learning_curve import CurvePoint, Share, conclude, draw
 from annotator.prelabelling.learning_figures import Difference, Interval, difference, judge, measure
-from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, LearningPolicy, is_held_out
+from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, LearningPolicy, is_held_out, what_is_missing
 from annotator.raters.metrics import GoldTrajectory
 from tests.api.client import client_of
 from tests.factories import World, make_learning_point, make_trajectory, make_world, predict
@@ -185,14 +185,17 @@ def test_what_cannot_be_concluded_is_said() -> None:
 
 
 def add_gold(world: World, n: int) -> None:
-    for _ in range(n):
-        settle(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    """The first two trajectories are of tasks that are held out, the others of such as are learnt from."""
+    before = world.project.trajectories.count()
+    for number in range(before, before + n):
+        task = f"task {HELD_OUT_BEFORE[number]}" if number < 2 else f"task {number % 5}"
+        settle(make_trajectory(world.project, n_steps=1, group_key=task), world.annotator, [1])
 
 
 @pytest.fixture
 def solo(db: None) -> World:
     world = make_world("solo", overlap=1)
-    learning.change_policy(world.project, {"is_on": True, "every": 2, "at_least": 10}, user=world.admin)
+    learning.change_policy(world.project, {"is_on": True, "every": 2, "at_least": 12}, user=world.admin)
     return world
 
 
@@ -202,7 +205,7 @@ def end(job: Job, status: str = "done") -> None:
 
 @pytest.mark.django_db
 def test_the_beat_starts_what_is_due_once(solo: World) -> None:
-    add_gold(solo, 9)
+    add_gold(solo, 11)
     tasks.train_due_scorers()
     assert Job.objects.count() == 0
     add_gold(solo, 1)
@@ -210,7 +213,7 @@ def test_the_beat_starts_what_is_due_once(solo: World) -> None:
     tasks.train_due_scorers()
     (job,) = Job.objects.all()
     assert (job.kind, job.queue, job.created_by, job.params["is_scheduled"]) == ("learn", "gpu", None, True)
-    assert (job.params["name"], job.params["n_gold"]) == ("solo-scorer", 10)
+    assert (job.params["name"], job.params["n_gold"]) == ("solo-scorer", 12)
     with pytest.raises(JobConflict, match=f"job {job.pk} is a training that has not ended yet"):
         learning.start(solo.project, user=solo.admin)
     end(job, "failed")
@@ -244,7 +247,7 @@ def test_held_out_gold_given_in_sight_of_the_scorer_measures_nothing() -> None:
 
 @pytest.mark.django_db
 def test_another_name_begins_another_scorer(solo: World) -> None:
-    add_gold(solo, 10)
+    add_gold(solo, 12)
     end(learning.start(solo.project, user=None))
     assert learning.due(solo.project).n_missing == 2
     learning.change_policy(solo.project, {"name": "second"}, user=solo.admin)
@@ -253,7 +256,7 @@ def test_another_name_begins_another_scorer(solo: World) -> None:
 
 @pytest.mark.django_db
 def test_a_training_in_the_loop_is_not_tried_again_but_started_anew(solo: World) -> None:
-    add_gold(solo, 10)
+    add_gold(solo, 12)
     job = learning.start(solo.project, user=None)
     end(job, "failed")
     with pytest.raises(JobConflict, match="Start it again where it was started"):
@@ -262,7 +265,7 @@ def test_a_training_in_the_loop_is_not_tried_again_but_started_anew(solo: World)
 
 @pytest.mark.django_db
 def test_the_policy_is_changed_and_logged(solo: World, tmp_path: Any) -> None:
-    changed = learning.change_policy(solo.project, {"every": 7, "at_least": 10}, user=solo.admin)
+    changed = learning.change_policy(solo.project, {"every": 7, "at_least": 12}, user=solo.admin)
     assert changed == ["every"]
     event = AuditEvent.objects.filter(action="project.changed").latest("pk")
     assert event.data == {"old": {"learning_policy": {"every": 2}}, "new": {"learning_policy": {"every": 7}}}
@@ -270,6 +273,46 @@ def test_the_policy_is_changed_and_logged(solo: World, tmp_path: Any) -> None:
     with pytest.raises(InvalidSettings, match="The name taken belongs to another model"):
         learning.change_policy(solo.project, {"name": "taken"}, user=solo.admin)
     assert Project.objects.get(slug="solo").learning.name is None
+
+
+@pytest.mark.django_db
+def test_without_enough_gold_nothing_is_started_and_the_page_says_what_is_missing(client: Client, solo: World) -> None:
+    client.force_login(solo.admin)
+    none = (
+        "A scorer learns from trajectories that people have settled, and there are none yet. Have some of different "
+        "tasks labelled first."
+    )
+    refused = client.post("/projects/solo/learning/train/", follow=True)
+    page = " ".join(refused.content.decode().split())
+    assert "Nothing was started: something is missing, see below." in page
+    assert page.count(none) == 1
+    assert '<button class="btn primary" id="train" disabled>Train now</button>' in page
+    answer = client_of(solo.admin).post("/api/v1/projects/solo/learning/")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, f"Nothing was started. {none}")
+    add_gold(solo, 11)
+    with pytest.raises(InvalidInput, match=r"^Nothing was started\. It takes 10 trajectories .* and there are 9\."):
+        learning.start(solo.project, user=None)
+    assert Job.objects.count() == 0
+    add_gold(solo, 1)
+    assert '<button class="btn primary" id="train">' in client.get("/projects/solo/learning/").content.decode()
+    assert learning.start(solo.project, user=solo.admin).params["n_gold"] == 12
+
+
+@pytest.mark.parametrize(
+    ("settled", "missing"),
+    [
+        ([], "there are none yet"),
+        ([("task 7", 129)], "there are none yet"),
+        ([("task 7", 3)], "Of the 1 task with gold 1 is held out; it takes 2"),
+        ([("task 0", 3), ("task 1", 3)], "Of the 2 tasks with gold none are held out; it takes 2"),
+        ([("task 7", 3), ("task 8", 3), ("task 0", 3)], "and there is 1. Settle more"),
+        ([("task 7", 3), ("task 8", 3), *[("task 0", 128)] * 10], ""),
+    ],
+)
+def test_what_is_missing_is_said_by_tasks(settled: list[tuple[str, int]], missing: str) -> None:
+    said = what_is_missing(settled)
+    assert missing in said
+    assert bool(said) == bool(missing)
 
 
 # Page, API, command
@@ -280,7 +323,7 @@ def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> 
     client.force_login(solo.admin)
     page = " ".join(client.get("/projects/solo/learning/").content.decode().split())
     assert "none yet" in page
-    assert "in 10 gold trajectories" in page
+    assert "in 12 gold trajectories" in page
     assert "20 % of all tasks, chosen by a hash, are held out for good" in page
     make_learning_point(solo.project, 0.8, is_kept=True)
     make_learning_point(solo.project, 0.7, reason="It is right on fewer steps.", n_steps=200, effort_seconds=0)
@@ -307,6 +350,7 @@ def test_the_page_changes_the_policy_and_starts(client: Client, solo: World) -> 
     taken = client.post("/projects/solo/learning/", {**form, "name": "rules"})
     assert taken.status_code == 422
     assert "The name rules belongs to another model." in taken.content.decode()
+    add_gold(solo, 12)
     started = client.post("/projects/solo/learning/train/")
     job = Job.objects.get()
     assert started["Location"] == f"/jobs/{job.pk}/"
@@ -333,7 +377,7 @@ def test_the_api_reads_changes_and_starts(solo: World) -> None:
     kept = make_learning_point(solo.project, 0.8, is_kept=True)
     add_gold(solo, 3)
     found = client.get(address).json()
-    assert (found["n_gold"], found["n_before"], found["n_missing"], found["job"]) == (3, None, 7, None)
+    assert (found["n_gold"], found["n_before"], found["n_missing"], found["job"]) == (3, None, 9, None)
     assert (found["name"], found["current"]) == ("solo-scorer", None)  # there is no model file
     assert [(p["id"], p["is_kept"], p["version"]) for p in found["points"]] == [(kept.pk, True, None)]
     assert found["points"][0]["metrics"]["step_acc"]["value"] == 0.8
@@ -343,6 +387,7 @@ def test_the_api_reads_changes_and_starts(solo: World) -> None:
     assert (changed.status_code, changed.json()["policy"]["every"], changed.json()["policy"]["is_on"]) == (200, 5, True)
     refused = client.patch(address, {"every": 0, "days": 1}, "json")
     assert (refused.status_code, set(refused.json()["error"]["fields"])) == (400, {"every", "days"})
+    add_gold(solo, 9)
     started = client.post(address)
     assert (started.status_code, started.json()["kind"]) == (202, "learn")
     assert client.post(address).status_code == 409
@@ -351,6 +396,7 @@ def test_the_api_reads_changes_and_starts(solo: World) -> None:
 
 @pytest.mark.django_db
 def test_the_command_says_what_came_of_it(solo: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_gold(solo, 12)
     acc = {"value": 0.75, "low": 0.7, "high": 0.8}
     result = {"model": "solo-scorer", "version": None, "is_kept": False, "reason": "It is no better.", "step_acc": acc}
 

@@ -13,14 +13,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from annotator.agreement.coefficients import FloatArray
-from annotator.prelabelling.scorer_config import MAX_STEPS, ScorerOptions
+from annotator.prelabelling.scorer_config import MAX_STEPS, MIN_TRAJECTORIES, ScorerOptions
 from annotator.raters.metrics import GoldTrajectory
 from workers.prm.data import targets_of
 from workers.prm.encoder import Vectors
 from workers.prm.errors import ScorerError
 from workers.prm.model import Shape, StepScorer, corn_loss, member_probabilities
 
-MIN_TRAJECTORIES = 10
 FOLDS = 5
 PATIENCE = 20  # epochs without a better held-out loss, then training stops
 _BATCH = 32
