@@ -78,6 +78,7 @@ class Curve:
     x_ticks: list[Tick]
     effort: Effort
     axis: str
+    n_left_out: int  # trainings of which no such effort was recorded
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -86,10 +87,12 @@ class Curve:
 
 
 def draw(points: Sequence[CurvePoint], effort: Effort) -> Curve | None:
-    """Quality against effort; None where nobody's effort is known."""
-    most = max((point.effort(effort) for point in points), default=0)
-    if most <= 0:
+    """Quality against effort, of the trainings of which it is known: none was free. None where no effort is known."""
+    n_all = len(points)
+    points = [point for point in points if point.effort(effort) > 0]
+    if not points:
         return None
+    most = max(point.effort(effort) for point in points)
     unit, x_most, numbers = _scale(most, effort)
     always = [point for point in points if not point.is_baseline][-1:] or list(points[-1:])
     bounds = [p.step_acc.value if p.step_acc.low is None else p.step_acc.low for p in points]
@@ -134,6 +137,7 @@ def draw(points: Sequence[CurvePoint], effort: Effort) -> Curve | None:
         x_ticks=[Tick(x_of(number * unit), f"{number:g}") for number in numbers],
         effort=effort,
         axis="steps with gold" if effort == "steps" else _UNITS[unit],
+        n_left_out=n_all - len(points),
     )
 
 
@@ -190,6 +194,8 @@ def _beats_always(used: Sequence[CurvePoint]) -> tuple[bool, str] | None:
     by = by.replace("-", "−")
     if over.low > 0:
         return True, f"The scorer in use is better than saying +1 always: {compared}, {by}."
+    if over.high < 0:
+        return True, f"The scorer in use is worse than saying +1 always: {compared}, {by}."
     return False, f"{question}: {compared}, {by}."
 
 
@@ -197,15 +203,15 @@ def _more_helps(main: Sequence[CurvePoint]) -> tuple[bool, str]:
     least, most = (by(main, key=lambda point: point.n_steps) for by in (min, max))
     if least.n_steps == most.n_steps:
         return False, "Whether more gold makes it better: it takes a second training, with more gold."
-    if most.step_acc.is_above(least.step_acc):
-        return True, (
-            f"More gold has helped: {_said(most.step_acc)} with {most.n_trajectories} trajectories, "
-            f"{_said(least.step_acc)} with {least.n_trajectories}."
-        )
-    return False, (
-        f"Whether more gold makes it better: {_said(least.step_acc)} with {least.n_trajectories} trajectories, "
-        f"{_said(most.step_acc)} with {most.n_trajectories}, and these intervals overlap."
+    compared = (
+        f"{_said(most.step_acc)} with {most.n_trajectories} trajectories, {_said(least.step_acc)} with "
+        f"{least.n_trajectories}"
     )
+    if most.step_acc.is_above(least.step_acc):
+        return True, f"More gold has helped: {compared}."
+    if least.step_acc.is_above(most.step_acc):
+        return True, f"More gold has made it worse: {compared}."
+    return False, f"Whether more gold makes it better: {compared}, and these intervals overlap."
 
 
 def _beats_chance(points: Sequence[CurvePoint], *, has_rounds: bool) -> tuple[bool, str] | None:

@@ -155,6 +155,20 @@ def test_the_curve_places_its_marks() -> None:
     assert draw([replace(point(100, 0.6), seconds=0)], "seconds") is None
 
 
+def test_a_training_without_recorded_time_was_not_free() -> None:
+    """It has no place on the axis of time: neither a mark nor a part of the line."""
+    timed = [point(100, 0.6), point(400, 0.8), point(200, 0.55, is_baseline=True)]
+    untimed = [replace(point(300, 0.3), seconds=0), replace(point(150, 0.2, is_baseline=True), seconds=0)]
+    curve, without = draw([*timed, *untimed], "seconds"), draw(timed, "seconds")
+    assert curve is not None
+    assert without is not None
+    assert curve == replace(without, n_left_out=2)
+    assert len(curve.marks) == 3
+    by_steps = draw([*timed, *untimed], "steps")
+    assert by_steps is not None
+    assert (len(by_steps.marks), by_steps.n_left_out) == (5, 0)
+
+
 def test_what_cannot_be_concluded_is_said() -> None:
     nothing = conclude([], has_rounds=False)
     assert (nothing.known, nothing.open) == ([], [])
@@ -171,6 +185,16 @@ def test_what_cannot_be_concluded_is_said() -> None:
     assert [sentence.split(":")[0] for sentence in said.open] == [
         "Whether more gold makes it better",
         "Whether choosing what people label beats chance",
+    ]
+    worse = conclude([point(100, 0.7), point(400, 0.3), point(150, 0.85, is_baseline=True)], has_rounds=True)
+    assert worse.open == []
+    assert worse.known == [
+        "The scorer in use is worse than saying +1 always: 30.0 % of the held-out steps are right, 50.0 % saying +1 "
+        "always, −20.0 points (95 % interval −25.0 to −15.0).",
+        "More gold has made it worse: 30.0 % of the held-out steps (25.0 to 35.0 %) with 80 trajectories, 70.0 % of "
+        "the held-out steps (65.0 to 75.0 %) with 20.",
+        "Choosing what people label does worse than chance: 70.0 % of the held-out steps (65.0 to 75.0 %) with 100 "
+        "steps against 85.0 % of the held-out steps (80.0 to 90.0 %) with the 150 of the random slice.",
     ]
     apart = [point(100, 0.7), point(400, 0.85), point(150, 0.55, is_baseline=True)]
     assert conclude(apart, has_rounds=True).open == []
@@ -333,6 +357,8 @@ def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> 
     assert "only 6 tasks are held out, so the intervals are wide" in page
     assert "It is right on fewer steps." in page
     assert page.count("<polyline") == 4  # two curves, each with its baseline
+    assert page.count("<title>Not kept: 70.0 %") == 1
+    assert "One training without recorded time is not in the curve over time." in page
     assert "The last training has no dot for the random slice alone: the slice is too small." in page
     assert '<td class="num">80.0<div class="muted small nowrap">70.0 to 90.0</div></td>' in page
 
