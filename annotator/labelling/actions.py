@@ -229,7 +229,9 @@ def submit(
     InconsistentAnnotation when labels contradict each other and, with `heeds_warnings`, UnconfirmedWarnings when they
     only look odd.
     """
-    assignment = Assignment.objects.select_related("project").get(pk=assignment_id)
+    # Locked before anything is read of it: another request may be submitting the same.
+    rows = Assignment.objects.select_for_update(of=("self",)).select_related("project")
+    assignment = rows.get(pk=assignment_id)
     if assignment.status == Assignment.Status.SUBMITTED:
         done = Annotation.objects.submitted().filter(assignment=assignment, annotator=annotator).first()
         if done is not None:
@@ -301,7 +303,9 @@ def findings_of(assignment: Assignment, annotation: Annotation) -> list[Finding]
             outcome = value
         else:
             labels[index] = Said(value, root, exit_reason)
-    found = check(labels, outcome, carries_errors=assignment.project.scheme.mode == "carry_errors")
+    n_steps = Step.objects.filter(trajectory=assignment.trajectory_id).count()
+    carries_errors = assignment.project.scheme.mode == "carry_errors"
+    found = check(labels, outcome, n_steps=n_steps, carries_errors=carries_errors)
     return found + check_doubts(labels, hints.doubts_about(assignment, annotation))
 
 

@@ -27,12 +27,12 @@ class Finding:
     sentence: str
 
 
-def check(labels: Mapping[int, Said], outcome: int | None, *, carries_errors: bool) -> list[Finding]:
-    """Findings in the order of the steps; `labels` by step index."""
+def check(labels: Mapping[int, Said], outcome: int | None, *, n_steps: int, carries_errors: bool) -> list[Finding]:
+    """Findings in the order of the steps; `labels` by step index, of all the trajectory's steps or of some."""
     findings = []
     for index in sorted(labels):
         findings += _check_step(index, labels, carries_errors=carries_errors)
-    findings += _check_outcome(labels, outcome)
+    findings += _check_outcome(labels, outcome, n_steps)
     return findings
 
 
@@ -66,12 +66,11 @@ def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool)
     return found
 
 
-def _check_outcome(labels: Mapping[int, Said], outcome: int | None) -> list[Finding]:
-    if outcome is None or not labels:
-        return []
-    last = labels[max(labels)]
-    if outcome == 1 and last.value == -1:
+def _check_outcome(labels: Mapping[int, Said], outcome: int | None, n_steps: int) -> list[Finding]:
+    last = labels.get(n_steps - 1)
+    if outcome == 1 and last is not None and last.value == -1:
         return [Finding("V6", None, False, "The outcome is +1, but the last step is −1.")]
-    if outcome == -1 and all(said.value != -1 for said in labels.values()):
+    # A step that was not asked for may hold the error.
+    if outcome == -1 and 0 < n_steps == len(labels) and all(said.value != -1 for said in labels.values()):
         return [Finding("V6", None, False, "The outcome is −1, but no step is.")]
     return []

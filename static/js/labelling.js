@@ -17,7 +17,7 @@ const startLabelling = () => {
   const cards = [...document.querySelectorAll(".step[data-wanted]")];
   const railOf = new Map([...document.querySelectorAll(".rail a")].map((link) => [link.dataset.target, link]));
   const state = new Map(); // target -> {value, root, exit_reason, local_value, extras}
-  const independent = new Set(); // targets marked as standing on their own, before they have a value
+  const independent = new Set(); // targets marked as standing on their own while they have no value
   const undo = [];
   let current = -1;
 
@@ -48,17 +48,7 @@ const startLabelling = () => {
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),
-    lose: (url, message, lost) => {
-      const notice = document.createElement("p");
-      notice.className = "notice bad";
-      notice.setAttribute("role", "alert");
-      const link = document.createElement("a");
-      link.href = url.replace(/labels\/$/, "");
-      link.textContent = lost ? "another trajectory" : "Another trajectory";
-      if (lost) notice.append("Labels of ", link, ` were not stored (${lost.map(Outbox.place).join(", ")}): ${message}`);
-      else notice.append(link, ` has labels that are not stored. ${message} Open it to put this right.`);
-      document.querySelector(".dock").prepend(notice);
-    },
+    lose: sayNotStored,
     show: (n, why) => {
       status.className = `save-status ${n ? "pending" : "saved"}`;
       const text = n ? `${n} unsaved${why ? ` (${why})` : ""}` : "All saved";
@@ -86,6 +76,9 @@ const startLabelling = () => {
   // Beyond the first error nothing is asked for in that mode.
   const isWanted = (index) => !stops || isOutcome(cards[index]) || firstError() < 0 || index <= firstError();
 
+  const isIndependent = (target) =>
+    state.has(target) ? state.get(target).exit_reason === "independent" : independent.has(target);
+
   // The error that is carried on after a step, given the one before it: what the nearest labelled step says.
   const rootAfter = (index, root) => {
     const label = state.get(cards[index].dataset.target);
@@ -109,7 +102,7 @@ const startLabelling = () => {
     if (label?.exit_reason === "corrected") return "fixed here";
     if (label?.exit_reason === "independent") return "independent";
     if (label || root === null) return "";
-    if (independent.has(card.dataset.target)) return "independent: judge it by itself";
+    if (isIndependent(card.dataset.target)) return "independent: judge it by itself";
     return `−1, follows from ${step(root)}? Confirm with -, or f fixed here, i independent, _ a new error`;
   };
 
@@ -118,7 +111,7 @@ const startLabelling = () => {
   const paint = (index, root) => {
     const card = cards[index];
     const value = valueOf(card);
-    const shows = JSON.stringify([state.get(card.dataset.target), root, isWanted(index), independent.has(card.dataset.target)]);
+    const shows = JSON.stringify([state.get(card.dataset.target), root, isWanted(index), isIndependent(card.dataset.target)]);
     if (shown[index] === shows) return;
     shown[index] = shows;
     card.dataset.value = value ?? "";
@@ -126,7 +119,7 @@ const startLabelling = () => {
     for (const radio of card.querySelectorAll(".choices input")) radio.checked = value !== null && Number(radio.value) === value;
     card.classList.toggle("unasked", !isWanted(index));
     railOf.get(card.dataset.target).classList.toggle("context", !isWanted(index));
-    card.classList.toggle("preset", value === null && root !== null && !independent.has(card.dataset.target));
+    card.classList.toggle("preset", value === null && root !== null && !isIndependent(card.dataset.target));
     const text = chip(card, root);
     let chain = card.querySelector(".chain");
     if (text && !chain) {
@@ -167,16 +160,16 @@ const startLabelling = () => {
   };
 
   // What a value means here: in the carrying mode a -1 after an error follows from it, unless said otherwise.
-  const labelled = (index, value, { isNew = false, exit = "" } = {}) => {
+  const labelled = (index, value, { isNew = false, exit } = {}) => {
     const target = cards[index].dataset.target;
     if (isOutcome(cards[index])) return { value };
-    const root = activeRoot(index);
-    const stands = isNew || independent.has(target);
+    const exit_reason = exit ?? (isIndependent(target) ? "independent" : "");
+    const stands = isNew || exit_reason === "independent";
     const next = {
       value,
       hint_value: hints.suggested(cards[index]), // what is in sight now; the next label may change it
-      root: value === -1 && !stands ? root : null,
-      exit_reason: exit || (independent.has(target) ? "independent" : ""),
+      root: value === -1 && !stands ? activeRoot(index) : null,
+      exit_reason,
       local_value: null,
     };
     // What the card says, also a note that was written before the label; not what the project no longer asks for.
@@ -350,8 +343,10 @@ const startLabelling = () => {
     u: () => {
       const last = undo.pop();
       if (!last) return;
-      change(...last);
-      goTo(last[0]);
+      const [index, before] = last;
+      // What was written beside the value since then stays.
+      change(index, before && !isOutcome(cards[index]) ? { ...before, extras: about.read(cards[index], before).extras } : before);
+      goTo(index);
     },
     c: () => {
       const card = cards[Math.max(current, 0)];
@@ -379,12 +374,14 @@ const startLabelling = () => {
     };
     actions.i = () => {
       const index = Math.max(current, 0);
-      independent.add(cards[index].dataset.target);
+      const { target } = cards[index].dataset;
       const value = valueOf(cards[index]);
-      if (value === null) paintAll();
-      else label(index, value);
+      const exit = isIndependent(target) ? "" : "independent";
+      if (value !== null) return label(index, value, { exit });
+      independent[exit ? "add" : "delete"](target);
+      paintAll();
     };
-    actions._ = () => labelCurrent(-1, { isNew: true });
+    actions._ = () => labelCurrent(-1, { isNew: true, exit: "" });
   }
 
   document.addEventListener("keydown", (event) => {

@@ -317,3 +317,56 @@ def test_a_page_that_is_older_than_the_guideline_says_so(open_as: OpenAs) -> Non
     expect(notice).to_have_count(0)
     seen = Label.objects.order_by("step__index").values_list("step__index", "value", "guideline__version")
     assert list(seen) == [(0, 1, 1), (1, -1, 2), (None, 1, 1)]
+
+
+def test_undoing_a_label_keeps_the_note_written_since(open_as: OpenAs) -> None:
+    world, slot = claim({}, n_steps=2)
+    page = open_slot(open_as, world, slot)
+    for key in "-k0kc":
+        page.keyboard.press(key)
+    page.keyboard.type("long careful note")
+    page.keyboard.press("Escape")
+    saved(page)
+    page.keyboard.press("u")
+    saved(page)
+    assert list(Label.objects.values_list("value", "extras")) == [(-1, {"rationale": "long careful note"})]
+    expect(page.locator("#step-0 [data-extra=rationale]")).to_have_value("long careful note")
+    page.keyboard.press("u")
+    saved(page)
+    assert stored(slot) == []
+    page.keyboard.press("1")
+    saved(page)
+    assert list(Label.objects.values_list("value", "extras")) == [(1, {"rationale": "long careful note"})]
+
+
+def test_independent_is_taken_back_by_the_same_key_and_by_every_other_word(open_as: OpenAs) -> None:
+    world, slot = claim({"mode": "carry_errors"}, n_steps=3)
+    page = open_slot(open_as, world, slot)
+    chain = page.locator("#step-1 .chain")
+    for key in "-ii":
+        page.keyboard.press(key)
+    expect(chain).to_contain_text("−1, follows from step 1?")
+    page.keyboard.press("i")
+    expect(chain).to_have_text("independent: judge it by itself")
+    page.keyboard.press("_")
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, -1, None, "")]
+    for key in "u0":
+        page.keyboard.press(key)
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, 0, None, "independent")]
+    for key in "ki":
+        page.keyboard.press(key)
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, 0, None, "")]
+    page.keyboard.press("-")
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, -1, 0, "")]
+    for key in "ki":
+        page.keyboard.press(key)
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, -1, None, "independent")]
+    page.keyboard.press("u")
+    page.keyboard.press("1")
+    saved(page)
+    assert stored(slot) == [(0, -1, None, ""), (1, 1, None, "")]

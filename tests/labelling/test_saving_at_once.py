@@ -1,5 +1,6 @@
 """Saves that meet: other tabs, a submission, a return, a lapsed claim. Each has read before the other has written."""
 
+import functools
 import threading
 
 import pytest
@@ -9,7 +10,7 @@ from annotator.errors import AssignmentNotYours
 from annotator.labelling import actions, revisions
 from annotator.labelling.intake import Changes
 from annotator.labelling.store import Basis
-from annotator.models import Annotation, Assignment, Label, LabelEvent
+from annotator.models import Annotation, Assignment, AuditEvent, Label, LabelEvent
 from annotator.queue import actions as queue
 from tests.factories import World, label, make_trajectory, make_world
 from tests.queue.test_concurrency import run_at_once
@@ -154,3 +155,16 @@ def test_saves_and_a_submission_at_once_leave_exactly_what_was_submitted() -> No
     assert last_event is not None
     assert annotation.labels.get(step__index=0).value == last_event.value
     assert not annotation.label_events.filter(at__gt=annotation.submitted_at).exists()
+
+
+def test_submitting_twice_at_once_does_no_harm() -> None:
+    world = make_world(overlap=1)
+    for _ in range(5):
+        make_trajectory(world.project, n_steps=2)
+        slot = queue.claim_next(world.project, world.annotator)
+        assert slot is not None
+        label(slot, world.annotator, {0: 1, 1: 1}, outcome=1)
+        submit = functools.partial(flow.submit, slot.pk, world.annotator)
+        assert run_at_once([submit] * 3) == []
+    assert Annotation.objects.submitted().count() == 5
+    assert AuditEvent.objects.filter(action="annotation.submitted").count() == 5

@@ -5,8 +5,11 @@ import pytest
 from annotator.labelling.validators import Said, check
 
 
-def codes(labels: dict[int, Said], outcome: int | None = 1, *, carries_errors: bool = True) -> list[tuple[str, bool]]:
-    return [(found.code, found.blocks) for found in check(labels, outcome, carries_errors=carries_errors)]
+def codes(
+    labels: dict[int, Said], outcome: int | None = 1, *, carries_errors: bool = True, n_steps: int = 0
+) -> list[tuple[str, bool]]:
+    found = check(labels, outcome, n_steps=n_steps or max(labels) + 1, carries_errors=carries_errors)
+    return [(each.code, each.blocks) for each in found]
 
 
 @pytest.mark.parametrize(
@@ -35,12 +38,18 @@ def test_findings(_case: str, labels: dict[int, Said], outcome: int | None, expe
     assert codes(labels, outcome) == expected
 
 
+def test_where_not_every_step_is_asked_the_others_may_hold_the_error() -> None:
+    assert codes({2: Said(1)}, -1, n_steps=5) == []
+    assert codes({2: Said(-1)}, 1, n_steps=5) == []
+    assert codes({4: Said(-1)}, 1, n_steps=5) == [("V6", False)]
+
+
 def test_how_an_error_ends_is_asked_only_where_errors_carry_on() -> None:
     labels = {0: Said(-1), 1: Said(1)}
     assert codes(labels, carries_errors=False) == []
 
 
 def test_a_finding_says_where_and_what_to_do() -> None:
-    (found,) = check({0: Said(-1), 1: Said(1)}, 1, carries_errors=True)
+    (found,) = check({0: Said(-1), 1: Said(1)}, 1, n_steps=2, carries_errors=True)
     assert found.step == 1
     assert found.sentence == "Step 2 ends an error, but not how: corrected there, or independent of it?"
