@@ -53,7 +53,9 @@ class SelectionPickSerializer(S.ModelSerializer[SelectionPick]):
     trajectory = S.IntegerField(source="trajectory_id")
     external_id = S.CharField(source="trajectory.external_id")
     probability = S.FloatField(allow_null=True, help_text="Of being drawn; null where a strategy chose.")
-    steps = S.ListField(child=S.IntegerField(), allow_null=True, help_text="Asked for; null: all.")
+    steps = S.ListField(
+        child=S.IntegerField(), allow_null=True, help_text="Asked for; null: all; an empty list: the outcome."
+    )
 
     class Meta:
         model = SelectionPick
