@@ -1,5 +1,6 @@
 """Who was drawn at random and judged blind, and which trajectories nobody has begun: what a promise is tested on."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,6 +16,7 @@ from annotator.models import (
     Annotation,
     Assignment,
     GoldLabel,
+    Job,
     ModelVersion,
     Prediction,
     Project,
@@ -125,10 +127,17 @@ def drawn(project: Project) -> Drawn:
 
 
 def _in_queue_before(project: Project, times: Sequence[datetime]) -> IntArray:
-    """How many trajectories had come into the queue before each of these times; what came back counts from then."""
-    slots = Assignment.objects.filter(project=project).order_by().values("trajectory")
-    came = np.sort([at.timestamp() for at in slots.annotate(at=Min("created_at")).values_list("at", flat=True)])
-    return np.searchsorted(came, [at.timestamp() for at in times]).astype(np.int64)
+    """How many trajectories had come before each of these times; what a promise gave back has come once more.
+
+    Slots do not tell that: what is accepted later loses them, and the past must not change by that.
+    """
+    came = list(project.trajectories.values_list("created_at", flat=True))
+    withdrawals = project.jobs.filter(kind=Job.Kind.WITHDRAW).order_by("-pk")
+    first = dict(withdrawals.values_list("params__acceptance", "queued_at"))
+    for promise in project.acceptances.filter(pk__in=first).only("report"):
+        came += [first[promise.pk]] * promise.report.get("n_trajectories", 0)
+    came.sort()
+    return np.array([bisect_left(came, at) for at in times], dtype=np.int64)
 
 
 def candidates(project: Project) -> TrajectoryQuerySet:

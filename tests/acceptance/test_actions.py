@@ -709,8 +709,12 @@ def test_what_came_after_the_sample_is_refused_until_a_new_sample_tests_it(alone
     assert {trajectory.pk for trajectory in second} < set(sample.drawn(alone.project).ids)
     later = make_pool(alone, 7)
     assert (sample.counts(alone.project).n_pool, sample.counts(alone.project).n_late) == (50, 7)
+    at = [now()]
+    assert sample._in_queue_before(alone.project, at).tolist() == [267]
     promise = accept(alone)
     assert promise.status == "active"
+    assert promise.report["n_trajectories"] == 40
+    assert sample._in_queue_before(alone.project, at).tolist() == [267]  # though 40 have left it
     assert promise.report["sample"] == {
         "since": 2, "n_drawn": 100, "n_learnt": 0, "n_tested": 100, "n_unknown": 0, "n_gold": 110
     }  # fmt: skip
@@ -762,6 +766,11 @@ def test_what_was_taken_back_whole_is_not_covered_by_rounds_that_were_drawn_mean
     after = SelectionRound.objects.latest("pk").created_at
     assert not sample.drawable_since(alone.project, after).filter(pk__in=whole).exists()
     assert set(sample.drawable_since(alone.project, now()).values_list("pk", flat=True)) >= whole
+    # A round of which they are the most begins a new sample.
+    draw(alone, 50)
+    found = sample.counts(alone.project)
+    assert (found.since, found.n_drawn, found.n_late, found.missing) == (3, 50, 0, "")
+    assert found.n_pool == selection.untouched(alone.project).count() == 20
 
 
 def test_what_somebody_held_and_skipped_is_covered_by_no_promise(db: None) -> None:
