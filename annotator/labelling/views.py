@@ -24,7 +24,19 @@ from annotator.queue import actions as queue
 # Each needs those before it.
 SCRIPTS = [
     f"js/{name}.js"
-    for name in "account outbox marks reading sight search about following notices hints labelling".split()
+    for name in (
+        "account",
+        "outbox",
+        "marks",
+        "reading",
+        "sight",
+        "search",
+        "about",
+        "following",
+        "notices",
+        "hints",
+        "labelling",
+    )
 ]
 CHOICES = [(1, "+1", "correct", "1"), (0, "0", "neutral", "0"), (-1, "−1", "incorrect", "-")]
 
