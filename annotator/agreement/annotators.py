@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.intervals import wilson
 from annotator.agreement.metrics import Figure, against_others
 from annotator.agreement.sums import VALUES, BoolArray, Columns, Compared
 
@@ -14,7 +15,6 @@ HURRIED_MS = 1500  # per step, over a whole trajectory
 # Fewer steps or hurried trajectories than these may be chance.
 FEWEST_STEPS = 100
 FEWEST_HURRIED = 3
-_Z = 1.959964  # of a 95 % interval
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,7 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        if not self.n:
-            return None
-        p, z = self.n_hits / self.n, _Z
-        middle = (p + z**2 / (2 * self.n)) / (1 + z**2 / self.n)
-        half = z / (1 + z**2 / self.n) * (p * (1 - p) / self.n + z**2 / (4 * self.n**2)) ** 0.5
-        return max(0.0, middle - half), min(1.0, middle + half)
+        return wilson(self.n_hits / self.n, self.n) if self.n else None
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from annotator.agreement.coefficients import (
     raw_of,
     specific_of,
 )
+from annotator.agreement.intervals import of_resamples
 from annotator.agreement.sums import VALUES, Compared, Sums, Totals, sums_of
 
 RESAMPLES = 2000
@@ -35,6 +36,7 @@ _OF_STEPS = (
     "krippendorff_alpha_nominal",
     "krippendorff_alpha_ordinal",
 )
+_CORRECTED = _OF_STEPS[1:]  # for chance: no shares
 _MORE_THAN_TWO = (
     "Cohen's kappa compares exactly two people and {} judged steps in common; "
     "read it for each pair, or Fleiss' kappa for all of them."
@@ -260,8 +262,9 @@ def _figures(sums: Sums, drawn: FloatArray) -> dict[str, Figure]:
             value, reason = None, _MORE_THAN_TWO.format(n_raters)
         elif value is None:
             reason = _why_undefined(name, sums)
-        elif np.count_nonzero(per_trajectory) >= 2 and not np.isnan(of_drawn[name]).all():
-            low, high = (float(bound) for bound in np.nanquantile(of_drawn[name], [0.025, 0.975]))
+        else:
+            n_drawn = int(np.count_nonzero(per_trajectory))
+            low, high = of_resamples(value, of_drawn[name], n_drawn, is_share=name not in _CORRECTED)
         figures[name] = Figure(value, low, high, round(per_trajectory.sum()), unit, reason)
     return figures
 

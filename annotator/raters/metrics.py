@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from annotator.agreement.coefficients import FloatArray, IntArray, defined, ratio
+from annotator.agreement.intervals import of_resamples
 from annotator.agreement.metrics import Figure
 from annotator.agreement.sums import VALUES
 
@@ -318,6 +319,7 @@ _BASIS = {
     "prm_score": (_ANSWERED, "It takes answered steps of which some are -1 and some are not, in gold or by the rater."),
 }
 _BASIS["first_err_acc_strict"] = _BASIS["first_err_acc"]
+_SHARES = {"step_acc", "step_acc_answered", "first_err_acc", "first_err_acc_strict", "coverage"}
 
 
 def _report(sums: FloatArray, drawn: FloatArray, n_trajectories: int) -> RaterReport:
@@ -331,7 +333,10 @@ def _report(sums: FloatArray, drawn: FloatArray, n_trajectories: int) -> RaterRe
         _RUNS: first_errors[:, 0] + first_errors[:, 3],
     }
     point, spread = _statistics(totals), _statistics(drawn)
-    figures = {name: _figure(point[name], spread[name], basis[unit], unit, why) for name, (unit, why) in _BASIS.items()}
+    figures = {
+        name: _figure(point[name], spread[name], basis[unit], unit, why, is_share=name in _SHARES)
+        for name, (unit, why) in _BASIS.items()
+    }
     recall, precision = [], []
     for k, value in enumerate(VALUES):
         signed = f"{value:+d}" if value else "0"
@@ -353,13 +358,12 @@ def _report(sums: FloatArray, drawn: FloatArray, n_trajectories: int) -> RaterRe
     )
 
 
-def _figure(value: FloatArray, drawn: FloatArray, by_group: FloatArray, unit: str, why: str) -> Figure:
+def _figure(
+    value: FloatArray, drawn: FloatArray, by_group: FloatArray, unit: str, why: str, *, is_share: bool = True
+) -> Figure:
     """With the interval of the resamples in which the figure is defined, where two groups have part in it."""
     n, point = round(by_group.sum()), defined(value)
     if point is None:
         return Figure(None, None, None, n, unit, why)
-    known = drawn[~np.isnan(drawn)]
-    if not known.size or np.count_nonzero(by_group) < 2:
-        return Figure(point, None, None, n, unit, "")
-    low, high = (float(bound) for bound in np.quantile(known, [0.025, 0.975]))
+    low, high = of_resamples(point, drawn, int(np.count_nonzero(by_group)), is_share=is_share)
     return Figure(point, low, high, n, unit, "")

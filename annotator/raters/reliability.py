@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray, ratio
+from annotator.agreement.intervals import Z, wilson
 from annotator.agreement.metrics import Figure, counted
 from annotator.agreement.sums import VALUES, Columns
 from annotator.raters.metrics import resampled
@@ -26,7 +27,6 @@ DRIFT_P = 0.01
 BLOCKS, LEAST_BLOCK = 8, 25
 
 _K = len(VALUES)
-_Z = 1.959964  # of a 95 % interval
 FOUND, MISSED, MISSED_PLUS, EARLY, CLEAN = range(_K * _K, _K * _K + 5)  # after the cells (value, yardstick)
 _WIDTH = CLEAN + 1
 
@@ -226,13 +226,6 @@ def first_errors(said: Said) -> tuple[IntArray, IntArray, FloatArray]:
     return order, starts, found
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """The 95 % interval of Wilson (1927, J. Am. Stat. Assoc. 22) for a share of n > 0 observations."""
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * (share * (1 - share) / n + _Z**2 / (4 * n**2)) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
-
-
 def trend(right: FloatArray, group: IntArray) -> tuple[float, float]:
     """The change of `right` (n,), in its order, from the first to the last, by least squares, and its standard error.
 
@@ -271,7 +264,7 @@ def drift_of(said: Said) -> Drift:
         return Drift(Figure(None, None, None, n, _STEPS, why), None, blocks)
     change, error = trend(right, group)
     p = math.erfc(abs(change) / error / math.sqrt(2)) if error else float(change == 0)
-    return Drift(Figure(change, change - _Z * error, change + _Z * error, n, _STEPS, ""), p, blocks)
+    return Drift(Figure(change, change - Z * error, change + Z * error, n, _STEPS, ""), p, blocks)
 
 
 def _plain_share(right: FloatArray, group: IntArray) -> Figure:

@@ -27,6 +27,7 @@ from annotator.agreement.coefficients import (
     krippendorff_alpha,
     raw_agreement,
 )
+from annotator.agreement.intervals import wilson
 from annotator.agreement.metrics import AgreementReport, Figure, GroupReport, PairReport, StepReport
 from annotator.agreement.sums import VALUES
 from tests.agreement.judgements import Judgement, agreement_report, group_report
@@ -505,7 +506,9 @@ def test_one_trajectory_in_full_gives_no_interval_for_the_first_error() -> None:
     judgements += [Judgement(rater, "t2", {0: 1}) for rater in "ab"]
     report = agreement_report(judgements, n_steps_of={"t1": 2, "t2": 2})
     assert report.first_error_agreement == Figure(1.0, None, None, 1, "trajectories judged in full by both", "")
-    assert report.cohen_kappa.low == report.cohen_kappa.high == 1.0
+    # Every draw of the two agrees in everything: that says little of others.
+    assert (report.raw_agreement.low, report.raw_agreement.high) == pytest.approx((0.342380, 1.0), abs=1e-6)
+    assert (report.cohen_kappa.value, report.cohen_kappa.low, report.cohen_kappa.high) == (1.0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -599,7 +602,7 @@ def test_nothing_in_common_gives_reasons_and_no_number(judgements: list[Judgemen
 def test_one_value_throughout_is_undefined_and_not_perfect(value: int) -> None:
     judgements = [Judgement(rater, t, {0: value, 1: value}) for rater in "ab" for t in range(5)]
     report = agreement_report(judgements)
-    assert report.raw_agreement == Figure(1.0, 1.0, 1.0, 10, "steps judged by both", "")
+    assert report.raw_agreement == Figure(1.0, *wilson(1.0, 5), 10, "steps judged by both", "")
     assert report.first_error_agreement.value == 1.0
     for name in STATISTICS[1:5]:
         figure = getattr(report, name)
@@ -660,7 +663,11 @@ def test_intervals_equal_those_of_literally_repeated_trajectories(n_raters: int)
             drawn[name].append(value)
     for name, figure in figures_of(report).items():
         if figure.value is not None:
-            expected = np.quantile([value for value in drawn[name] if value is not None], [0.025, 0.975])
+            known = [value for value in drawn[name] if value is not None]
+            if np.ptp(known) < 1e-9:
+                assert figure.low is None or figure.high == 1.0 > figure.low
+                continue
+            expected = np.quantile(known, [0.025, 0.975])
             assert (figure.low, figure.high) == pytest.approx(tuple(expected), abs=1e-12), name
 
 
@@ -798,7 +805,9 @@ def test_identical_raters_reach_exactly_one(values: list[int]) -> None:
     for name in STATISTICS:
         if name != "cohen_kappa":
             figure = getattr(report, name)
-            assert (figure.value, figure.low, figure.high) == (1.0, 1.0, 1.0)
+            is_share = name in ("raw_agreement", "first_error_agreement", "first_error_within_one")
+            bounds = wilson(1.0, 2) if is_share else (None, None)
+            assert (figure.value, figure.low, figure.high) == (1.0, *bounds)
     assert {pair.cohen_kappa.value for pair in report.pairs} == {1.0}
 
 

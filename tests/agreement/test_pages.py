@@ -81,7 +81,7 @@ def test_the_figures_of_two_people(world: World, client: Client) -> None:
         judge(trajectory, world.second, second)
     text = page_text(world, client)
     assert "2 people have judged 8 steps of 2 trajectories in common." in text
-    assert "75.0 % 75.0 to 75.0 % 8 steps judged by both" in text
+    assert "75.0 % 19.8 to 97.3 % 8 steps judged by both" in text
     assert "what their habits give by chance. 0.610" in text
     assert "with the habits of all pooled. 0.605" in text
     assert "any two different values count alike. 0.630" in text

@@ -311,7 +311,9 @@ def test_without_two_groups_in_a_figure_there_is_no_interval():
     same = report(gold_of([1, -1], [1], groups=["a", "a"]), given, resamples=50)
     assert (same.step_acc.value, same.step_acc.low, same.step_acc.high, same.n_groups) == (1.0, None, None, 1)
     two = report(gold_of([1, -1], [1]), given, resamples=50)
-    assert (two.step_acc.low, two.step_acc.high) == (1.0, 1.0)
+    # Both draws of the two are right throughout: Wilson's interval of two, and none for what is no share.
+    assert (two.step_acc.low, two.step_acc.high) == pytest.approx((0.342380, 1.0), abs=1e-6)
+    assert (two.ece.value, two.ece.low, two.ece.high) == (0.0, None, None)
     assert two.recall[0].low is None  # only one of the two has a -1
 
 

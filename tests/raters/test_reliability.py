@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, recall_score
 from statsmodels.stats.proportion import proportion_confint
 
+from annotator.agreement.intervals import wilson
 from annotator.agreement.sums import VALUES
 from annotator.raters.reliability import (
     CLEAN,
@@ -26,7 +27,6 @@ from annotator.raters.reliability import (
     leave_one_out,
     reliabilities,
     trend,
-    wilson,
 )
 from annotator.raters.reliability_page import RaterRow, drift_word, in_order, verdicts_of
 
