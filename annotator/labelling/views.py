@@ -112,8 +112,10 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
     scheme = assignment.project.scheme
     is_mine = assignment.annotator_id == request.user.pk
     status = Assignment.Status
-    # A lapsed claim that nobody took is taken up again by the first save.
-    is_open = assignment.status == status.OPEN or (is_mine and assignment.status in (status.CLAIMED, status.RETURNED))
+    elsewhere = None if is_mine else queue.held_elsewhere(assignment, request.user)
+    # A lapsed claim that nobody took is taken up again by the first save, unless the trajectory came back another way.
+    is_free = assignment.status == status.OPEN and elsewhere is None
+    is_open = is_free or (is_mine and assignment.status in (status.CLAIMED, status.RETURNED))
     is_revealed = scheme.reveal == "always" or bool(annotation and annotation.revealed_at)
     context = {
         "membership": membership,
@@ -128,6 +130,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "n_wanted": sum(turn.is_wanted for turn in page.turns) + assignment.wants_outcome,
         "is_open": is_open,
         "is_mine": is_mine,
+        "elsewhere": elsewhere,
         "is_revealed": is_revealed,
         "has_hints": assignment.hint_arm in (Assignment.HintArm.REVEAL_AFTER, Assignment.HintArm.HINTED),
         "hints_are_shown": hints.are_shown(assignment, annotation),

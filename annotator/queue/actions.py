@@ -99,10 +99,23 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
         return assignment
     if assignment.annotator_id == annotator.pk:
         raise AssignmentNotYours(f"You have already {assignment.status} this trajectory; it cannot be changed.")
+    elsewhere = held_elsewhere(assignment, annotator)
+    if elsewhere is not None:
+        raise AssignmentNotYours(
+            "Your claim ended because nothing was saved for a while, and you have been given the same trajectory anew "
+            f"(assignment {elsewhere.pk}): what you label there counts. What was saved here is kept as a draft; "
+            "anything later is not stored. Reload the page for the way there."
+        )
     raise AssignmentNotYours(
         "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
         "What was saved before is kept as a draft; anything later is not stored. Go on with the next trajectory."
     )
+
+
+def held_elsewhere(assignment: Assignment, annotator: User) -> Assignment | None:
+    """Another slot of the same trajectory that is or was this person's: nobody judges a trajectory twice."""
+    own = Assignment.objects.filter(trajectory=assignment.trajectory_id, annotator=annotator).exclude(pk=assignment.pk)
+    return own.order_by("id").last()
 
 
 def renewed_lease(assignment: Assignment, claim_minutes: int) -> datetime | None:

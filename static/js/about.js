@@ -2,7 +2,8 @@
 "use strict";
 
 class About {
-  // required: the extras that a -1 needs; changed(card, label): called when the annotator has filled in a field.
+  // required: the extras that a -1 needs; changed(card, isTyping): called when the annotator has filled in a field, and
+  // between two words of a text.
   constructor({ template, required, changed }) {
     Object.assign(this, { template, required, changed });
     this.asksMore = template.content.querySelectorAll("[data-extra]:not([data-extra=rationale])").length > 0;
@@ -45,7 +46,14 @@ class About {
       if (!opens && !this.#isNeeded(label)) return;
       card.append(this.template.content.cloneNode(true));
       about = card.querySelector(".about");
-      about.addEventListener("change", () => this.changed(card));
+      about.addEventListener("change", () => {
+        clearTimeout(this.typing);
+        this.changed(card, false);
+      });
+      about.addEventListener("input", ({ target: field }) => {
+        clearTimeout(this.typing);
+        if (field.matches("textarea")) this.typing = setTimeout(() => this.changed(card, true), 300);
+      });
     }
     for (const field of about.querySelectorAll("[data-when]")) field.hidden = !About.#isAsked(field, label);
     if (!label) return;

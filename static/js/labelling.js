@@ -60,8 +60,9 @@ const startLabelling = () => {
   const about = new About({
     template: document.getElementById("about"),
     required: data.required,
-    changed: (card) => {
+    changed: (card, isTyping) => {
       const label = state.get(card.dataset.target);
+      if (isTyping) return label && change(cards.indexOf(card), about.read(card, label), { sends: false });
       if (!label) return sayWrong(card) || say("The note is stored with the step's label: label the step as well.");
       change(cards.indexOf(card), about.read(card, label));
       sayWrong(card);
@@ -149,14 +150,14 @@ const startLabelling = () => {
 
   // --- changing labels ----------------------------------------------------------------------------------------------
 
-  const change = (index, label) => {
+  const change = (index, label, { sends = true } = {}) => {
     const target = cards[index].dataset.target;
     if (label) state.set(target, label);
     else state.delete(target);
     form.elements.confirmed.value = "";
     say("");
     paintAll();
-    outbox.put(target, label);
+    outbox.put(target, label, { sends });
   };
 
   // What a value means here: in the carrying mode a -1 after an error follows from it, unless said otherwise.

@@ -36,8 +36,8 @@ class Outbox {
     return this.#load(key).pending;
   }
 
-  // state: what the label is now (null: none), for a step index or "outcome".
-  put(target, state) {
+  // state: what the label is now (null: none), for a step index or "outcome"; sends: or only keep it, a text is being typed.
+  put(target, state, { sends = true } = {}) {
     const outbox = this.#load(this.key);
     outbox.url = this.url;
     outbox.guideline = this.guideline;
@@ -46,7 +46,9 @@ class Outbox {
     outbox.evidence = { ...outbox.evidence, [target]: this.evidence(target) };
     this.#store(this.key, outbox);
     this.#changed();
-    this.flush();
+    if (sends) return this.flush();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.flush(), 10000);
   }
 
   // Resolves when everything is stored, or when it is clear that it cannot be at the moment.

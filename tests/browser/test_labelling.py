@@ -371,3 +371,16 @@ def test_without_javascript_the_form_saves_and_submits(
     page.get_by_role("button", name="Submit").click()
     expect(page.locator(".notice[role=status]")).to_contain_text("Nothing is left to label for you")
     assert stored(slot) == {0: 1, 1: -1, None: 0}
+
+
+def test_on_a_phone_the_way_back_to_a_claim_is_in_sight(world: World, open_as: OpenAs) -> None:
+    slot = claim(world, instruction="How tall is the tower behind the old harbour of the second largest town? " * 3)
+    page = open_as(world.annotator, "/projects/demo/")
+    page.set_viewport_size({"width": 390, "height": 844})
+    for name in ("Continue", "Give back"):
+        box = page.get_by_label(f"{name} {slot.trajectory.external_id}").bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert axe_violations(page) == []

@@ -370,3 +370,18 @@ def test_independent_is_taken_back_by_the_same_key_and_by_every_other_word(open_
     page.keyboard.press("1")
     saved(page)
     assert stored(slot) == [(0, -1, None, ""), (1, 1, None, "")]
+
+
+def test_a_note_that_is_being_typed_survives_a_reload(open_as: OpenAs) -> None:
+    world, slot = claim({}, n_steps=2)
+    page = open_slot(open_as, world, slot)
+    for key in "-kc":
+        page.keyboard.press(key)
+    saved(page)
+    page.keyboard.type("half a sentence")
+    expect(page.locator("#save-status")).to_have_text("1 unsaved")
+    assert Label.objects.get().extras == {}  # one statement, not one per word
+    page.reload()
+    expect(page.locator("#step-0 [data-extra=rationale]")).to_have_value("half a sentence")
+    saved(page)
+    assert Label.objects.get().extras == {"rationale": "half a sentence"}

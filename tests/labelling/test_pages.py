@@ -186,6 +186,32 @@ def test_whoever_labels_for_the_first_time_after_the_lease_ran_out_gets_the_slot
     assert client.put(url, body, content_type="application/json").status_code == 404
 
 
+def test_whoever_has_the_trajectory_anew_is_told_where(client: Client, world: World) -> None:
+    make_trajectory(world.project, n_steps=3)  # two slots
+    left = queue.claim_next(world.project, world.annotator)
+    assert left is not None
+    label(left, world.annotator, {0: -1})
+    Assignment.objects.filter(pk=left.pk).update(lease_expires_at=now() - timedelta(seconds=1))
+    assert queue.claim_next(world.project, world.second) == left
+    anew = queue.claim_next(world.project, world.annotator)
+    assert anew is not None
+    assert (anew.trajectory_id, anew.pk != left.pk) == (left.trajectory_id, True)
+    client.force_login(world.annotator)
+    for is_free in (False, True):
+        if is_free:
+            queue.release_claim(left.pk, world.second)
+        page = client.get(f"/assignments/{left.pk}/").content.decode()
+        assert f'<a href="/assignments/{anew.pk}/">what you label there</a> counts' in page
+        assert "data-final" in page
+        kind = "application/json"
+        body, accept = {"labels": [{"step": 0, "value": 1}]}, {"Accept": kind}
+        answer = client.put(f"/assignments/{left.pk}/labels/", body, content_type=kind, headers=accept)
+        assert answer.status_code == 409
+        assert f"given the same trajectory anew (assignment {anew.pk})" in answer.json()["error"]["message"]
+        assert "somebody else" not in answer.json()["error"]["message"]
+    assert Label.objects.get().value == -1
+
+
 def test_a_form_with_a_value_outside_the_scale_changes_nothing(client: Client, slot: Assignment, world: World) -> None:
     client.force_login(world.annotator)
     response = client.post(
