@@ -1,7 +1,6 @@
 """What the stacker looks at: every rater's verdict, its neighbours', the place of the step, and what was said. Pure."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,22 +23,18 @@ _words = HashingVectorizer(
 
 @dataclass(frozen=True)
 class Look:
-    """What can be seen at m steps of whole trajectories.
-
-    numbers (m, k); words (m, N_WORDS), or None where nobody said anything; owner (m,) the trajectory of each step.
-    """
+    """What can be seen at m steps: numbers (m, k), and words (m, N_WORDS) or None where nobody said anything."""
 
     numbers: npt.NDArray[np.float32]
     words: sparse.csr_matrix | None
-    owner: IntArray
 
     def at(self, steps: IntArray) -> "Look":
-        return Look(self.numbers[steps], None if self.words is None else self.words[steps], self.owner[steps])
+        return Look(self.numbers[steps], None if self.words is None else self.words[steps])
 
 
 def look(panel: Panel) -> Look:
     """No trajectory tells anything about another one, so a part of this is what a part of the panel looks like."""
-    return Look(numbers(panel), words(panel) if any(panel.texts) else None, panel.owner)
+    return Look(numbers(panel), words(panel) if any(panel.texts) else None)
 
 
 def numbers(panel: Panel) -> npt.NDArray[np.float32]:
@@ -51,9 +46,8 @@ def numbers(panel: Panel) -> npt.NDArray[np.float32]:
     share = said.sum(axis=1) / heard  # (m, 3) of the raters that spoke
     length = np.repeat(panel.lengths, panel.lengths)
     columns = [np.repeat(panel.relative_length, panel.lengths)[:, None], said.reshape(m, r * N_VALUES), silent, share]
-    owner = panel.owner
     for offset in NEIGHBOURS:
-        columns += [shifted(share, owner, offset), shifted(said[:, :, 0], owner, offset)]
+        columns += [_shifted(panel, share, offset), _shifted(panel, said[:, :, 0], offset)]
     votes = panel.votes
     columns += [_so_far(panel, (votes == -1).astype(np.float32)), share.max(axis=1, keepdims=True)]
     # An error before it that a rater has not taken back: what carries on.
@@ -70,12 +64,12 @@ def words(panel: Panel) -> sparse.csr_matrix:
     return _words.transform(panel.texts)
 
 
-def shifted(values: npt.NDArray[Any], owner: IntArray, offset: int) -> npt.NDArray[Any]:
+def _shifted(panel: Panel, values: npt.NDArray[np.float32], offset: int) -> npt.NDArray[np.float32]:
     """(m, k) the values of the step `offset` further on; 0 beyond the ends of the trajectory."""
     found = np.zeros_like(values)
-    there = np.arange(len(owner)) + offset
-    inside = (there >= 0) & (there < len(owner))
-    inside[inside] = owner[there[inside]] == owner[inside]
+    there = np.arange(panel.n_steps) + offset
+    place, length = panel.place + offset, np.repeat(panel.lengths, panel.lengths)
+    inside = (place >= 0) & (place < length)
     found[inside] = values[there[inside]]
     return found
 

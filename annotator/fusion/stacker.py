@@ -1,7 +1,7 @@
 """A model of the raters' habits: what the gold is, given what all of them voted and said around a step. Pure.
 
 Two learners: a multinomial logistic regression over numbers and words, and gradient boosted trees over the numbers and
-what the words alone say, of the step and of its neighbours. Both see every rater's verdict on the step and on its
+what the words alone say. Both see every rater's verdict on the step and on its
 neighbours (stacking: Wolpert, Neural Networks 5, 1992).
 """
 
@@ -23,8 +23,6 @@ _WORD_FOLDS = 3
 _STRENGTH = 2.0  # inverse regularisation of the logistic regressions
 _NUMBERS_SCALE = 0.1  # of the numbers beside the words
 _FLOOR = 1e-4
-# Steps before and after whose words the trees hear, too: later ones are where an error comes to light.
-_WORDS_AROUND = (-1, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Stacker:
         if self.words is not None:
             w = _weighed(seen.words if seen.words is not None else _nothing_said(len(x)), self.words.idf)
             logits = logits + w @ self.words_in_both.T.astype(np.float64)
-            x = np.concatenate([x, _around(_word_probs(w, self.words), seen.owner)], axis=1)
+            x = np.concatenate([x, np.log(_word_probs(w, self.words))], axis=1)
         return np.stack([_softmax(logits), self.trees.probs(x.astype(np.float32))]).clip(_FLOOR, 1.0)
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
@@ -92,34 +90,33 @@ def fit(panel: Panel, seed: int = 0) -> Stacker:
 
 def fit_on(panel: Panel, seen: Look, seed: int = 0) -> Stacker:
     """The same, where what the panel looks like is known already."""
-    heard = np.flatnonzero(panel.has_gold[panel.owner])  # with the neighbours that have none
-    gold = panel.gold[heard].astype(np.int64)
-    if len(np.unique(gold[gold != MISSING])) < 2:
+    known = np.flatnonzero(panel.gold != MISSING)
+    y = panel.gold[known].astype(np.int64) + 1
+    if len(np.unique(y)) < 2:
         raise ValueError("A stacker needs gold of at least two values.")
     with threadpool_limits(1):  # for so little work threads wait for each other: many times slower with two
-        return _fit(seen.at(heard), gold, panel.groups[panel.owner[heard]], seed)
+        return _fit(seen.at(known), y, panel.groups[panel.owner[known]], seed)
 
 
-def _fit(seen: Look, gold: IntArray, tasks: IntArray, seed: int) -> Stacker:
-    known = np.flatnonzero(gold != MISSING)
-    x, y = seen.numbers, gold[known] + 1
+def _fit(seen: Look, y: IntArray, tasks: IntArray, seed: int) -> Stacker:
+    x = seen.numbers
     # A regression goes on in a straight line where a length has never been seen; trees do not.
-    plain = x[known, N_LENGTHS:]
+    plain = x[:, N_LENGTHS:]
     mean, scale = plain.mean(axis=0, dtype=np.float64), np.maximum(plain.std(axis=0, dtype=np.float64), 0.05)
     z = sparse.csr_matrix((plain - mean) / scale * _NUMBERS_SCALE)
     words: Words | None = None
     words_in_both = np.zeros((N_VALUES, 0), dtype=np.float32)
-    idf = _idf(seen.words[known]) if seen.words is not None else np.zeros(0, dtype=np.float32)
+    idf = _idf(seen.words) if seen.words is not None else np.zeros(0, dtype=np.float32)
     if seen.words is not None and idf.any():
         w = _weighed(seen.words, idf)
         used = np.flatnonzero(idf)
-        coef, intercept = _logistic(sparse.hstack([z, w[known][:, used]]).tocsr(), y)
+        coef, intercept = _logistic(sparse.hstack([z, w[:, used]]).tocsr(), y)
         coef, words_in_both = coef[:, : z.shape[1]], _spread(coef[:, z.shape[1] :], used)
-        words = _fit_words(w[known], used, y, idf)
-        x = np.concatenate([x, _around(_word_probs_out_of_fold(w, used, gold, tasks, idf, seed), seen.owner)], axis=1)
+        words = _fit_words(w, used, y, idf)
+        x = np.concatenate([x, np.log(_word_probs_out_of_fold(w, used, y, tasks, idf, seed))], axis=1)
     else:
         coef, intercept = _logistic(z, y)
-    grown = trees.grow(x[known].astype(np.float32), y, seed)
+    grown = trees.grow(x.astype(np.float32), y, seed)
     return Stacker(mean, scale, coef, intercept, words_in_both, words, grown)
 
 
@@ -140,22 +137,16 @@ def _fit_words(w: sparse.csr_matrix, used: IntArray, y: IntArray, idf: npt.NDArr
 
 
 def _word_probs_out_of_fold(
-    w: sparse.csr_matrix, used: IntArray, gold: IntArray, groups: IntArray, idf: npt.NDArray[np.float32], seed: int
+    w: sparse.csr_matrix, used: IntArray, y: IntArray, groups: IntArray, idf: npt.NDArray[np.float32], seed: int
 ) -> FloatArray:
     """(m, 3) for the trees, which must not see what the words have learnt by heart."""
     which = folds(groups, _WORD_FOLDS, seed)
-    found = np.full((len(gold), N_VALUES), 1.0 / N_VALUES)
+    found = np.full((len(y), N_VALUES), 1.0 / N_VALUES)
     for fold in range(_WORD_FOLDS):
-        others, held = (which != fold) & (gold != MISSING), which == fold
-        if len(np.unique(gold[others])) > 1:
-            found[held] = _word_probs(w[held], _fit_words(w[others], used, gold[others] + 1, idf))
+        others = which != fold
+        if len(np.unique(y[others])) > 1:
+            found[~others] = _word_probs(w[~others], _fit_words(w[others], used, y[others], idf))
     return found
-
-
-def _around(probs: FloatArray, owner: IntArray) -> FloatArray:
-    """(m, 3) -> (m, 3 * (1 + neighbours)) the logarithms at the step itself and around it."""
-    logs = np.log(probs)
-    return np.concatenate([logs, *(features.shifted(logs, owner, offset) for offset in _WORDS_AROUND)], axis=1)
 
 
 def _idf(raw: sparse.csr_matrix) -> npt.NDArray[np.float32]:

@@ -49,7 +49,7 @@ def test_the_regression_does_not_see_how_long_a_trajectory_is() -> None:
     found, seen = stacker.fit(panel), features.look(panel)
     longer = seen.numbers.copy()
     longer[:, : features.N_LENGTHS] += 3.0
-    by_regression, by_trees = found.members_of(features.Look(longer, seen.words, seen.owner))
+    by_regression, by_trees = found.members_of(features.Look(longer, seen.words))
     before = found.members(panel)
     assert np.array_equal(by_regression, before[0])
     assert not np.array_equal(by_trees, before[1])
@@ -77,28 +77,6 @@ def test_neighbours_beyond_the_ends_of_a_trajectory_say_nothing() -> None:
     alone = panel.of([3])
     among = np.flatnonzero(panel.owner == 3)
     assert np.array_equal(features.numbers(panel)[among], features.numbers(alone))
-
-
-def test_the_trees_hear_what_is_said_of_the_steps_around_one_and_of_no_other_trajectory() -> None:
-    # Steps go in pairs, and only the second of a pair is spoken of.
-    pairs = np.random.default_rng(0).choice([-1, 1], size=(60, 2))
-    texts = [text for value in pairs.ravel() for text in ("", "it broke here" if value == -1 else "fine so far")]
-    values = np.repeat(pairs, 2, axis=1).tolist()
-    panel = panel_of(values, [[[1] * 4] * 60], texts=texts)
-    found = stacker.fit(panel)
-    by_trees = found.members(panel)[1]
-    assert np.array_equal(by_trees.argmax(axis=1) - 1, panel.gold)
-    assert np.array_equal(by_trees[panel.owner == 7], found.members(panel.of([7]))[1])
-
-
-def test_words_around_a_step_count_although_it_alone_has_gold() -> None:
-    panel = made_up(40, accuracies=ACCURACIES, text_tells=True)
-    gold = np.where(panel.place % 2 == 0, panel.gold, MISSING).astype(np.int8)
-    heard = stacker.fit(panel.with_gold(gold))
-    texts = [text if place % 2 == 0 else "" for text, place in zip(panel.texts, panel.place, strict=True)]
-    deaf = stacker.fit(replace(panel.with_gold(gold), texts=texts))
-    assert np.array_equal(heard.coef, deaf.coef)
-    assert not np.array_equal(heard.trees.arrays()["value"], deaf.trees.arrays()["value"])
 
 
 def test_words_that_nobody_says_twice_teach_nothing() -> None:
