@@ -1,5 +1,6 @@
 """The review page by keyboard: what is refused stays in view, and no key decides what nobody chose."""
 
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -180,6 +181,8 @@ def enter(page: Page, step: int) -> Locator:
 
 
 def entered(dispute: Locator) -> tuple[bool, str, str, str, str]:
+    # What was entered comes back a moment after the page, this last.
+    expect(dispute.get_by_label("Comment", exact=True)).to_have_value(re.compile("A word about"))
     rater = dispute.get_by_label("To rater").locator("option:checked").text_content()
     return (
         dispute.locator("input[value='0']").is_checked(),
