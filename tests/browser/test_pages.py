@@ -116,17 +116,21 @@ def full_world() -> tuple[World, dict[str, int]]:
     }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("who", PAGES)
-def test_every_page_is_clean(
-    who: str, scheme: Literal["light", "dark"], page: Page, open_as: Callable[[User, str], Page]
+def test_every_page_is_clean_in_both_colour_schemes_and_fits_a_phone(
+    who: str, page: Page, open_as: Callable[[User, str], Page]
 ) -> None:
     world, keys = full_world()
-    page.emulate_media(color_scheme=scheme)
     for path in PAGES[who]:
-        opened = open_as(world.user(who), path.format(**keys))
-        expect(opened.locator("h1")).to_have_count(1)
-        assert axe_violations(opened) == [], path
+        page.set_viewport_size({"width": 1280, "height": 800})
+        page.emulate_media(color_scheme="light")
+        open_as(world.user(who), path.format(**keys))
+        expect(page.locator("h1")).to_have_count(1)
+        assert axe_violations(page) == [], path
+        page.emulate_media(color_scheme="dark")
+        assert axe_violations(page) == [], f"{path} in the dark"
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") == 390, path
 
 
 def test_signing_in_and_out(page: Page, live_server: object, watch: Callable[[Page], Page]) -> None:
@@ -156,17 +160,6 @@ def test_the_refusal_pages_are_pages(open_as: Callable[[User, str], Page], conso
     assert axe_violations(page) == []
     assert {error.rpartition("status of ")[2] for error in console_errors} == {"403 (Forbidden)", "404 (Not Found)"}
     console_errors.clear()
-
-
-@pytest.mark.parametrize("who", PAGES)
-def test_on_a_phone_no_page_is_wider_than_the_screen(
-    who: str, page: Page, open_as: Callable[[User, str], Page]
-) -> None:
-    world, keys = full_world()
-    page.set_viewport_size({"width": 390, "height": 800})
-    for path in PAGES[who]:
-        opened = open_as(world.user(who), path.format(**keys))
-        assert opened.evaluate("document.documentElement.scrollWidth") == 390, path
 
 
 def test_on_a_phone_what_models_said_is_read_without_scrolling_to_the_side(
