@@ -80,8 +80,6 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
     promise = get_object_or_404(promises, project=membership.project, number=number)
     chosen = (promise.threshold, promise.most_each)
     audited = actions.audited(promise)
-    withdrawal = actions.withdrawal(promise)
-    n_labels = GoldLabel.objects.filter(acceptance=promise).count()
     needed = math.log(1 / promise.delta)
     context: dict[str, Any] = {
         "membership": membership,
@@ -96,12 +94,12 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
         "audited": audited,
         "audit_share": audited.n_wrong / audited.n_taken if audited.n_taken else None,
         "alarm": round(100 * min(max(audited.evidence / needed, 0.0), 1.0)),
-        "n_labels": n_labels,
-        "keeps_labels": promise.status == "stopped" and withdrawal is None and n_labels > 0,
+        "n_labels": GoldLabel.objects.filter(acceptance=promise).count(),
+        "keeps_labels": actions.keeps_labels(promise),
         "audits": promise.audits.select_related("trajectory").defer("trajectory__messages", "trajectory__tools")[
             :PER_PAGE
         ],
-        "withdrawal": withdrawal,
+        "withdrawal": actions.withdrawal(promise),
     }
     return render(request, "acceptance/detail.html", context)
 

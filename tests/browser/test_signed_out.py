@@ -1,4 +1,7 @@
-"""Open pages whose reader is signed out, and signs in again in another tab: nothing that was entered is lost."""
+"""Open pages whose reader is signed out, and signs in again in another tab: nothing that was entered is lost.
+
+Of the labelling page see test_signed_in_again.py.
+"""
 
 from collections.abc import Callable, Iterator
 
@@ -7,8 +10,7 @@ from django.conf import settings
 from playwright.sync_api import Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from annotator.models import Adjudication, GoldLabel, Job, Label, Review, User
-from annotator.queue import actions as queue
+from annotator.models import Adjudication, GoldLabel, Job, Review, User
 from tests.browser.conftest import axe_violations
 from tests.factories import PASSWORD, World, judge, make_trajectory, make_world
 
@@ -111,27 +113,6 @@ def test_after_signing_out_and_in_elsewhere_an_open_page_sends_its_other_forms(
     review.get_by_role("button", name="Hold it now").click()
     expect(review.get_by_role("button", name="Give it back")).to_be_visible()
     assert Review.objects.get().reviewer == world.reviewer
-
-
-def test_after_signing_out_and_in_elsewhere_the_labelling_page_stores_and_submits(
-    world: World, open_as: Open, live_server: LiveServer
-) -> None:
-    make_trajectory(world.project, n_steps=2)
-    slot = queue.claim_next(world.project, world.annotator)
-    assert slot is not None
-    page = open_as(world.annotator, f"/assignments/{slot.pk}/")
-    sign_out_elsewhere(page, live_server)
-    page.keyboard.press("1")
-    expect(page.locator("#save-status")).to_have_text("1 unsaved (you are signed out: sign in again in another tab)")
-    sign_in_again(page, world.annotator, live_server)
-    page.keyboard.press("1")
-    expect(page.locator("#save-status")).to_have_text("All saved")
-    assert list(Label.objects.order_by("step__index").values_list("value", flat=True)) == [1, 1]
-    page.keyboard.press("1")
-    page.keyboard.press("Enter")
-    page.wait_for_url(lambda url: f"/assignments/{slot.pk}/" not in url)
-    slot.refresh_from_db()
-    assert slot.status == "submitted"
 
 
 def test_a_page_that_follows_a_job_shows_no_sign_in_form_in_its_place(world: World, open_as: Open) -> None:
