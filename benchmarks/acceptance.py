@@ -91,16 +91,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR")
     parser.add_argument("--panel", action="append", metavar="NAME", help=f"default: {'; '.join(PANELS)}")
     opts = parser.parse_args(arguments)
-    names = panels.sets_of(opts.data)
-    facts = [f"Sets: {', '.join(names) or 'none found'}; seed {SEED}; delta {100 * DELTA:g} %."]
+    data = panels.read(opts.data)
+    whole = data.panel()
+    facts = [
+        f"Sets: {', '.join(data.names)}; seed {SEED}; delta {100 * DELTA:g} %.",
+        f"{whole.n_trajectories} trajectories, {whole.n_steps} steps; {N_LEARN} are learnt from, or half.",
+        *data.notes,
+    ]
     figures: list[Figure] = []
-    if names:
-        whole = panels.read(opts.data, names)
-        facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps; {N_LEARN} are learnt from, or half.")
-        there = panels.panels_of(whole)
-        titles = opts.panel or [name for name in PANELS if name in there] or list(there)[:3]
-        for title in titles[:1] if opts.quick else titles:
-            figures += _measure(title, panels.read(opts.data, names, there[title]), quick=opts.quick)
+    chosen = panels.choose(panels.panels_of(whole), opts.panel, PANELS)
+    for title, raters in list(chosen.items())[: 1 if opts.quick else None]:
+        figures += _measure(title, data.panel(raters), quick=opts.quick)
     figures += _audits(quick=opts.quick)
     report("Acceptance", facts, figures, opts.json)
 

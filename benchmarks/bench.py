@@ -3,6 +3,7 @@
 import argparse
 import cProfile
 import json
+import math
 import os
 import pstats
 import resource
@@ -12,11 +13,12 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from textwrap import wrap
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REAL_DATA = ROOT.parent / "shared/data/agentprocessbench"
@@ -33,6 +35,7 @@ class Figure:
     at_most: float | None = None
     at_least: float | None = None
     bound: str = ""
+    also: Mapping[str, float] = field(default_factory=dict)  # what `bound` says in words, for the JSON
 
     @property
     def is_met(self) -> bool | None:
@@ -127,11 +130,20 @@ def report(title: str, facts: Sequence[str], figures: Sequence[Figure], out: Pat
         for line in rest:
             say(" " * indent + line)
     if out:
-        rows_json = [asdict(f) | {"is_met": f.is_met} for f in figures]
+        rows_json = [_storable(asdict(f) | {"is_met": f.is_met}) for f in figures]
         out.write_text(json.dumps({"title": title, "facts": facts, "figures": rows_json}, indent=2) + "\n")
 
 
+def _storable(value: Any) -> Any:
+    """JSON has no NaN: null."""
+    if isinstance(value, dict):
+        return {key: _storable(one) for key, one in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _number(value: float) -> str:
+    if math.isnan(value):
+        return "–"
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 

@@ -10,10 +10,11 @@ the time by the cost model: 4 steps for opening a trajectory each time, 1 per st
 random resamples tasks: the labels that are right after each round are counted again over tasks drawn anew.
 Before that: how many suggestions of 100 a person has to change who goes through each trajectory from step to step, if
 every label changes the suggestions after it.
+People answer over all sets at once; after what that needs for all of them, what each set alone has had and needed.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,11 +45,27 @@ Order = Callable[[Panel, np.ndarray, np.ndarray, np.random.Generator], np.ndarra
 
 @dataclass(frozen=True)
 class Course:
-    """After each round: shares of steps and of time spent, and which steps are right (rounds, m)."""
+    """After each round which steps are answered and which are right (rounds, m), and how often each trajectory has been
+    opened (rounds, n)."""
 
-    steps: np.ndarray
-    time: np.ndarray
+    answered: np.ndarray
     right: np.ndarray
+    opened: np.ndarray
+
+    def of(self, panel: Panel, part: np.ndarray) -> "Course":
+        """Only of these trajectories of the panel."""
+        steps = np.isin(panel.owner, part)
+        return Course(self.answered[:, steps], self.right[:, steps], self.opened[:, part])
+
+    @property
+    def steps(self) -> np.ndarray:
+        """(rounds,) the share of the steps that are answered."""
+        return np.asarray(self.answered.mean(axis=1))
+
+    @property
+    def costs(self) -> np.ndarray:
+        """(rounds,) what that took, in the time of one step."""
+        return np.asarray(self.answered.sum(axis=1) + OPENING_COST * self.opened.sum(axis=1))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -59,57 +76,79 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--panel", action="append", metavar="NAME", help=f"default: {'; '.join(PANELS)}")
     parser.add_argument("--suggestions", action="store_true", help="only how many of them a person has to change")
     opts = parser.parse_args(arguments)
-    names = panels.sets_of(opts.data)
-    facts = [f"Sets: {', '.join(names) or 'none found'}; seed {SEED}."]
+    data = panels.read(opts.data)
+    whole = data.panel()
+    facts = [
+        f"Sets: {', '.join(data.names)}; seed {SEED}.",
+        f"{whole.n_trajectories} trajectories, {whole.n_steps} steps.",
+        *data.notes,
+    ]
     figures: list[Figure] = []
-    whole = panels.read(opts.data, names) if names else None
-    if whole is not None:
-        facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps.")
-        there = panels.panels_of(whole)
+    try:
         usual = ("cheap, 3",) if opts.quick else PANELS
-        for title in opts.panel or [name for name in usual if name in there] or list(there)[:3]:
-            if title in there:
-                panel = panels.read(opts.data, names, there[title])
-                panel = panel.of(np.arange(60)) if opts.quick else panel
-                figures += _corrections(title, panel, quick=opts.quick)
-                figures += [] if opts.suggestions else _measure(title, panel, quick=opts.quick)
-    report("Human effort", facts, figures, opts.json)
+        for title, raters in panels.choose(panels.panels_of(whole), opts.panel, usual).items():
+            panel, set_of = data.panel(raters), data.set_of
+            if opts.quick:
+                some = np.arange(panel.n_trajectories)[:: -(-panel.n_trajectories // 60)]
+                panel, set_of = panel.of(some), set_of[some]
+            parts = {"": np.arange(panel.n_trajectories)}
+            if len(data.names) > 1:
+                parts |= {f", {name}": np.flatnonzero(set_of == i) for i, name in enumerate(data.names)}
+            figures += _corrections(title, panel, parts, quick=opts.quick)
+            figures += [] if opts.suggestions else _measure(title, panel, parts, quick=opts.quick)
+    finally:  # a long run that ends early keeps what it has
+        report("Human effort", facts, figures, opts.json)
 
 
-def _measure(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
+def _measure(title: str, panel: Panel, parts: Mapping[str, np.ndarray], *, quick: bool) -> list[Figure]:
+    """parts: of the panel's trajectories, by what the title of their figures ends with; "" is all of them."""
     rounds = [0.2, 0.5, 1.0] if quick else ROUNDS
     courses = {}
     for name, order in ORDERS.items():
         say(f"{title}: {name} …")
         courses[name] = _run(panel, order, rounds)
+    return [
+        figure
+        for ending, part in parts.items()
+        for figure in _needs(
+            title + ending,
+            panel.of(part),
+            {name: course.of(panel, part) for name, course in courses.items()},
+            has_aim=not quick and not ending,
+        )
+    ]
+
+
+def _needs(title: str, panel: Panel, courses: Mapping[str, Course], *, has_aim: bool) -> list[Figure]:
     figures = []
     random = courses["random"]
+    whole = float(cost(panel.lengths).sum())
     for name, course in courses.items():
+        right = course.right.mean(axis=1)
         for target in TARGETS:
-            needed = _needed(course.steps, course.right.mean(axis=1), target)
-            spent = _needed(course.time, course.right.mean(axis=1), target)
-            aim = 30.0 if target == 95 and name == BEST and title.startswith("strong") and not quick else None
+            spent = 100 * _needed(course.costs / whole, right, target)
+            is_aimed = has_aim and target == 95 and name == BEST and title.startswith("strong")
             figures.append(
                 Figure(
                     f"{title}: {name}, {target} % right",
-                    100 * needed,
+                    100 * _needed(course.steps, right, target),
                     "% of steps",
-                    at_most=aim,
-                    bound=f"{100 * spent:.0f} % of the time",
+                    at_most=30.0 if is_aimed else None,
+                    bound=f"{spent:.0f} % of the time",
+                    also={"time": spent},
                 )
             )
         if name != "random":
             low, high = _ratio_interval(panel, course, random)
-            mine = _needed(course.steps, course.right.mean(axis=1), 95)
-            ratio = _needed(random.steps, random.right.mean(axis=1), 95) / max(mine, 1e-9)
-            aim = 2.0 if name == BEST and not quick else None
+            mine = _needed(course.steps, right, 95)
             figures.append(
                 Figure(
                     f"{title}: random over {name}, 95 % right",
-                    ratio,
+                    _needed(random.steps, random.right.mean(axis=1), 95) / max(mine, 1e-9),
                     "times",
-                    at_least=aim,
+                    at_least=2.0 if has_aim and name == BEST else None,
                     bound=f"[{low:.2f}, {high:.2f}]",
+                    also={"low": low, "high": high},
                 )
             )
     return figures
@@ -117,21 +156,21 @@ def _measure(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
 
 def _run(panel: Panel, order: Order, rounds: Sequence[float]) -> Course:
     rng = np.random.default_rng(SEED)
-    answered = np.full(panel.n_steps, MISSING, dtype=np.int8)
-    beliefs = _beliefs(panel, answered)
-    steps, time, right, spent = [0.0], [0.0], [beliefs.argmax(axis=1) - 1 == panel.gold], 0.0
-    whole = float(cost(panel.lengths).sum())
+    answers = np.full(panel.n_steps, MISSING, dtype=np.int8)
+    beliefs = _beliefs(panel, answers)
+    opens = np.zeros(panel.n_trajectories, dtype=np.int64)
+    answered, right, opened = [answers != MISSING], [beliefs.argmax(axis=1) - 1 == panel.gold], [opens]
     for share in rounds:
-        is_open = answered == MISSING
+        is_open = answers == MISSING
         n = round(share * panel.n_steps) - int((~is_open).sum())
         asked = order(panel, beliefs, is_open, rng)[: max(n, 0)]
-        answered[asked] = panel.gold[asked]
-        spent += len(asked) + OPENING_COST * len(np.unique(panel.owner[asked]))
-        beliefs = _beliefs(panel, answered)
-        steps.append(float((answered != MISSING).mean()))
-        time.append(spent / whole)
+        answers[asked] = panel.gold[asked]
+        opens = opens + np.isin(np.arange(panel.n_trajectories), panel.owner[asked])
+        beliefs = _beliefs(panel, answers)
+        answered.append(answers != MISSING)
         right.append(beliefs.argmax(axis=1) - 1 == panel.gold)
-    return Course(np.array(steps), np.array(time), np.stack(right))
+        opened.append(opens)
+    return Course(np.stack(answered), np.stack(right), np.stack(opened))
 
 
 def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
@@ -150,7 +189,7 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
     return refresh(panel.starts, (by_chain + by_stacker) / 2, chain, links, gold=answered.astype(np.int64)).probs
 
 
-def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
+def _corrections(title: str, panel: Panel, parts: Mapping[str, np.ndarray], *, quick: bool) -> list[Figure]:
     """How many suggestions of 100 a person has to change, in five folds by task.
 
     The person goes from step to step; conditioned suggestions know the gold of the steps before, as on the labelling
@@ -167,38 +206,39 @@ def _corrections(title: str, panel: Panel, *, quick: bool) -> list[Figure]:
         single = _best_alone(panel.of(np.flatnonzero(which != fold)), held)
         alone[mine] = single.argmax(axis=1) - 1
         for first, last in pairwise(held.starts):
-            gold = {t: int(value) for t, value in enumerate(held.gold[first:last]) if value != MISSING}
+            gold = dict(enumerate(held.gold[first:last].tolist()))
             steps = np.flatnonzero(mine)[first:last]
             for rows, found in ((evidence, conditioned), (single, alone_conditioned)):
                 found[steps] = suggest.conditioned(rows[first:last], gold).argmax(axis=1) - 1
-    has_gold = panel.gold != MISSING
     figures = []
-    for name, said, aim in (
-        ("of all judges together, conditioned on the labels before", conditioned, 12.0),
-        ("of all judges together", plain, None),
-        ("of the best judge, conditioned on the labels before", alone_conditioned, None),
-        ("of the best judge", alone, None),
-    ):
-        wrong = (said != panel.gold)[has_gold]
-        low, high = _interval(panel, wrong, has_gold)
-        figures.append(
-            Figure(
-                f"{title}: suggestions {name}",
-                100 * float(wrong.mean()),
-                "corrections/100 steps",
-                at_most=None if quick else aim,
-                bound=f"[{low:.1f}, {high:.1f}]",
+    for ending, part in parts.items():
+        some, of_part = panel.of(part), np.isin(panel.owner, part)
+        for name, said, aim in (
+            ("of all judges together, conditioned on the labels before", conditioned, 12.0),
+            ("of all judges together", plain, None),
+            ("of the best judge, conditioned on the labels before", alone_conditioned, None),
+            ("of the best judge", alone, None),
+        ):
+            wrong = said[of_part] != some.gold
+            low, high = _interval(some, wrong)
+            figures.append(
+                Figure(
+                    f"{title}{ending}: suggestions {name}",
+                    100 * float(wrong.mean()),
+                    "corrections/100 steps",
+                    at_most=None if quick or ending else aim,
+                    bound=f"[{low:.1f}, {high:.1f}]",
+                    also={"low": low, "high": high},
+                )
             )
-        )
     return figures
 
 
 def _best_alone(learnt: Panel, held: Panel) -> np.ndarray:
     """(m, 3) the calibrated evidence of the judge that is right most often: what is true where it says so."""
-    known = learnt.gold != MISSING
-    best = int(((learnt.votes == learnt.gold[:, None]) & known[:, None]).sum(axis=0).argmax())
+    best = int((learnt.votes == learnt.gold[:, None]).sum(axis=0).argmax())
     counts = np.full((4, 3), 0.5)  # what it says, and last: nothing
-    np.add.at(counts, (_said(learnt.votes[known, best]), learnt.gold[known] + 1), 1.0)
+    np.add.at(counts, (_said(learnt.votes[:, best]), learnt.gold + 1), 1.0)
     habits: np.ndarray = counts / counts.sum(axis=1, keepdims=True)
     return np.asarray(habits[_said(held.votes[:, best])])
 
@@ -207,10 +247,10 @@ def _said(votes: np.ndarray) -> np.ndarray:
     return np.where(votes == MISSING, 3, votes + 1).astype(np.int64)
 
 
-def _interval(panel: Panel, wrong: np.ndarray, has_gold: np.ndarray) -> tuple[float, float]:
+def _interval(panel: Panel, wrong: np.ndarray) -> tuple[float, float]:
     """95 %, in percent, from drawing tasks anew."""
     _, which = np.unique(panel.groups, return_inverse=True)
-    task = which[panel.owner[has_gold]]
+    task = which[panel.owner]
     sums, sizes = np.bincount(task, weights=wrong), np.bincount(task)
     draws = np.random.default_rng(SEED).integers(0, len(sizes), (N_RESAMPLES, len(sizes)))
     low, high = np.percentile(100 * sums[draws].sum(axis=1) / sizes[draws].sum(axis=1), [2.5, 97.5])

@@ -5,13 +5,14 @@
 DIR holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets. Every figure is of tasks whose gold
 the fit has not seen: five folds by task; with less gold, so many trajectories drawn from the other folds. Intervals
 (95 %) resample tasks. Beside ours: the majority, Dawid-Skene in three forms (all of them without gold), and the best
-single rater, chosen on the very gold that ours learnt from.
+single rater, chosen on the very gold that ours learnt from. An abstention is wrong. All sets are learnt from together;
+after what is true of all, every figure again for each set alone.
 """
 
 import argparse
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,97 +40,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--no-scale", action="store_true", help="leave out the million steps")
     parser.add_argument("--panel", action="append", metavar="NAME", help="only these, say 'cheap, 3'; default: all")
     chosen = parser.parse_args(arguments)
-    names = panels.sets_of(chosen.data)
-    figures: list[Figure] = []
-    facts = [f"Sets: {', '.join(names) or 'none found'}; {FOLDS} folds by task, seed {SEED}."]
     # Arrays this small are multiplied faster by one thread than by two.
     threadpool_limits(1)
-    if names:
-        whole = panels.read(chosen.data, names)
-        set_of = np.concatenate(
-            [np.full(panels.read(chosen.data, [name]).n_trajectories, i) for i, name in enumerate(names)]
-        )
-        facts.append(f"{whole.n_trajectories} trajectories, {whole.n_steps} steps, {len(whole.raters)} judges.")
-        there = panels.panels_of(whole)
-        quickest = "cheap, 3" if "cheap, 3" in there else min(there, default="")
-        for title, raters in there.items():
-            if (chosen.quick and title != quickest) or (chosen.panel and title not in chosen.panel):
-                continue
+    data = panels.read(chosen.data)
+    whole = data.panel()
+    facts = [
+        f"Sets: {', '.join(data.names)}; {FOLDS} folds by task, seed {SEED}.",
+        f"{whole.n_trajectories} trajectories, {whole.n_steps} steps, {len(whole.raters)} judges.",
+        *data.notes,
+    ]
+    there = panels.panels_of(whole)
+    usual = [name for name in there if name == "cheap, 3"] or sorted(there)[:1] if chosen.quick else list(there)
+    figures: list[Figure] = []
+    try:
+        for title, raters in panels.choose(there, chosen.panel, usual).items():
             say(f"{title} …")
-            found = _measure(title, panels.read(chosen.data, names, raters), set_of, names, quick=chosen.quick)
+            found = _measure(title, data.panel(raters), data.set_of, data.names, quick=chosen.quick)
             figures += found
-            # Long runs say what they have: whoever stops one keeps that.
             for figure in found:
                 say(f"  {figure.name}: {figure.value:.1f} {figure.unit}; {figure.bound}")
-    if not chosen.no_scale:
-        figures += _scale(20_000 if chosen.quick else 1_000_000)
-    report("Fusion of raters", facts, figures, chosen.json)
+        if not chosen.no_scale:
+            figures += _scale(20_000 if chosen.quick else 1_000_000)
+    finally:  # a long run that ends early keeps what it has
+        report("Fusion of raters", facts, figures, chosen.json)
 
 
 @dataclass(frozen=True)
 class Told:
-    """Beliefs about every step (m, 3); of every trajectory (n,) its first error, and P(F) of the true one."""
+    """Beliefs about every step (m, 3), and its value (m,), MISSING where nothing was said, which is never right.
+
+    Of every trajectory (n,) its first error, and P(F) of the true one.
+    """
 
     probs: np.ndarray
+    said: np.ndarray
     first: np.ndarray
     first_probs: np.ndarray
+
+    def of(self, panel: Panel, part: np.ndarray) -> "Told":
+        """Only of these trajectories of the panel."""
+        steps = np.isin(panel.owner, part)
+        return Told(self.probs[steps], self.said[steps], self.first[part], self.first_probs[part])
 
 
 def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str], *, quick: bool) -> list[Figure]:
     chain = fit_chain(panel.with_gold(np.full_like(panel.gold, MISSING)))
+    is_silent = (panel.votes == MISSING).all(axis=1)
     told = {
-        "majority": _tell(panel, crowd.majority(panel), chain),
+        "majority": _tell(panel, crowd.majority(panel), chain, is_silent),
         "Dawid-Skene": _tell(panel, crowd.dawid_skene(panel), chain),
         "Dawid-Skene, one coin": _tell(panel, crowd.one_coin(panel), chain),
         "Dawid-Skene, chain": _tell(panel, crowd.chain_dawid_skene(panel), chain),
     }
     singles = {}
     for amount in (25, None) if quick else AMOUNTS:
-        ours, single = _folded(panel, amount)
         words = "all gold of the other folds" if amount is None else f"{amount} gold"
-        told[f"ours, {words}"] = ours
-        singles[f"ours, {words}"] = single
-        told[f"best single, {words}"] = single
-    best = "best single, all gold of the other folds"
-    figures = []
-    for name, one in told.items():
-        against = singles.get(name)
-        gain = "" if against is None else f"; {_gain(panel, one, against)} over the best single on the same gold"
-        aim = None
-        if against is not None and name.endswith("folds"):
-            base = _step_acc(panel, told[best])
-            aim = base + (4.0 if title.startswith("strong") else 10.0 if title.startswith("open") else 0.0)
-        elif against is not None and name == "ours, 25 gold":
-            aim = _step_acc(panel, against)
-        figures.append(
-            Figure(f"{title}: {name}", _step_acc(panel, one), "%", at_least=aim, bound=_words(panel, one) + gain)
-        )
+        told[f"ours, {words}"], single = _folded(panel, amount)
+        if single is not None:
+            told[f"best single, {words}"] = singles[f"ours, {words}"] = single
+    figures = [_figure(title, name, panel, one, singles.get(name), has_aim=True) for name, one in told.items()]
     ours = told["ours, all gold of the other folds"]
-    for i, name in enumerate(names if len(names) > 1 else []):
-        part = np.flatnonzero(set_of == i)
-        steps = np.isin(panel.owner, part)
-        mine, single = (Told(one.probs[steps], one.first[part], one.first_probs[part]) for one in (ours, told[best]))
-        some = panel.of(part)
-        figures.append(
-            Figure(
-                f"{title}: ours, all gold, {name}",
-                _step_acc(some, mine),
-                "%",
-                bound=f"{_words(some, mine)}; best single {_step_acc(some, single):.1f}",
-            )
-        )
-        others = panel.of(np.flatnonzero(set_of != i))
-        fusion = fit(others, SEED)
-        there = _tell(some, fusion.evidence(some), fusion.chain)
-        figures.append(
-            Figure(
-                f"{title}: {name}, learnt on the other sets, ECE",
-                100 * _ece(some, there),
-                "%",
-                at_most=5.0,
-                bound=f"{_words(some, there)}; steps right {_step_acc(some, there):.1f} %",
-            )
-        )
     figures.append(
         Figure(
             f"{title}: ours, all gold, ECE",
@@ -139,46 +109,89 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
             bound=f"in folds by task; beliefs that are right in truth show {_ece_by_chance(ours.probs)} % by chance",
         )
     )
+    for i, of_set in enumerate(names if len(names) > 1 else []):
+        part = np.flatnonzero(set_of == i)
+        some, others = panel.of(part), panel.of(np.flatnonzero(set_of != i))
+        for name, one in told.items():
+            against = singles[name].of(panel, part) if name in singles else None
+            figures.append(_figure(f"{title}, {of_set}", name, some, one.of(panel, part), against, has_aim=False))
+        fusion = fit(others, SEED)
+        there = _tell(some, fusion.evidence(some), fusion.chain)
+        numbers = _numbers(some, there)
+        figures.append(
+            Figure(
+                f"{title}, {of_set}: learnt on the other sets, ECE",
+                100 * _ece(some, there),
+                "%",
+                at_most=5.0,
+                bound=f"steps right {_step_acc(some, there):.1f} % {_words(numbers)}",
+                also={"step_acc": _step_acc(some, there), **numbers},
+            )
+        )
     return figures
 
 
-def _tell(panel: Panel, probs: np.ndarray, chain: Chain) -> Told:
+def _figure(title: str, name: str, panel: Panel, one: Told, against: Told | None, *, has_aim: bool) -> Figure:
+    """against: the best single rater on the same gold."""
+    numbers, gain, aim = _numbers(panel, one), "", None
+    if against is not None:
+        mean, low, high = _gain(panel, one, against)
+        gain = f"; {mean:+.1f} [{low:+.1f}, {high:+.1f}] over the best single on the same gold"
+        numbers |= {"gain": mean, "gain_low": low, "gain_high": high}
+        base = _step_acc(panel, against)
+        if has_aim and name.endswith("folds"):
+            aim = base + (4.0 if title.startswith("strong") else 10.0 if title.startswith("open") else 0.0)
+        elif has_aim and name == "ours, 25 gold":
+            aim = base
+    return Figure(
+        f"{title}: {name}", _step_acc(panel, one), "%", at_least=aim, bound=_words(numbers) + gain, also=numbers
+    )
+
+
+def _tell(panel: Panel, probs: np.ndarray, chain: Chain, is_silent: np.ndarray | None = None) -> Told:
     found = first_error_of(panel.starts, probs, chain.transition)
     true = panel.starts[:-1] + np.arange(panel.n_trajectories) + gold_first_errors(panel)
-    return Told(probs, first_errors(panel.starts, found), found[true])
+    said = (probs.argmax(axis=1) - 1).astype(np.int8)
+    if is_silent is not None:
+        said[is_silent] = MISSING
+    return Told(probs, said, first_errors(panel.starts, found), found[true])
 
 
-def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told]:
-    """Ours, and the best single rater on the same gold."""
+def _folded(panel: Panel, amount: int | None) -> tuple[Told, Told | None]:
+    """Ours, and the best single rater on the same gold; without any there is none."""
     which = folds(panel.groups, FOLDS, SEED)
-    probs, first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
-    single, single_first = np.empty((panel.n_steps, 3)), np.empty(panel.n_trajectories, dtype=np.int64)
-    first_probs, single_probs = np.empty(panel.n_trajectories), np.empty(panel.n_trajectories)
+    ours, single = _nothing(panel), _nothing(panel)
     for fold in range(FOLDS):
         rest = np.flatnonzero(which != fold)
         if amount is not None:
             rest = np.sort(np.random.default_rng(SEED + fold).permutation(rest)[:amount])
         held = np.flatnonzero(which == fold)
         learnt, asked = panel.of(rest), panel.of(held)
-        steps = np.isin(panel.owner, held)
         fusion = fit(learnt if amount != 0 else asked.with_gold(np.full_like(asked.gold, MISSING)), SEED)
-        told = _tell(asked, fusion.evidence(asked), fusion.chain)
-        probs[steps], first[held], first_probs[held] = told.probs, told.first, told.first_probs
-        best = best_single(learnt) if amount != 0 else 0
-        verdicts = np.nan_to_num(asked.probs[:, best]).astype(np.float64) * 0.97 + 0.01
-        alone = _tell(asked, verdicts, fusion.chain)
-        single[steps], single_probs[held] = alone.probs, alone.first_probs
-        single_first[held] = _first_verdicts(asked, best)
-    return Told(probs, first, first_probs), Told(single, single_first, single_probs)
+        _fill(ours, panel, held, _tell(asked, fusion.evidence(asked), fusion.chain))
+        if amount != 0:
+            best = best_single(learnt)
+            votes = asked.votes[:, best]
+            verdicts = np.where(np.isnan(asked.probs[:, best]), 1 / 3, asked.probs[:, best] * 0.97 + 0.01)
+            alone = _tell(asked, verdicts.astype(np.float64), fusion.chain, votes == MISSING)
+            # Its first error is the first -1 that it names itself, whatever is likely.
+            _fill(single, panel, held, replace(alone, first=gold_first_errors(asked.with_gold(votes))))
+    return ours, None if amount == 0 else single
 
 
-def _first_verdicts(panel: Panel, rater: int) -> np.ndarray:
-    """(n,) the first -1 that the rater itself names, or the number of steps."""
-    return gold_first_errors(panel.with_gold(panel.votes[:, rater]))
+def _nothing(panel: Panel) -> Told:
+    m, n = panel.n_steps, panel.n_trajectories
+    return Told(np.empty((m, 3)), np.empty(m, np.int8), np.empty(n, np.int64), np.empty(n))
+
+
+def _fill(whole: Told, panel: Panel, part: np.ndarray, told: Told) -> None:
+    steps = np.isin(panel.owner, part)
+    whole.probs[steps], whole.said[steps] = told.probs, told.said
+    whole.first[part], whole.first_probs[part] = told.first, told.first_probs
 
 
 def _right(panel: Panel, told: Told) -> np.ndarray:
-    return np.asarray(told.probs.argmax(axis=1) - 1 == panel.gold)
+    return np.asarray(told.said == panel.gold)
 
 
 def _step_acc(panel: Panel, told: Told) -> float:
@@ -186,7 +199,9 @@ def _step_acc(panel: Panel, told: Told) -> float:
 
 
 def _ece(panel: Panel, told: Told) -> float:
-    return ece(panel.gold.astype(np.int64) + 1, told.probs)
+    """Of the steps about which something was said."""
+    known = told.said != MISSING
+    return ece(panel.gold[known].astype(np.int64) + 1, told.probs[known])
 
 
 def _ece_by_chance(probs: np.ndarray) -> str:
@@ -219,22 +234,37 @@ def _resampled(panel: Panel, sums: np.ndarray, sizes: np.ndarray) -> tuple[float
     return 100 * float(low), 100 * float(high)
 
 
-def _words(panel: Panel, told: Told) -> str:
+def _numbers(panel: Panel, told: Told) -> dict[str, float]:
+    """In %, but for the nats."""
     right = np.bincount(panel.owner, weights=_right(panel, told), minlength=panel.n_trajectories)
     low, high = _resampled(panel, right, panel.lengths)
     first = (told.first == gold_first_errors(panel)).astype(float)
     first_low, first_high = _resampled(panel, first, np.ones(panel.n_trajectories))
+    return {
+        "low": low,
+        "high": high,
+        "first_error": 100 * float(first.mean()),
+        "first_error_low": first_low,
+        "first_error_high": first_high,
+        "first_error_nats": float(-np.log(told.first_probs.clip(1e-6)).mean()),
+        "macro_f1": _macro_f1(panel.gold, told.said),
+        "ece": 100 * _ece(panel, told),
+    }
+
+
+def _words(n: Mapping[str, float]) -> str:
     return (
-        f"[{low:.1f}, {high:.1f}]; first error {100 * first.mean():.1f} [{first_low:.1f}, {first_high:.1f}] "
-        f"({-np.log(told.first_probs.clip(1e-6)).mean():.2f} nats); macro-F1 "
-        f"{_macro_f1(panel.gold, told.probs.argmax(axis=1) - 1):.1f}; ECE {100 * _ece(panel, told):.1f}"
+        f"[{n['low']:.1f}, {n['high']:.1f}]; first error {n['first_error']:.1f} [{n['first_error_low']:.1f}, "
+        f"{n['first_error_high']:.1f}] ({n['first_error_nats']:.2f} nats); macro-F1 {n['macro_f1']:.1f}; "
+        f"ECE {n['ece']:.1f}"
     )
 
 
-def _gain(panel: Panel, told: Told, single: Told) -> str:
+def _gain(panel: Panel, told: Told, single: Told) -> tuple[float, float, float]:
+    """With its 95 % interval."""
     gain = _right(panel, told).astype(float) - _right(panel, single)
     low, high = _resampled(panel, np.bincount(panel.owner, weights=gain, minlength=panel.n_trajectories), panel.lengths)
-    return f"{100 * gain.mean():+.1f} [{low:+.1f}, {high:+.1f}]"
+    return 100 * float(gain.mean()), low, high
 
 
 def _scale(n_steps: int) -> list[Figure]:

@@ -4,14 +4,17 @@ A folder holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of
 result counts as knowledge of the outcome; the human label of it does not.
 """
 
-import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from annotator.fusion.panel import MISSING, Panel, relative_lengths
+from annotator.fusion.panel import Panel, relative_lengths
+from annotator.prelabelling.imported import Judgement, latest, read_judgements
+
+Key = tuple[str, int, int]  # data source, question, sample
 
 # Judges behind a hosted API; the others are open models.
 STRONG = (
@@ -21,17 +24,13 @@ STRONG = (
 CHEAP = ("DeepSeek-V3.2", "GPT-5.2-Chat", "Gemini-3-Flash-Preview")
 
 
-def sets_of(folder: Path) -> list[str]:
-    return sorted(path.stem.removeprefix("gold_") for path in folder.glob("gold_*.jsonl"))
-
-
 def panels_of(panel: Panel) -> dict[str, list[str]]:
     """The panels of judges known by name; of others, thirds by their accuracy on all gold, for want of better."""
     return panels(panel.raters) if set(STRONG) & set(panel.raters) else _thirds(panel)
 
 
 def _thirds(panel: Panel) -> dict[str, list[str]]:
-    right = ((panel.votes == panel.gold[:, None]) & (panel.gold != MISSING)[:, None]).sum(axis=0)
+    right = (panel.votes == panel.gold[:, None]).sum(axis=0)
     by_skill = [panel.raters[i] for i in np.argsort(-right, kind="stable")]
     n = len(by_skill)
     third = max(2, n // 3)
@@ -51,77 +50,139 @@ def panels(raters: Sequence[str]) -> dict[str, list[str]]:
     strong = [name for name in STRONG if name in there]
     openly = [name for name in there if name not in STRONG]
     small = [name for name in openly if any(size in name for size in ("-3B", "-4B", "-8B"))]
-    found = {
-        "strong, 9": strong,
-        "strong, 5": strong[::2],
-        "cheap, 3": [name for name in CHEAP if name in there],
-        "open, 3": [name for name in openly if name not in small][:3],
-        "open, 5 small": small[:5],
-        "open, 11": openly,
-        "mixed, 5": strong[1:4:2] + openly[1:6:2],
-        f"all, {len(there)}": there,
-    }
-    return {name: chosen for name, chosen in found.items() if len(chosen) >= 2}
+    found = [
+        ("strong, {}", strong),
+        ("strong, {}", strong[::2]),
+        ("cheap, {}", [name for name in CHEAP if name in there]),
+        ("open, {}", [name for name in openly if name not in small][:3]),
+        ("open, {} small", small[:5]),
+        ("open, {}", openly),
+        ("mixed, {}", strong[1:4:2] + openly[1:6:2]),
+        ("all, {}", there),
+    ]
+    return {name.format(len(chosen)): chosen for name, chosen in found if len(chosen) >= 2}
 
 
-def read(folder: Path, names: Sequence[str], judges: Sequence[str] | None = None) -> Panel:
-    """These judges, by default all, over these sets: what the others said is nowhere in it, neither as words nor as the
-    outcome. The groups are questions; questions of two sets differ.
+def choose(there: Mapping[str, list[str]], wanted: Sequence[str] | None, usual: Sequence[str]) -> dict[str, list[str]]:
+    """The wanted panels, or the usual ones, or the first three. Ends the program if one is not there."""
+    if not there:
+        sys.exit("Two judges at least are needed, as judges/<model>/<set>.jsonl in the folder of --data.")
+    if missing := [name for name in wanted or [] if name not in there]:
+        sys.exit(f"There is no panel {' or '.join(map(repr, missing))} here, but: {'; '.join(there)}.")
+    titles = wanted or [name for name in usual if name in there] or list(there)[:3]
+    return {title: there[title] for title in titles}
+
+
+@dataclass(frozen=True)
+class Data:
+    """The labels of some sets, and what judges said of the same steps.
+
+    names: of the sets; set_of (n,): the number of the set of each trajectory; keys: their questions and samples;
+    judges: by name, for each trajectory what it said, or None; notes: what is missing or was left out, as sentences.
     """
-    gold_rows = [(name, row) for name in names for row in _rows(folder / f"gold_{name}.jsonl")]
-    if judges is None:
-        judges = sorted(path.name for path in (folder / "judges").iterdir() if path.is_dir())
-    steps = [sorted(row["step_labels"], key=int) for _, row in gold_rows]
-    starts = np.concatenate([[0], np.cumsum([len(keys) for keys in steps])]).astype(np.int64)
-    probs = np.full((starts[-1], len(judges), 3), np.nan, dtype=np.float32)
-    texts: list[list[str]] = [[] for _ in range(starts[-1])]
-    outcomes: list[list[float]] = [[] for _ in gold_rows]
-    for j, judge in enumerate(judges):
-        said = {name: _latest(folder / "judges" / judge / f"{name}.jsonl") for name in names}
-        for i, (name, row) in enumerate(gold_rows):
-            one = said[name].get((row["query_index"], row["sample_index"]))
-            if one is None:
-                continue
-            explained = (one.get("explanations") or {}).get("steps") or {}
-            for k, key in enumerate(steps[i]):
-                value = one["step_labels"].get(key)
-                if value is not None:
-                    probs[starts[i] + k, j] = np.eye(3)[value + 1]
-                if explained.get(key):
-                    texts[starts[i] + k].append(explained[key])
-            if one.get("final_label") is not None:
-                outcomes[i].append(one["final_label"])
-    values = [row["step_labels"][key] for (_, row), keys in zip(gold_rows, steps, strict=True) for key in keys]
-    tasks: dict[tuple[str, Any], int] = {}
-    groups = [tasks.setdefault((name, row["query_index"]), len(tasks)) for name, row in gold_rows]
-    return Panel(
-        raters=tuple(judges),
-        starts=starts,
-        probs=probs,
-        gold=np.array([MISSING if value is None else value for value in values], dtype=np.int8),
-        groups=np.array(groups),
-        relative_length=relative_lengths(np.diff(starts), [name for name, _ in gold_rows]),
-        texts=[" ".join(one) for one in texts],
-        outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
-        context=np.zeros((starts[-1], 0), dtype=np.float32),
+
+    names: Sequence[str]
+    set_of: np.ndarray
+    keys: Sequence[Key]
+    gold: Sequence[Judgement]
+    judges: Mapping[str, Sequence[Judgement | None]]
+    notes: Sequence[str]
+
+    def panel(self, judges: Sequence[str] | None = None) -> Panel:
+        """These judges, by default all: what the others said is nowhere in it, neither as words nor as the outcome.
+
+        Its steps are those with a human label; its groups are questions, and those of two sets differ.
+        """
+        chosen = list(self.judges if judges is None else judges)
+        steps = [sorted(one.values) for one in self.gold]
+        starts = np.concatenate([[0], np.cumsum([len(messages) for messages in steps])]).astype(np.int64)
+        probs = np.full((starts[-1], len(chosen), 3), np.nan, dtype=np.float32)
+        texts: list[list[str]] = [[] for _ in range(starts[-1])]
+        outcomes: list[list[int]] = [[] for _ in self.gold]
+        for j, judge in enumerate(chosen):
+            for i, one in enumerate(self.judges[judge]):
+                if one is None:
+                    continue
+                for step, message in enumerate(steps[i], start=starts[i]):
+                    if (value := one.values.get(message)) is not None:
+                        probs[step, j] = np.eye(3)[value + 1]
+                    if why := one.explanations.get(message):
+                        texts[step].append(why)
+                if one.final is not None:
+                    outcomes[i].append(one.final)
+        values = [one.values[message] for one, messages in zip(self.gold, steps, strict=True) for message in messages]
+        tasks: dict[tuple[int, str, int], int] = {}
+        groups = [
+            tasks.setdefault((of_set, source, question), len(tasks))
+            for of_set, (source, question, _) in zip(self.set_of.tolist(), self.keys, strict=True)
+        ]
+        return Panel(
+            raters=tuple(chosen),
+            starts=starts,
+            probs=probs,
+            gold=np.array(values, dtype=np.int8),
+            groups=np.array(groups, dtype=np.int64),
+            relative_length=relative_lengths(np.diff(starts), [self.names[i] for i in self.set_of]),
+            texts=[" ".join(one) for one in texts],
+            outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
+            context=np.zeros((starts[-1], 0), dtype=np.float32),
+        )
+
+
+def read(folder: Path, names: Sequence[str] | None = None) -> Data:
+    """The sets of the folder, by default all. Ends the program where there is nothing to measure."""
+    if not names:
+        names = sorted(path.stem.removeprefix("gold_") for path in folder.glob("gold_*.jsonl"))
+    if not names:
+        sys.exit(f"There is no gold_<set>.jsonl in {folder}; name the folder of the human labels with --data.")
+    notes: list[str] = []
+    gold: dict[str, dict[Key, Judgement]] = {}
+    for name in names:
+        rows = _rows(folder / f"gold_{name}.jsonl", notes)
+        if labelled := {key: one for key, one in rows.items() if one.values}:
+            gold[name] = labelled
+        if not labelled or len(labelled) < len(rows):
+            left_out = f"{len(rows) - len(labelled)} of {len(rows)}"
+            notes.append(f"gold_{name}.jsonl: {left_out} trajectories have no label and are left out.")
+    if not gold:
+        sys.exit(f"No gold_<set>.jsonl in {folder} holds a human label. {' '.join(notes)}")
+    found: dict[str, list[Judgement | None]] = {}
+    for judge in sorted(path.name for path in folder.glob("judges/*") if path.is_dir()):
+        by_set = {
+            name: _matched(rows, _rows(folder / "judges" / judge / f"{name}.jsonl", notes))
+            for name, rows in gold.items()
+        }
+        silent = [name for name, said in by_set.items() if not any(said)]
+        if len(silent) < len(gold):
+            found[judge] = [one for said in by_set.values() for one in said]
+        notes += [f"{judge} says nothing of {', '.join(silent)}."] if silent else []
+    return Data(
+        names=list(gold),
+        set_of=np.repeat(np.arange(len(gold)), [len(rows) for rows in gold.values()]),
+        keys=[key for rows in gold.values() for key in rows],
+        gold=[one for rows in gold.values() for one in rows.values()],
+        judges=found,
+        notes=notes,
     )
 
 
-def keys(folder: Path, name: str) -> list[tuple[int, int]]:
-    """Question and sample of each trajectory of one set, in the order in which `read` gives them."""
-    return [(row["query_index"], row["sample_index"]) for row in _rows(folder / f"gold_{name}.jsonl")]
-
-
-def _latest(path: Path) -> dict[tuple[int, int], dict[str, Any]]:
-    found: dict[tuple[int, int], dict[str, Any]] = {}
+def _rows(path: Path, notes: list[str]) -> dict[Key, Judgement]:
+    """The last word on each trajectory. A row that cannot be read is left out, and the notes say which."""
     if not path.is_file():
-        return found
-    for row in _rows(path):
-        key = (row["query_index"], row["sample_index"])
-        if key not in found or row["updated_at"] >= found[key]["updated_at"]:
-            found[key] = row
-    return {key: row for key, row in found.items() if not row.get("comment", "").startswith("llm_annotate_failed")}
+        return {}
+    with path.open("rb") as file:
+        rows, bad = latest(read_judgements(file))
+    found = {one.sample: one for one in rows if one.sample is not None}
+    where = f"{path.parent.name}/{path.name}"
+    if bad:
+        notes.append(f"{where}: {len(bad)} rows cannot be read and are left out; the first is {bad[0]}")
+    if len(found) < len(rows):
+        notes.append(f"{where}: {len(rows) - len(found)} rows without query_index and sample_index are left out.")
+    return found
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+def _matched(gold: Mapping[Key, Judgement], said: Mapping[Key, Judgement]) -> list[Judgement | None]:
+    """What was said of each trajectory with gold. The source matters only where its questions have the same numbers."""
+    first = 1 if len({key[1:] for key in gold}) == len(gold) else 0
+    of = {key[first:]: one for key, one in said.items()}
+    return [of.get(key[first:]) for key in gold]

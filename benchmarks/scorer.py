@@ -2,9 +2,10 @@
 
 .venv/bin/python -m benchmarks.scorer [--quick] [--json OUT] [--data DIR] [--encoder NAME …] [--seeds N] [--only PART …]
 
-Five folds by question. The scorer of each fold is trained on the other four alone, its number of epochs and its
-temperature included, so no figure has seen what it is measured on. Beside it: saying +1 always, and the best of the
-judges whose verdicts lie in DIR/judges, chosen on the very steps it is measured on (which flatters it).
+DIR holds <set>.jsonl for every set with text, gold_<set>.jsonl and judges/<model>/<set>.jsonl. Each set is measured
+alone, in five folds by question. The scorer of each fold is trained on the other four alone, its number of epochs and
+its temperature included, so no figure has seen what it is measured on. Beside it: saying +1 always, and the best of the
+judges, chosen on the very steps it is measured on (which flatters it).
 fused: the scorer as one more rater in panels of judges. What it says of the trajectories that the fusion learns from
 comes from scorers that had not seen their questions, nor those that the fusion is asked about.
 curves: as if gold came in as 25, 50 and 100 trajectories and in the end all: the first at random, the others as a
@@ -12,22 +13,22 @@ strategy chooses by what the scorer of the step before says; steps right on the 
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.bench import REAL_DATA, Figure, report, say
+from benchmarks.bench import REAL_DATA, Figure, report
 
 if TYPE_CHECKING:
     from annotator.prelabelling.scores import TrajectoryScores
     from workers.prm.data import Example
 
-SET = "hotpotqa"
 FOLDS = 5
 PARTS = ("alone", "fused", "curves")
 INNER_FOLDS = 3  # of what the fusion learns from
@@ -39,36 +40,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two epochs: only shows that it runs")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
-    parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR", help=f"with {SET}.jsonl and judges/")
+    parser.add_argument("--data", type=Path, default=REAL_DATA, metavar="DIR", help="with <set>.jsonl and judges/")
     parser.add_argument(
         "--encoder", action="append", metavar="NAME", help="hashed (default) or minilm; may be repeated"
     )
     parser.add_argument("--only", action="append", choices=PARTS, metavar="PART", help="alone, fused, curves")
+    parser.add_argument("--set", action="append", metavar="NAME", help="default: every set with text; may be repeated")
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="trainings per variant (default: 1)")
     chosen = parser.parse_args(arguments)
-    if not (chosen.data / f"{SET}.jsonl").is_file():
-        say(f"There is no {SET}.jsonl in {chosen.data}; name its folder with --data.")
-        return 1
+    sets = sorted(path.stem for path in chosen.data.glob("*.jsonl") if not path.stem.startswith("gold_"))
+    if missing := [name for name in chosen.set or [] if name not in sets]:
+        sys.exit(f"There is no {missing[0]}.jsonl in {chosen.data}, but: {', '.join(sets) or 'none'}.")
+    if not sets:
+        sys.exit(f"There is no <set>.jsonl with trajectories in {chosen.data}; name its folder with --data.")
     parts, encoders = chosen.only or PARTS, chosen.encoder or ["hashed"]
-    ids, examples = _examples(chosen.data)
-    facts = [
-        f"{len(examples)} trajectories, {sum(one.n_steps for one in examples)} steps, "
-        f"{len({one.gold.group for one in examples})} questions; {FOLDS} folds by question, {chosen.seeds} seed(s)."
-    ]
+    facts = [f"Sets with text: {', '.join(sets)}."]
     figures: list[Figure] = []
-    if "alone" in parts:
-        more, figures = measure(chosen.data, ids, examples, encoders, n_seeds=chosen.seeds, is_quick=chosen.quick)
-        facts += more
-    if "fused" in parts and (chosen.data / f"gold_{SET}.jsonl").is_file():
-        figures += fused(chosen.data, ids, examples, encoders[0], is_quick=chosen.quick)
-    if "curves" in parts:
-        figures += curves(examples, encoders[0], is_quick=chosen.quick)
-    report("Step scorer", facts, figures, chosen.json)
+    try:
+        for name in chosen.set or sets:
+            ids, examples, n_bad = _examples(chosen.data / f"{name}.jsonl")
+            facts.append(
+                f"{name}: {len(examples)} trajectories, {sum(one.n_steps for one in examples)} steps, "
+                f"{len({one.gold.group for one in examples})} questions; {FOLDS} folds by question, "
+                f"{chosen.seeds} seed(s)." + (f" {n_bad} rows cannot be read and are left out." if n_bad else "")
+            )
+            if len({one.gold.group for one in examples}) < FOLDS:
+                facts.append(f"{name}: questions with labels are too few for {FOLDS} folds, so it is left out.")
+                continue
+            found: list[Figure] = []
+            if "alone" in parts:
+                more, found = measure(
+                    chosen.data, name, ids, examples, encoders, n_seeds=chosen.seeds, is_quick=chosen.quick
+                )
+                facts += more
+            if "fused" in parts and (chosen.data / f"gold_{name}.jsonl").is_file():
+                found += fused(chosen.data, name, ids, examples, encoders[0], is_quick=chosen.quick)
+            if "curves" in parts:
+                found += curves(examples, encoders[0], is_quick=chosen.quick)
+            figures += [replace(one, name=f"{name}: {one.name}") for one in found]
+    finally:  # a long run that ends early keeps what it has
+        report("Step scorer", facts, figures, chosen.json)
     return 0
 
 
 def measure(
     folder: Path,
+    of_set: str,
     ids: Sequence[str],
     examples: "Sequence[Example]",
     encoders: Sequence[str],
@@ -80,7 +97,7 @@ def measure(
 
     gold = [one.gold for one in examples]
     said = {"always +1": [np.tile([0.0, 0.0, 1.0], (one.n_steps, 1)) for one in examples]}
-    judges = _judges(folder, ids, examples)
+    judges = _judges(folder, of_set, ids, examples)
     if judges:
         right = compare(gold, judges, resamples=0)
         best = max(judges, key=lambda name: right[name].overall.step_acc.value or 0)
@@ -114,43 +131,52 @@ def measure(
     return facts, figures
 
 
-def _examples(folder: Path) -> "tuple[list[str], list[Example]]":
-    from annotator.importing.formats.agentprocessbench import to_trajectory
+def _examples(path: Path) -> "tuple[list[str], list[Example], int]":
+    """The trajectories with a label, their ids, and how many rows cannot be read."""
+    from annotator.importing.formats import BadRecord, read
     from annotator.importing.schema import steps_of
     from annotator.prelabelling.scores import TrajectoryText
     from annotator.raters.metrics import GoldTrajectory
     from workers.prm.data import Example
 
-    ids, examples = [], []
-    for line in (folder / f"{SET}.jsonl").read_text(encoding="utf-8").splitlines():
-        found = to_trajectory(json.loads(line))
-        labels = [found.reference_labels.get(step.message_index) for step in steps_of(found.messages)]
-        gold = GoldTrajectory(
-            np.array([value or 0 for value in labels]),
-            np.array([value is not None for value in labels]),
-            found.group_key,
-        )
-        text = TrajectoryText(found.instruction, found.messages, found.tools, found.reference, found.outcome)
-        ids.append(found.external_id)
-        examples.append(Example(text, gold, content_sha256=found.external_id, is_test=False))
-    return ids, examples
+    ids, examples, n_bad = [], [], 0
+    with path.open("rb") as file:
+        for found in read(file, format="agentprocessbench", name=path.name):
+            if isinstance(found, BadRecord):
+                n_bad += 1
+                continue
+            labels = [found.reference_labels.get(step.message_index) for step in steps_of(found.messages)]
+            gold = GoldTrajectory(
+                np.array([value or 0 for value in labels]),
+                np.array([value is not None for value in labels]),
+                found.group_key,
+            )
+            text = TrajectoryText(found.instruction, found.messages, found.tools, found.reference, found.outcome)
+            if gold.has_gold.any():
+                ids.append(found.external_id)
+                examples.append(Example(text, gold, content_sha256=found.external_id, is_test=False))
+    return ids, examples, n_bad
 
 
-def _judges(folder: Path, ids: Sequence[str], examples: "Sequence[Example]") -> dict[str, list[np.ndarray]]:
+def _judges(
+    folder: Path, of_set: str, ids: Sequence[str], examples: "Sequence[Example]"
+) -> dict[str, list[np.ndarray]]:
     """Judge -> its verdicts as one-hot rows; what it did not answer abstains, which counts as wrong."""
-    from annotator.importing.schema import steps_of
+    from annotator.importing.schema import FieldError, steps_of
     from annotator.prelabelling.imported import latest, read_judgements, scores_of
 
     found = {}
-    for path in sorted((folder / "judges").glob(f"*/{SET}.jsonl")):
+    for path in sorted((folder / "judges").glob(f"*/{of_set}.jsonl")):
         with path.open("rb") as file:
             judgements, _ = latest(read_judgements(file))
         of = {":".join(map(str, one.sample)): one for one in judgements if one.sample is not None}
         rows = []
         for external_id, example in zip(ids, examples, strict=True):
             places = [step.message_index for step in steps_of(example.text.messages)]
-            one = of.get(external_id)
-            rows.append(np.full((len(places), 3), np.nan) if one is None else scores_of(one, places).probs)
+            rows.append(np.full((len(places), 3), np.nan))
+            if (one := of.get(external_id)) is not None:
+                with suppress(FieldError):  # it speaks of another trajectory
+                    rows[-1] = scores_of(one, places).probs
         found[path.parent.name] = rows
     return found
 
@@ -215,25 +241,36 @@ def _maker(
 
 
 def fused(
-    folder: Path, ids: Sequence[str], examples: "Sequence[Example]", encoder_name: str, *, is_quick: bool
+    folder: Path, of_set: str, ids: Sequence[str], examples: "Sequence[Example]", encoder_name: str, *, is_quick: bool
 ) -> list[Figure]:
     """Panels of judges with the scorer and without it, on the same held-out questions."""
     from annotator.fusion.fit import fit
     from annotator.fusion.panel import MISSING
+    from annotator.importing.schema import steps_of
     from benchmarks import panels
 
-    whole = panels.read(folder, [SET])
-    keys = panels.keys(folder, SET)
-    number = {tuple(map(int, external_id.split(":")[-2:])): i for i, external_id in enumerate(ids)}
-    examples = [examples[number[key]] for key in keys]  # in the order of the panel
+    data = panels.read(folder, [of_set])
+    number = {external_id: i for i, external_id in enumerate(ids)}
+    place_of = [{step.message_index: k for k, step in enumerate(steps_of(one.text.messages))} for one in examples]
+    kept, texts, labelled = [], [], []  # of the panel, of the examples, and which steps of these have a label
+    for t, (key, gold_of) in enumerate(zip(data.keys, data.gold, strict=True)):
+        i = number.get(":".join(map(str, key)))
+        if i is not None and set(gold_of.values) <= set(place_of[i]):
+            kept.append(t)
+            texts.append(examples[i])
+            labelled.append([place_of[i][message] for message in sorted(gold_of.values)])
+    if not data.judges or len({one.gold.group for one in texts}) < FOLDS:
+        return []
+    examples = texts  # in the order of the panel
+    whole = data.panel().of(kept)
     fold_of, make = _folds(examples, FOLDS, 1000), _maker(encoder_name, "full", "blind", 0, is_quick=is_quick)
     there = panels.panels_of(whole)
-    right = ((whole.votes == whole.gold[:, None]) & (whole.gold != MISSING)[:, None]).sum(axis=0)
+    right = (whole.votes == whole.gold[:, None]).sum(axis=0)
     by_skill = [whole.raters[i] for i in np.argsort(right, kind="stable")]
     titles = {f"weakest judge ({by_skill[0]})": by_skill[:1], **dict(list(there.items())[: 1 if is_quick else None])}
-    heard = {title: panels.read(folder, [SET], raters) for title, raters in titles.items()}
+    heard = {title: data.panel(raters).of(kept) for title, raters in titles.items()}
     n_folds = 1 if is_quick else FOLDS
-    known = (whole.gold != MISSING) & (fold_of[whole.owner] < n_folds)
+    known = fold_of[whole.owner] < n_folds
     is_right = {(title, kind): np.zeros(whole.n_steps, dtype=bool) for title in titles for kind in ("without", "with")}
     for fold in range(n_folds):
         held, rest = np.flatnonzero(fold_of == fold), np.flatnonzero(fold_of != fold)
@@ -241,7 +278,7 @@ def fused(
         inner = _folds([examples[int(i)] for i in rest], INNER_FOLDS, 2000 + fold)
         for part in range(INNER_FOLDS):
             said |= make([examples[int(i)] for i in rest[inner != part]])(examples, rest[inner == part])
-        scores = np.concatenate([said[i].probs for i in range(len(examples))])
+        scores = np.concatenate([said[i].probs[labelled[i]] for i in range(len(examples))])
         asked = np.isin(whole.owner, held)
         gold = np.where(asked, MISSING, whole.gold).astype(np.int8)
         for title, told in heard.items():

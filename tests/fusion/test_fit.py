@@ -317,9 +317,8 @@ def test_every_task_keeps_a_trajectory_in_the_part(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("title", ["strong, 5", "cheap, 3", "open, 3", "open, 5 small", "mixed, 5"])
 def test_gold_of_25_real_trajectories_never_makes_it_worse_than_the_best_judge(shared_data: Path, title: str) -> None:
-    folder = shared_data / "agentprocessbench"
-    whole = real.read(folder, ["bfcl", "hotpotqa"])
-    panel = real.read(folder, ["bfcl", "hotpotqa"], real.panels(whole.raters)[title])
+    data = real.read(shared_data / "agentprocessbench", ["bfcl", "hotpotqa"])
+    panel = data.panel(real.panels(list(data.judges))[title])
     order = np.random.default_rng(0).permutation(panel.n_trajectories)
     learnt, held = panel.of(np.sort(order[:25])), panel.of(np.sort(order[25:]))
     alone = float((held.votes[:, best_single(learnt)] == held.gold).mean())
