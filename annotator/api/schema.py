@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework import serializers
 
 from annotator.api.authentication import BearerAuthentication
+from annotator.api.requests import take_query
 from annotator.api.serializers.common import ErrorSerializer
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -36,8 +37,8 @@ def describe(
     description: str | None = None,
 ) -> Callable[[View], View]:
     """Names an endpoint and lists what it takes and gives; the view's docstring says what it does."""
-    errors = {status: OpenApiResponse(ErrorSerializer, REASONS[status]) for status in sorted({401, *refusals})}
-    return extend_schema(
+    errors = {status: OpenApiResponse(ErrorSerializer, REASONS[status]) for status in sorted({400, 401, *refusals})}
+    documented = extend_schema(
         operation_id=name,
         methods=method and [method],
         description=description,
@@ -45,6 +46,12 @@ def describe(
         responses={**answers, **errors},
         parameters=list(query),
     )
+
+    def described(view: View) -> View:
+        take_query(view, [parameter.name for parameter in query])
+        return documented(view)
+
+    return described
 
 
 def page_of(serializer: type[serializers.BaseSerializer[Any]]) -> type[serializers.Serializer[Any]]:

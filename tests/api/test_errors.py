@@ -5,7 +5,7 @@ from unittest import mock
 import pytest
 from django.test import override_settings
 
-from annotator.models import AuditEvent
+from annotator.models import Assignment, AuditEvent
 from tests.api.client import client_of, post, put, refused
 from tests.factories import World, make_trajectory
 
@@ -39,6 +39,18 @@ def test_an_id_beyond_the_database_gets_404(world: World) -> None:
 def test_a_wrong_role_is_told_which_one_it_needs(world: World) -> None:
     error = refused(client_of(world.annotator).get("/api/v1/projects/demo/disputes/"), 403, "access.denied")
     assert error["message"] == "This needs the role reviewer or admin; yours in this project is annotator."
+
+
+def test_a_parameter_that_the_address_does_not_have_is_refused(world: World) -> None:
+    make_trajectory(world.project)
+    reviewer = client_of(world.reviewer)
+    error = refused(reviewer.get("/api/v1/projects/demo/disputes/?staus=open&page=1"), 400, "input.invalid")
+    wrong = "There is no such parameter; there are target, status, page, page_size."
+    assert error["fields"] == {"staus": wrong}
+    response = client_of(world.annotator).post("/api/v1/projects/demo/assignments/claim/?project=other")
+    error = refused(response, 400, "input.invalid")
+    assert error["fields"] == {"project": "There is no such parameter; this address takes none."}
+    assert not Assignment.objects.exclude(status="open").exists()
 
 
 def test_a_wrong_method_gets_405(world: World) -> None:
