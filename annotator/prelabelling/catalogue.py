@@ -23,7 +23,8 @@ class Catalogue:
         """Raises InvalidInput, naming what there is."""
         if name not in self.models:
             there = ", ".join(sorted(self.models))
-            raise InvalidInput(f"There is no model {name!r}. There are: {there}.", {"model": "No such model."})
+            wrong = "".join(f" {said}" for said in self.wrong)
+            raise InvalidInput(f"There is no model {name!r}. There are: {there}.{wrong}", {"model": "No such model."})
         return self.models[name]
 
 

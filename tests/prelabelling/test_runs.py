@@ -269,5 +269,5 @@ def test_the_catalogue_has_what_ships_and_what_the_operator_adds(settings: Setti
     assert found.models["mine"].title == "Ours"
     assert {"rules", "judge-blind", "qwen2.5-math-prm-7b"} <= set(found.models)
     assert found.wrong == ["broken.yaml: naem: Extra inputs are not permitted"]
-    with pytest.raises(InvalidInput, match="There is no model 'other'"):
-        found.get("other")
+    with pytest.raises(InvalidInput, match=r"There is no model 'broken'\. .*\. broken\.yaml: naem: Extra inputs"):
+        found.get("broken")
