@@ -355,10 +355,7 @@ def look(trajectory_id: int) -> None:
 
 def _count(one: AcceptanceAudit) -> None:
     trajectory = one.trajectory_id
-    if (
-        sample.doubtful([trajectory]).exists()
-        or Dispute.objects.undecided().of_steps().filter(trajectory=trajectory).exists()
-    ):
+    if sample.doubtful([trajectory]) or Dispute.objects.undecided().of_steps().filter(trajectory=trajectory).exists():
         return
     gold = GoldLabel.objects.by_people().filter(trajectory=trajectory, step__isnull=False)
     settled = dict(gold.values_list("step__index", "value"))

@@ -25,7 +25,7 @@ from annotator.models import (
     Trajectory,
 )
 from annotator.models.importing import TrajectoryQuerySet
-from annotator.models.queue import AssignmentQuerySet
+from annotator.raters import blind
 from annotator.raters.actions import latest_versions
 from annotator.selection.actions import untouched
 
@@ -76,10 +76,12 @@ class Drawn:
         )
 
 
-def doubtful(trajectories: Collection[int]) -> AssignmentQuerySet:
-    """Slots that keep a trajectory from being known: their judgement is out, or was given in sight of a model."""
+def doubtful(trajectories: Collection[int]) -> set[int]:
+    """Those that are not known: a judgement is out, or somebody judged or decided with a model's word in sight."""
     in_doubt = ~Q(status=Status.SUBMITTED) | ~Q(hint_arm=Assignment.HintArm.BLIND)
-    return Assignment.objects.live().filter(in_doubt, trajectory__in=trajectories)
+    slots = Assignment.objects.live().filter(in_doubt, trajectory__in=trajectories)
+    steered = blind.steered(Trajectory.objects.filter(pk__in=trajectories))
+    return {*slots.values_list("trajectory", flat=True), *steered}
 
 
 def last_broken(project: Project) -> Acceptance | None:
@@ -106,7 +108,7 @@ def drawn(project: Project) -> Drawn:
     rounds = list(chosen.select_related("job").only("number", "n_pool", "created_at", "job__finished_at"))
     place = {round_.pk: i for i, round_ in enumerate(rounds)}
     ids = [row[0] for row in rows]
-    unknown = set(doubtful(ids).values_list("trajectory", flat=True))
+    unknown = doubtful(ids)
     found = Drawn(
         ids=ids,
         rounds=np.array([place[row[1]] for row in rows], dtype=np.int64),

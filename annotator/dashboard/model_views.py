@@ -85,7 +85,7 @@ def trajectory_models(request: Request, slug: str, pk: int) -> HttpResponse:
     membership, trajectory = access.get_trajectory(request.user, slug, pk)
     speakers = _speakers(trajectory)
     if speakers:
-        keep_reading(trajectory, request.user)
+        keep_reading(membership.project, [trajectory], request.user)
     page = Paginator(range(trajectory.n_steps), STEPS_PER_PAGE).get_page(request.GET.get("page"))
     gold = {one.step.index: one for one in trajectory.gold_labels.select_related("step") if one.step}
     posterior = Posterior.objects.filter(trajectory=trajectory).first()

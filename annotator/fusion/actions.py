@@ -45,7 +45,7 @@ WRITTEN_AT_ONCE = 500
 _BINS = 10  # of the histogram of certainty
 _MOST_SOURCES = 50  # that a report names
 # Raise it when the same data would come out differently: what was learnt before is not used again then.
-_METHOD = 5
+_METHOD = 6
 
 
 def start(project: Project, *, user: User | None) -> Job:

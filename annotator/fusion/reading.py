@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from django.db.models import Q
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
@@ -129,7 +128,7 @@ def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, i
     """(step, person, value) of every submitted label that its author gave without having seen a model's word."""
     found: list[tuple[int, int, int]] = []
     for some in _in_parts(list(place)):
-        given = blind.labels(Q(annotation__trajectory__in=some))
+        given = blind.labels(Trajectory.objects.filter(pk__in=some))
         rows = zip(*(given[name].tolist() for name in ("trajectory", "step", "rater", "value")), strict=True)
         found += [(int(starts[place[pk]]) + index, person, value) for pk, index, person, value in rows]
     return found

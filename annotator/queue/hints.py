@@ -1,6 +1,7 @@
 """The hint arm of a slot, drawn when it is claimed for the first time, and what it is drawn for."""
 
-from annotator.models import Annotation, Assignment, AuditEvent, ModelVersion, Prediction, Project, Trajectory
+from annotator.models import Assignment, ModelVersion, Prediction, Project, Trajectory
+from annotator.raters import blind
 
 NoHints = Assignment.NoHints
 
@@ -35,18 +36,9 @@ def draw(slot: Assignment, project: Project) -> None:
 
 def _seen_before(slot: Assignment) -> Assignment | None:
     """Another slot of the trajectory in which this annotator was shown what a model says."""
-    others = Assignment.objects.filter(trajectory=slot.trajectory_id, hint_version__isnull=False).exclude(pk=slot.pk)
-    shown = {other.pk: other for other in others if other.hint_arm != Assignment.HintArm.BLIND}
-    if not shown:
-        return None
-    revealed = Annotation.objects.filter(
-        assignment__in=shown, annotator=slot.annotator_id, hints_shown_at__isnull=False
-    ).values_list("assignment_id", flat=True)
-    hinted = [pk for pk, other in shown.items() if other.hint_arm == Assignment.HintArm.HINTED]
-    claims = AuditEvent.objects.filter(
-        action="assignment.claimed", object_type="assignment", object_id__in=hinted, user=slot.annotator_id
-    ).values_list("object_id", flat=True)
-    return next((shown[pk] for pk in [*revealed, *claims]), None)
+    sights = blind.in_slots(Trajectory.objects.filter(pk=slot.trajectory_id))
+    seen = {one.slot for one in sights if one.slot and one.person == slot.annotator_id}
+    return Assignment.objects.filter(pk__in=seen).exclude(pk=slot.pk).order_by("pk").first()
 
 
 def _why_none(slot: Assignment, version: ModelVersion | None) -> str:

@@ -12,6 +12,7 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.metrics import Figure
 from annotator.models import Annotation, Calibration, Label, LabelEvent, Prediction, Project
 from annotator.projects.hints import Arm
+from annotator.raters import blind
 from annotator.raters.actions import Against, read_gold
 from annotator.raters.calibrated import calibrated
 from annotator.raters.hint_figures import (
@@ -47,7 +48,10 @@ Key = tuple[int, int]  # trajectory and annotator
 
 
 def read(project: Project, against: Against) -> list[Judged]:
-    """Every submitted judgement whose slot was drawn into an arm: the model had something to say about each of them."""
+    """Every submitted judgement whose slot was drawn into an arm: the model had something to say about each of them.
+
+    Without those whose authors had read before what models said: they are in none of the arms.
+    """
     slots = {"assignment__project": project, "assignment__hint_version__isnull": False, "assignment__no_hints": ""}
     drawn = {f"annotation__{field}": value for field, value in slots.items()}
     labels: dict[Key, dict[int, tuple[int, int, int | None]]] = defaultdict(dict)
@@ -67,10 +71,14 @@ def read(project: Project, against: Against) -> list[Judged]:
     settled = dict(zip(gold.ids, gold.gold, strict=True))
     said = _Said()
     annotations = Annotation.objects.submitted().filter(**slots)
+    read_since = blind.read_since(project.trajectories.all())
     judged = []
-    for trajectory, annotator, n, group, arm, shown_at, version, calibration in annotations.order_by("id").values_list(
+    for trajectory, annotator, at, n, group, arm, shown_at, version, calibration in annotations.order_by(
+        "id"
+    ).values_list(
         "trajectory_id",
         "annotator_id",
+        "submitted_at",
         "trajectory__n_steps",
         "trajectory__group_key",
         "assignment__hint_arm",
@@ -79,6 +87,9 @@ def read(project: Project, against: Against) -> list[Judged]:
         "assignment__hint_calibration_id",
     ):
         key = (trajectory, annotator)
+        assert at is not None  # it is submitted
+        if key in read_since and read_since[key] < at:
+            continue
         final = _filled(n, {index: value for index, (value, _, _) in labels[key].items()})
         seconds = np.full(n, np.nan)
         for index, (_, active_ms, _) in labels[key].items():

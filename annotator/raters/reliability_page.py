@@ -336,7 +336,7 @@ def left_out(
     if against == "posterior":
         without = "on steps about which nothing is believed yet"
     counts = [
-        (n_after_hints, noun, f"{noun}s", "given with a model's suggestions in sight"),
+        (n_after_hints, noun, f"{noun}s", "given with a model's word in sight"),
         (n_without, noun, f"{noun}s", without),
         (n_shown, "trajectory", "trajectories", "that people had judged with its word in sight"),
         (n_learnt, "trajectory", "trajectories", "that it may have learnt from"),

@@ -2,7 +2,7 @@
 
 Nobody is judged by what a model told them, nor by themselves:
 
-- Of a person only labels count that they gave before any suggestion was in sight.
+- Of a person only labels count that they gave before a model's word was in sight.
 - A person's yardstick is what another reviewer decided, else what the others said, blind as well, without them.
 - A model is not judged by trajectories of which somebody had seen what it says nor, a scorer trained here, by those
   that it may have learnt from; and never by labels that a model gave (accepted ones).
@@ -14,7 +14,7 @@ from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, QuerySet
 from django.db.models.functions import Coalesce
 
 from annotator.agreement.coefficients import FloatArray, IntArray
@@ -54,7 +54,7 @@ class Rater:
     kind: Literal["person", "model"]
     pk: int
     hears_itself: bool = False  # the yardstick is made with what this model says
-    n_after_hints: int = 0  # labels given with suggestions in sight
+    n_after_hints: int = 0  # labels given with a model's word in sight
     n_without: int = 0  # labels (of models: answers) on steps without a yardstick
     n_shown: int = 0  # trajectories of which people had seen what this model says
     n_learnt: int = 0  # trajectories that this scorer may have learnt from
@@ -213,7 +213,7 @@ def _steps_of(rows: Sequence[tuple[int, Sequence[Any]]]) -> tuple[IntArray, IntA
 
 
 def _people(project: Project, layout: _Layout, beliefs: _Beliefs | None) -> tuple[list[Rater], Said]:
-    labels = _Labels(**blind.labels(Q(annotation__trajectory__project=project)))
+    labels = _Labels(**blind.labels(project.trajectories.all()))
     place = layout.places(labels.trajectory, labels.step)
     if beliefs is None:
         truth = leave_one_out(labels.trajectory, labels.step, labels.rater, labels.value)

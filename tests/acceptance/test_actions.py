@@ -42,6 +42,7 @@ from annotator.prelabelling.actions import Selection
 from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
 from annotator.raters.actions import read_gold
+from annotator.raters.blind import keep_reading
 from annotator.releases import actions as releases
 from annotator.releases.files import export
 from annotator.releases.freezing import frozen_rows, releasable
@@ -365,6 +366,21 @@ def test_a_trajectory_with_a_judgement_out_or_a_dispute_is_no_audit_yet(db: None
     for dispute in Dispute.objects.order_by("step__index"):
         flow.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="misread"))
     assert [(one.n_wrong, one.n_taken) for one in promise.audits.all()] == [(1, 2)]
+
+
+@pytest.mark.parametrize("reader", ["reviewer", "second", "admin"])
+def test_what_was_judged_or_decided_after_reading_what_models_said_is_no_audit(db: None, reader: str) -> None:
+    world = make_world(overlap=2, max_overlap=2, asks_outcome=False)
+    made = make_pool(world, 1)[0]
+    promise = make_acceptance(world.project)
+    AcceptanceAudit.objects.create(acceptance=promise, trajectory=made, values=[1, None, -1])
+    judge(made, world.annotator, [1, -1, 1])
+    keep_reading(world.project, [made], world.user(reader))
+    judge(made, world.second, [1, 1, 1])
+    flow.decide(Dispute.objects.get(), world.reviewer, DecisionIn(value=1, reason_code="misread"))
+    is_blind = reader == "admin"  # who has said nothing
+    assert sample.doubtful([made.pk]) == (set() if is_blind else {made.pk})
+    assert [one.n_wrong for one in promise.audits.all()] == [1 if is_blind else None]
 
 
 def make_audit(world: World) -> AcceptanceAudit:

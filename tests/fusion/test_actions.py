@@ -35,6 +35,7 @@ from annotator.prelabelling.learning_policy import is_held_out
 from annotator.queue import actions as queue
 from annotator.raters.actions import compare_models, unfair
 from annotator.raters.actions import fit as calibrate
+from annotator.raters.blind import keep_reading
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
@@ -177,6 +178,15 @@ def test_who_errs_is_weighed_as_such_before_a_reviewer_has_decided_anything(worl
     assert careful[0, 2] < 0.05
     assert careless[0, 2] > 0.25
     assert careless[2, 2] > 0.95
+
+
+def test_what_was_said_after_reading_the_models_is_no_evidence_of_its_own(world: World) -> None:
+    chosen = project_with_judges(world, n=1)[0]
+    judge(chosen, world.annotator, [1, 1, 1])
+    keep_reading(world.project, [chosen], world.second)
+    judge(chosen, world.second, [1, -1, 1])
+    found = reading.labels_of({chosen.pk: 0}, np.array([0, 3]))
+    assert sorted(found) == [(step, world.annotator.pk, 1) for step in range(3)]
 
 
 def test_what_cannot_be_fused_is_refused_and_changes_nothing(world: World) -> None:

@@ -200,7 +200,7 @@ def test_labels_given_after_seeing_the_model_change_nothing() -> None:
     assert {row.name: asdict(row.report) for row in report(world.project, "gold").rows} == figures
     assert raters(world.project)[ANN].n_after_hints == 3
     (ann,) = (row for row in report(world.project, "gold").rows if row.name == ANN)
-    assert ann.left_out == ["3 labels given with a model's suggestions in sight."]
+    assert ann.left_out == ["3 labels given with a model's word in sight."]
 
 
 def test_of_a_judgement_with_a_reveal_what_stood_before_counts() -> None:
