@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods
 
 from annotator import access
 from annotator.errors import DomainError
-from annotator.fusion import actions, drawing
+from annotator.fusion import actions
 from annotator.fusion.panel import LEAST_GOLD
 from annotator.http import Request
 from annotator.models import Fusion, Job, Membership, Posterior
@@ -73,7 +73,6 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
         "trajectory__n_steps",
         "expected_errors",
         "mean_entropy",
-        "first_error",
         "updated_at",
     )
     page = Paginator(rows.only(*fields), PER_PAGE).get_page(request.GET.get("page"))
@@ -82,7 +81,6 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
         "section": "beliefs",
         "fusion": fusion,
         "page": page,
-        "rows": [(row, drawing.summary(row.first_error)) for row in page],
         "is_admin": membership.role == Membership.Role.ADMIN,
         "job": project.jobs.filter(kind=Job.Kind.FUSE, finished_at=None).first(),
     }

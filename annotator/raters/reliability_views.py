@@ -16,6 +16,7 @@ from annotator.agreement.sums import VALUES
 from annotator.http import Request
 from annotator.models import Trajectory
 from annotator.raters import reliability_page as page
+from annotator.raters.blind import keep_reading
 from annotator.raters.reliability import EARLY, FEWEST, FEWEST_OF_TREND, FEWEST_TASKS, MISSED, Said, deciding_steps
 from annotator.raters.reliability_reading import Against, read, report
 
@@ -106,11 +107,16 @@ def reliability_steps(request: Request, slug: str) -> HttpResponse:
     paged = Paginator(range(len(rows.value)), PER_PAGE).get_page(request.GET.get("page"))
     on_page = rows.where(np.array(list(paged.object_list), dtype=np.int64))
     trajectories = Trajectory.objects.only("external_id").in_bulk(on_page.trajectory.tolist())
+    rater = found.raters[numbers[key]]
+    says_models_word = rater.kind == "model" or against == "posterior"
+    if says_models_word:
+        keep_reading(membership.project, trajectories.values(), request.user)
     context = {
         "membership": membership,
         "section": "raters",
         "against": against,
-        "rater": found.raters[numbers[key]],
+        "rater": rater,
+        "says_models_word": says_models_word,
         "filters": form.cleaned_data,
         "page": paged,
         "rows": [

@@ -18,6 +18,7 @@ from annotator.http import Request
 from annotator.models import Calibration, Membership, ModelVersion, Trajectory
 from annotator.raters import actions, hint_figures, hint_reading, hint_words, reading
 from annotator.raters.actions import Against
+from annotator.raters.blind import keep_reading
 from annotator.raters.metrics import verdicts
 
 PER_PAGE = 50
@@ -125,6 +126,8 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
     against = _against(request, membership.project.pk)
     found = _steps_of(version, against, form.cleaned_data)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
+    rows = _with_texts(version, list(page.object_list))
+    keep_reading(membership.project, [row.trajectory for row in rows], request.user)
     context = {
         "membership": membership,
         "section": "raters",
@@ -132,7 +135,7 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
         "against": against,
         "filters": form.cleaned_data,
         "page": page,
-        "rows": _with_texts(version, list(page.object_list)),
+        "rows": rows,
     }
     return render(request, "raters/steps.html", context)
 

@@ -179,15 +179,6 @@ def test_on_a_phone_what_models_said_is_read_without_scrolling_to_the_side(
         assert box["x"] + box["width"] <= 390
 
 
-def test_on_a_phone_the_first_error_on_beliefs_has_room_for_its_sentence(open_as: Callable[[User, str], Page]) -> None:
-    world, _ = full_world()
-    page = open_as(world.admin, "/projects/demo/beliefs/")
-    page.set_viewport_size({"width": 390, "height": 800})
-    box = page.locator("tbody tr td").last.bounding_box()
-    assert box is not None
-    assert box["width"] >= 240
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/projects/demo/agreement/", "/projects/demo/raters/"])
 def test_links_on_shaded_cells_can_be_read(
