@@ -13,7 +13,7 @@ from annotator.agreement.annotators import Readings, Share
 from annotator.agreement.breakdown import Given
 from annotator.agreement.coefficients import IntArray
 from annotator.agreement.sums import Labels, compare
-from annotator.models import Annotation, AnnotationReturn, GoldLabel, Label, Project
+from annotator.models import Adjudication, Annotation, AnnotationReturn, GoldLabel, Label, Project
 
 # What a trajectory is about, as far as its source says; else where it comes from.
 DOMAIN = Coalesce(
@@ -23,6 +23,10 @@ DOMAIN = Coalesce(
     output_field=TextField(),
 )
 LAST = Max("submitted_at")
+# Of a label: a decision about its step is its author's own, so what was decided does not tell whether it is right.
+DECIDED_BY_AUTHOR = Exists(
+    Adjudication.objects.filter(dispute__step=OuterRef("step"), reviewer=OuterRef("annotation__annotator"))
+)
 
 
 def read(project: Project) -> Given:
@@ -82,8 +86,12 @@ def readings(project: Project, *, annotator: int | None = None) -> Readings:
 
 
 def gold_shares(project: Project) -> dict[int, Share]:
-    """How often what a person said of a step is what a reviewer decided, by user id; undecidable steps do not count."""
+    """How often what a person said of a step is what another reviewer decided, by user id.
+
+    Undecidable steps do not count.
+    """
     decided = Label.objects.submitted().filter(
+        ~DECIDED_BY_AUTHOR,
         annotation__trajectory__project=project,
         step__gold_labels__provenance=GoldLabel.Provenance.ADJUDICATED,
         step__gold_labels__value__isnull=False,

@@ -169,6 +169,9 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
     starts = found.panel.starts
     # A bare majority is no measure of anybody.
     labels = [] if fitted.method == "majority" else reading.labels_of(place, starts)
+    # Nor is anybody known by what they decided themselves.
+    own = reading.own_decisions(place, starts)
+    labels = [label for label in labels if label[:2] not in own]
     people = learn_people(evidence, labels, reading.gold_of(place, starts, decided_only=True).astype(np.int64))
     number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
     fusion = Fusion.objects.create(

@@ -8,7 +8,7 @@ import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
-from annotator.models import GoldLabel, ModelVersion, Prediction, Project, Trajectory
+from annotator.models import Adjudication, GoldLabel, ModelVersion, Prediction, Project, Trajectory
 from annotator.raters import blind
 from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
@@ -131,6 +131,17 @@ def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, i
         given = blind.labels(Trajectory.objects.filter(pk__in=some))
         rows = zip(*(given[name].tolist() for name in ("trajectory", "step", "rater", "value")), strict=True)
         found += [(int(starts[place[pk]]) + index, person, value) for pk, index, person, value in rows]
+    return found
+
+
+def own_decisions(place: dict[int, int], starts: IntArray) -> set[tuple[int, int]]:
+    """(step, person) where a reviewer has decided a step."""
+    found: set[tuple[int, int]] = set()
+    for some in _in_parts(list(place)):
+        decided = Adjudication.objects.filter(dispute__trajectory__in=some, dispute__step__isnull=False)
+        for pk, index, person in decided.values_list("dispute__trajectory", "dispute__step__index", "reviewer"):
+            assert index is not None
+            found.add((int(starts[place[pk]]) + index, person))
     return found
 
 

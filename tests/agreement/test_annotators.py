@@ -22,6 +22,7 @@ from annotator.agreement.annotators import (
     annotator_reports,
     reading_reports,
 )
+from annotator.agreement.labels import gold_shares
 from annotator.agreement.metrics import against_others
 from annotator.labelling import revisions
 from annotator.models import Annotation, Assignment, Dispute, Label, Trajectory, User
@@ -262,6 +263,20 @@ def test_the_figures_of_each_person(world: World, client: Client) -> None:
     assert (
         "demo-bob 2 6 −1 16.7 % 0 0.0 % +1 83.3 % 33.3 % 3 pairs – 0.0 % 0 to 79 %, 0 of 1 1.0 s 100.0 % 1 of 1 1"
     ) in text
+
+
+def test_nobody_is_shown_by_what_they_decided_themselves(world: World, client: Client) -> None:
+    for decider, value, n_steps in ((world.reviewer, -1, 2), (world.admin, 1, 1)):
+        trajectory = make_trajectory(world.project, n_steps=n_steps)
+        judge(trajectory, world.reviewer, [-1] * n_steps)
+        judge(trajectory, world.annotator, [1] * n_steps)
+        for dispute in Dispute.objects.filter(trajectory=trajectory):
+            adjudication.decide(dispute, decider, DecisionIn(value=value, reason_code="misread"))
+    assert gold_shares(world.project) == {world.reviewer.pk: Share(0, 1), world.annotator.pk: Share(1, 3)}
+    client.force_login(world.reviewer)
+    text = text_of(client, url_of(world))
+    assert "0.0 % 0 to 79 %, 0 of 1" in text
+    assert "33.3 % 6 to 79 %, 1 of 3" in text
 
 
 def test_a_flag_leads_to_the_steps_behind_it(world: World, client: Client) -> None:

@@ -180,6 +180,21 @@ def test_who_errs_is_weighed_as_such_before_a_reviewer_has_decided_anything(worl
     assert careless[2, 2] > 0.95
 
 
+def test_what_a_reviewer_decided_is_no_measure_of_the_reviewer(world: World) -> None:
+    project_with_judges(world, n_gold=30)
+    for _ in range(5):
+        trajectory = make_trajectory(world.project, n_steps=1)
+        predict(trajectory, [1], model="good")
+        judge(trajectory, world.second, [1])
+        judge(trajectory, world.reviewer, [-1])
+        flow.decide(
+            Dispute.objects.get(trajectory=trajectory), world.reviewer, DecisionIn(value=-1, reason_code="slip")
+        )
+    own = fuse(world).refresh["own"]
+    assert str(world.reviewer.pk) not in own
+    assert np.array(own[str(world.second.pk)])[0, 2] > 0.1  # said +1 where -1 was decided
+
+
 def test_what_was_said_after_reading_the_models_is_no_evidence_of_its_own(world: World) -> None:
     chosen = project_with_judges(world, n=1)[0]
     judge(chosen, world.annotator, [1, 1, 1])
