@@ -103,7 +103,8 @@ def take_back_all(project: Project, former: User, reviewer: User) -> int:
     waiting = Annotation.objects.submitted().filter(
         left, annotator=former, assignment__project=project, assignment__status=Assignment.Status.RETURNED
     )
-    ids = list(waiting.order_by("assignment_id").values_list("pk", flat=True))
+    # In the order in which whoever takes several trajectories takes them.
+    ids = list(waiting.order_by("trajectory_id", "assignment_id").values_list("pk", flat=True))
     for annotation_id in ids:
         take_back(annotation_id, reviewer)
     return len(ids)

@@ -330,7 +330,7 @@ def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
     live = Assignment.objects.live().filter(trajectory__in=ids).order_by("trajectory", "slot")
     for slot in live.select_for_update(of=("self",)):
         slots[slot.trajectory_id].append(slot)
-    list(Trajectory.objects.select_for_update(no_key=True).order_by("pk").filter(pk__in=ids).values_list("pk"))
+    Trajectory.objects.lock(ids)
     accepted = GoldLabel.objects.filter(acceptance=acceptance, trajectory__in=ids)
     missing: dict[int, list[int]] = defaultdict(list)
     for trajectory, index in accepted.values_list("trajectory_id", "step__index").order_by("step__index"):

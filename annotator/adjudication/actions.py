@@ -33,6 +33,9 @@ Status = Review.Status
 LEASE = timedelta(hours=1)
 
 _returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
+# Trajectories whose disputes are weighed in one transaction: people who judge or decide them wait for so long.
+WEIGHED_AT_ONCE = 500
+
 
 
 @transaction.atomic
@@ -65,7 +68,7 @@ def weigh(trajectory_ids: Sequence[int]) -> None:
     """How many labels a decision on each undecided dispute is expected to set right; the worthiest are decided first.
 
     What is believed of a step is wrong with the probability 1 - max P. Where no fusion speaks: a half where people give
-    +1 and -1, a quarter where a 0 differs from its neighbour.
+    +1 and -1, a quarter where a 0 differs from its neighbour. Call it with the trajectories locked.
     """
     sure = dict(Posterior.objects.filter(trajectory__in=trajectory_ids).values_list("trajectory", "probs"))
     worth: dict[int, float] = dict.fromkeys(trajectory_ids, 0.0)
@@ -86,7 +89,13 @@ def weigh(trajectory_ids: Sequence[int]) -> None:
 
 def weigh_all(project: Project) -> None:
     """The same for every open review of a project, after what is believed has changed everywhere."""
-    weigh(list(project.reviews.exclude(status=Status.DONE).values_list("trajectory", flat=True)))
+    ids = list(project.reviews.exclude(status=Status.DONE).order_by("pk").values_list("trajectory", flat=True))
+    for at in range(0, len(ids), WEIGHED_AT_ONCE):
+        some = ids[at : at + WEIGHED_AT_ONCE]
+        with transaction.atomic():
+            # As whoever submits or decides does: what they change is seen here, or they weigh it after this.
+            Trajectory.objects.lock(some)
+            weigh(some)
 
 
 def _draw(trajectory_id: int) -> bool:

@@ -237,7 +237,7 @@ def _write(fusion: Fusion, ids: Sequence[int], evidence: FloatArray, apart: Floa
     Their rows are locked first, as whoever submits or decides does: a label is either seen here, or its own refresh
     comes after this.
     """
-    list(Trajectory.objects.select_for_update(no_key=True).order_by("pk").filter(pk__in=ids).values_list("pk"))
+    Trajectory.objects.lock(ids)
     ordered, starts = reading.starts_of(ids)
     place = {pk: i for i, pk in enumerate(ordered)}
     chain, links, people = _habits(fusion)

@@ -256,6 +256,8 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
 def _return_all(request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str) -> int:
     """Returns those of the chosen annotations that are listed on the page and not with their author already."""
     found = reading.given_under_older(membership.project, current).filter(pk__in=chosen)
+    # In the order in which whoever takes several trajectories takes them.
+    found = found.order_by("trajectory_id", "assignment_id")
     returned = [row.annotation for row in reading.older_of(found) if not row.is_with_author]
     for annotation in returned:
         return_annotation(annotation.pk, request.user, message)
