@@ -49,12 +49,16 @@ def submitted_labels(project: Project) -> Labels:
         step="step__index",
         rater="annotation__annotator_id",
         value="value",
-        n_steps="annotation__trajectory__n_steps",
+        n_in_full="annotation__trajectory__n_steps",
+        asks_all=Q(annotation__assignment__wanted_steps=None),
         version=Coalesce("guideline__version", 0),
     )
-    # Whoever marks no label as following from an earlier error has not said which are errors of their own.
-    follows = given.pop("follows") == 1
+    asks_all, follows = given.pop("asks_all") == 1, given.pop("follows") == 1
     judgement = given["trajectory"] * (given["rater"].max(initial=0) + 1) + given["rater"]
+    # Whoever was asked about the whole trajectory has judged it in full, also if they stopped at its first error.
+    _, number, n_labels = np.unique(judgement, return_inverse=True, return_counts=True)
+    given["n_in_full"] = np.where(asks_all, n_labels[number], given["n_in_full"])
+    # Whoever marks no label as following from an earlier error has not said which are errors of their own.
     marks = np.isin(judgement, judgement[follows])
     return Labels(**given, is_root=marks & (given["value"] == -1) & ~follows)
 

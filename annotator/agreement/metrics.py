@@ -288,7 +288,10 @@ def _why_undefined(name: str, sums: Sums) -> str:
         missing = _signed(VALUES[_SPECIFIC.index(name)])
         return f"No step judged by two people has the value {missing} from anybody; it takes one that has."
     if name.startswith("first_error"):
-        return "No trajectory was judged in full by two people yet; it takes two who label each of its steps."
+        return (
+            "No trajectory was judged in full by two people yet; it takes two who label each of its steps or, where "
+            "the project says so, all up to the first error."
+        )
     value = VALUES[int(Totals(sums.counts.sum(axis=0)).coincidences.sum(axis=1).argmax())]
     return (
         f"All judgements compared have the value {_signed(value)}, so chance alone would give the same agreement "

@@ -38,15 +38,16 @@ class Columns:
 class Labels(Columns):
     """Submitted step labels; raters and trajectories are ids.
 
-    `n_steps`: how long the label's trajectory is. `version`: of the guideline, 0 for none. `is_root`: marked as an
-    error of its own, as against one that follows from an earlier step.
+    `n_in_full`: how many labels the rater's judgement has if it is of the whole trajectory: one per step or, of whoever
+    stopped at the first error, up to there. `version`: of the guideline, 0 for none. `is_root`: marked as an error of
+    its own, as against one that follows from an earlier step.
     """
 
     trajectory: IntArray
     step: IntArray
     rater: IntArray
     value: IntArray
-    n_steps: IntArray
+    n_in_full: IntArray
     version: IntArray
     is_root: BoolArray
 
@@ -209,7 +210,7 @@ def _error_pairs(labels: Labels) -> ErrorPairs:
     errors = np.where(one.value == -1, one.step, beyond)
     error = np.minimum.reduceat(errors, starts) if len(starts) else errors
     error[error == beyond] = _NO_ERROR
-    whole = np.flatnonzero(np.bincount(judgement) == one.n_steps[starts])
+    whole = np.flatnonzero(np.bincount(judgement) == one.n_in_full[starts])
     starts, error = starts[whole], error[whole]
     first, second = _two_by_two(_numbered(one.trajectory[starts]))
     is_same = error[first] == error[second]

@@ -51,8 +51,8 @@ def compared(judgements: Sequence[Judgement], n_steps_of: Mapping[Id, int] | Non
         for step, value in j.values.items()
     ]
     columns = np.array(rows, dtype=np.int64).reshape(-1, 7).T
-    trajectories, step, raters, value, n_steps, version, is_root = columns
-    return compare(Labels(trajectories, step, raters, value, n_steps, version, is_root == 1))
+    trajectories, step, raters, value, n_in_full, version, is_root = columns
+    return compare(Labels(trajectories, step, raters, value, n_in_full, version, is_root == 1))
 
 
 def agreement_report(

@@ -281,3 +281,24 @@ def test_what_only_some_have_judged_because_others_stopped_at_an_error_stays_wit
         None: (1, "unanimous"),
     }
     assert disputes_of(trajectory) == {1: 2}
+
+
+@pytest.mark.django_db
+def test_who_stopped_at_the_first_error_has_judged_in_full() -> None:
+    project = make_project(overlap=2, max_overlap=3, label_scheme={"mode": "stop_at_first_error"})
+    people = [make_member(project) for _ in range(3)]
+    judged = [([1, 1, -1], [1, -1])] * 4 + [([1, 1, -1], [1, 1, -1]), ([1, 1, -1], [1] * 4)] + [([1] * 4, [1] * 4)] * 2
+    for given in judged:
+        trajectory = make_trajectory(project, n_steps=4)
+        for person, values in zip(people, given, strict=False):
+            judge(trajectory, person, values)
+    report = agreement.report(project)
+    same, near = report.first_error_agreement, report.first_error_within_one
+    assert (same.value, same.n, near.value, near.n) == (3 / 8, 8, 7 / 8, 8)
+    # Whoever is asked about single steps has not, whatever they say of the first one.
+    disputed = make_trajectory(project, n_steps=4)
+    for person, first in zip(people, ([-1], [1] * 4, [-1]), strict=True):
+        judge(disputed, person, first)
+    spot = Assignment.objects.get(trajectory=disputed, annotator=people[2])
+    assert spot.wanted_steps == [0]
+    assert agreement.report(project).first_error_agreement.n == 9
