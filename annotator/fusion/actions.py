@@ -77,17 +77,24 @@ def n_settled_since(project: Project, fusion: Fusion) -> int:
     return _learnable(project).filter(settled_at__gt=fusion.created_at).count()
 
 
+def spoken_since(project: Project, fusion: Fusion) -> list[ModelVersion]:
+    """Models that have said something since the fusion, by name: the next one would hear it."""
+    said = Prediction.objects.filter(version=OuterRef("pk"), created_at__gt=fusion.created_at)
+    latest = [version.pk for version in latest_versions(project)]
+    return list(ModelVersion.objects.filter(Exists(said), pk__in=latest).order_by("name"))
+
+
 def is_worth_it(project: Project) -> bool:
-    """Whether there is gold enough for a fusion, and the latest one does not know all of it or was not written out."""
+    """Whether there is gold enough for a fusion, and the latest one does not know all that there is or was not written
+    out.
+    """
     if _learnable(project)[:LEAST_GOLD].count() < LEAST_GOLD:
         return False
-    said_at = Prediction.objects.filter(version__in=latest_versions(project)).values_list("created_at", flat=True)
-    newest = said_at.order_by("-pk").first()
     latest = project.fusions.defer("parameters").last()
-    if newest is None or latest is None:
-        return newest is not None
+    if latest is None:
+        return True
     is_cut_short = latest.posteriors.count() < latest.report.get("n_trajectories", 0)  # cancelled while it was written
-    return is_cut_short or newest > latest.created_at or n_settled_since(project, latest) > 0
+    return is_cut_short or n_settled_since(project, latest) > 0 or bool(spoken_since(project, latest))
 
 
 def _learnable(project: Project) -> "QuerySet[GoldLabel, Any]":

@@ -13,18 +13,18 @@ from scipy.optimize import minimize
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.fusion import chain as chains
-from annotator.fusion import features, scoring
+from annotator.fusion import features, reasons, scoring
 from annotator.fusion import stacker as stackers
 from annotator.fusion.chain import Chain
 from annotator.fusion.crowd import chain_dawid_skene, dawid_skene, majority
-from annotator.fusion.panel import LEAST_GOLD, MISSING, N_VALUES, Panel, folds
+from annotator.fusion.panel import LEAST_GOLD, LEAST_TASKS, MISSING, N_VALUES, Panel, folds
 from annotator.fusion.people import Beliefs, pair_potentials, refresh
 from annotator.fusion.scoring import Score
 from annotator.raters.metrics import Bin
 
 Method = Literal["majority", "best_single", "chain", "stacker", "blend"]
 
-_FOLDS = 5
+_FOLDS = LEAST_TASKS  # each holds one out at least
 _TEMPERS = (0.15, 0.25, 0.35, 0.5, 0.7, 1.0)  # how far raters are taken as independent
 _TEMPERATURES = np.geomspace(0.5, 3.0, 25)
 # Exponents of regression, trees and chain in the blend before anything is known, and how many steps that is worth.
@@ -165,19 +165,13 @@ def fit(panel: Panel, seed: int = 0, ids: Sequence[int] | None = None) -> Fusion
     chain, confusions = chains.fit_chain(gold), chains.fit_confusions(gold)
     base = {"raters": panel.raters, "chain": chain, "confusions": confusions, "n_trajectories": n, "n_steps": n_steps}
     plain = {"temper": 0.35, "stacker": None, "temperature": 1.0, "weights": (0.0, 0.0, 1.0), "strength": 0.5}
-    if n == 0:
-        reason = (
-            "There is no gold to learn from yet, so the majority of the models is shown. It is not calibrated: do not "
-            "trust it."
-        )
-        return Fusion(method="majority", reason=reason, best=-1, **base, **plain)  # type: ignore[arg-type]
-    best = best_single(gold)
-    if n < LEAST_GOLD or len(np.unique(gold.groups)) < _FOLDS:
-        reason = (
-            f"Gold of {n} trajectories is too little for a fusion, which needs {LEAST_GOLD} of at least {_FOLDS} "
-            f"tasks; until then {panel.raters[best]} speaks alone, the best single rater on what there is."
-        )
-        return Fusion(method="best_single", reason=reason, best=best, **base, **plain)  # type: ignore[arg-type]
+    best = best_single(gold) if n else -1
+    name = panel.raters[best] if n else ""
+    n_tasks, n_settled = len(np.unique(gold.groups)), int(panel.has_gold.sum())
+    if n < LEAST_GOLD or n_tasks < LEAST_TASKS:
+        method = "best_single" if n else "majority"
+        reason = reasons.too_little(n, n_tasks, n_settled - n, name)
+        return Fusion(method=method, reason=reason, best=best, **base, **plain)  # type: ignore[arg-type]
     temper = _fit_temper(gold, chain, confusions)
     some = _enough(gold, seed)
     learnt = gold.of(some)
@@ -197,7 +191,7 @@ def fit(panel: Panel, seed: int = 0, ids: Sequence[int] | None = None) -> Fusion
     method = _choose(learnt, cooled)
     return Fusion(
         method=method,
-        reason=_say(method, scores, n, panel.raters[best]),
+        reason=reasons.chosen(method, scores, n, name),
         best=best,
         temper=temper,
         stacker=stackers.fit_on(learnt, seen, seed) if method in ("stacker", "blend") else None,
@@ -309,22 +303,6 @@ def _choose(panel: Panel, held_out: Mapping[str, FloatArray]) -> Method:
         if is_clear(likely[other] - likely[method]):
             method = other
     return "best_single" if is_clear(right["best_single"] - right[method]) else method
-
-
-_NAMES = {"stacker": "the stacker", "chain": "the gold-anchored chain", "blend": "the blend of stacker and chain"}
-
-
-def _say(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
-    mine, single = scores[method], scores["best_single"]
-    if method == "best_single":
-        return (
-            f"On held-out tasks among {n} trajectories with gold {best}, the best single rater, was clearly right more "
-            f"often than any fusion ({100 * single.step_acc:.1f} % of steps), so that one speaks alone."
-        )
-    return (
-        f"On held-out tasks among {n} trajectories with gold {_NAMES[method]} was right on {100 * mine.step_acc:.1f} % "
-        f"of steps; the best single rater, {best}, on {100 * single.step_acc:.1f} %."
-    )
 
 
 def _single_probs(panel: Panel, rater: int, confusion: FloatArray, marginal: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 
 MISSING = -9  # among values -1, 0, +1
 N_VALUES = 3  # -1, 0, +1, in this order everywhere
-LEAST_GOLD = 25  # trajectories: less is too little for a fusion
+LEAST_GOLD, LEAST_TASKS = 25, 5  # trajectories, and tasks among them: less is too little for a fusion
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
             "size": SIZE,
             "bars": _bars(fusion.report["certainty"]),
             "n_new": actions.n_settled_since(project, fusion),
+            "spoken": actions.spoken_since(project, fusion),
             "is_trusted": fusion.method in ("blend", "stacker", "chain"),
             "strange": _strange(fusion),
             "versions": fusion.versions.order_by("name"),

@@ -278,6 +278,24 @@ def test_the_page_says_what_is_believed_and_why(world: World, client: Client) ->
     assert step.count("all raters together") == 3
 
 
+def test_the_page_says_who_has_spoken_since(world: World, client: Client) -> None:
+    client.force_login(world.admin)
+    trajectories = project_with_judges(world, n=40, n_gold=26)
+    fuse(world)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert "spoken since" not in text
+    assert '<button class="btn">Fuse again' in text
+    predict(trajectories[0], [1, 1, 1], model="late & <new>")
+    predict(make_trajectory(world.project), [1, 1, 1], model="good")
+    assert actions.is_worth_it(world.project)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert "good v1, late &amp; &lt;new&gt; v1 have spoken since." in text
+    assert '<button class="btn primary">Fuse again' in text
+    fuse(world)
+    assert "spoken since" not in client.get("/projects/demo/beliefs/").content.decode()
+    assert not actions.is_worth_it(world.project)
+
+
 def test_a_source_of_which_there_is_hardly_any_gold_is_named(world: World, client: Client) -> None:
     client.force_login(world.admin)
     trajectories = project_with_judges(world, 40, 31, source_of=lambda i: "shop <b>" if i < 30 else "bank")
@@ -355,11 +373,14 @@ def test_where_all_gold_was_given_in_sight_of_the_only_model_there_is_nothing_to
         judge(trajectory, world.annotator, [1, 1, 1])
     fusion = fuse(world)
     assert (fusion.method, fusion.n_trajectories) == ("majority", 0)
+    client.force_login(world.admin)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert "on all 30 trajectories that they settled" in text
+    assert "Have 25 trajectories of at least 5 tasks settled by people who judge blind" in text
     compared = compare_models(world.project, "gold")[1]["judge v1"].overall
     assert (compared.n_trajectories, compared.step_acc.value) == (0, None)
     with pytest.raises(InvalidInput, match=r"^0 trajectories have gold"):
         calibrate(ModelVersion.objects.get(), "gold", user=None)
-    client.force_login(world.admin)
     text = client.get("/projects/demo/raters/").content.decode()
     assert "30 of 30 trajectories do not count here: people judged them with its word in sight." in text
     assert "needs 25 trajectories" in text

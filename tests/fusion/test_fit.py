@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from annotator.fusion import crowd
+from annotator.fusion import crowd, reasons
 from annotator.fusion import fit as module
 from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
 from annotator.fusion.fit import Fusion, best_single, fit
@@ -27,7 +27,10 @@ def test_without_gold_the_majority_is_shown_and_not_trusted() -> None:
     panel = without_gold(made_up(10, accuracies=ACCURACIES), 0)
     fusion = fit(panel)
     assert (fusion.method, fusion.best, fusion.n_trajectories) == ("majority", -1, 0)
-    assert "There is no gold to learn from yet" in fusion.reason
+    assert fusion.reason == (
+        "There is no gold to learn from yet, so the majority of the models is shown. It is not calibrated: do not "
+        "trust it. Have 25 trajectories of at least 5 tasks settled by people, then fuse again."
+    )
     assert fusion.evidence(panel).sum(axis=1) == pytest.approx(np.ones(panel.n_steps))
 
 
@@ -36,12 +39,58 @@ def test_with_too_little_gold_the_best_single_rater_speaks() -> None:
     fusion = fit(panel)
     assert (fusion.method, fusion.raters[fusion.best]) == ("best_single", "r0")
     assert fusion.reason == (
-        "Gold of 24 trajectories is too little for a fusion, which needs 25 of at least 5 tasks; until then r0 speaks "
-        "alone, the best single rater on what there is."
+        "Gold of 24 trajectories of 12 tasks is too little for a fusion, which needs 25 of at least 5 tasks; until "
+        "then r0 speaks alone, the best single rater on what there is. Have 1 more trajectory settled by people, then "
+        "fuse again."
     )
     # Its verdict stays what it is; only how sure it is has been learnt.
     said = fusion.evidence(panel).argmax(axis=1) - 1
     assert np.array_equal(said, panel.votes[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("n", "n_tasks", "n_seen", "what_there_is", "what_to_do"),
+    [
+        (
+            26,
+            1,
+            0,
+            "Gold of 26 trajectories of 1 task is",
+            "Have trajectories of at least 4 more tasks settled by people",
+        ),
+        (
+            30,
+            10,
+            10,
+            "Gold of 20 trajectories of 10 tasks (10 more were settled with the models' word in sight and do not "
+            "count) is",
+            "Have 5 more trajectories settled by people who judge blind",
+        ),
+        (
+            10,
+            3,
+            0,
+            "Gold of 10 trajectories of 3 tasks is",
+            "Have 15 more trajectories of at least 2 more tasks settled by",
+        ),
+        (
+            30,
+            3,
+            30,
+            "People had the models' word in sight on all 30 trajectories that they settled, so there is nothing to "
+            "learn about the models, and",
+            "Have 25 trajectories of at least 5 tasks settled by people who judge blind",
+        ),
+    ],
+)
+def test_too_little_to_learn_from_says_what_is_there_and_what_would_help(
+    n: int, n_tasks: int, n_seen: int, what_there_is: str, what_to_do: str
+) -> None:
+    panel = panel_of([[1, -1]] * n, [[[1, -1]] * n, [[1, 1]] * n], groups=[i % n_tasks for i in range(n)])
+    reason = fit(replace(panel, seen=np.repeat(np.arange(n) < n_seen, 2).reshape(n, 2))).reason
+    assert reason.startswith(f"{what_there_is} ")
+    assert what_to_do in reason
+    assert reason.endswith(", then fuse again.")
 
 
 def test_a_rater_that_gives_probabilities_keeps_its_verdicts_when_it_speaks_alone() -> None:
@@ -210,9 +259,9 @@ def test_the_blend_speaks_unless_another_does_clearly_better() -> None:
 
 def test_the_reason_says_so_where_a_single_rater_is_better() -> None:
     scores = {"best_single": Score(0.9, 0.8, 0.8, 0.1, 0.3), "blend": Score(0.8, 0.7, 0.7, 0.1, 0.5)}
-    assert module._say("best_single", scores, 30, "r0") == (
+    assert reasons.chosen("best_single", scores, 30, "r0") == (
         "On held-out tasks among 30 trajectories with gold r0, the best single rater, was clearly right more often "
-        "than any fusion (90.0 % of steps), so that one speaks alone."
+        "than any fusion (90.0 % of steps), so that one speaks alone. More gold or another model may change that."
     )
 
 
