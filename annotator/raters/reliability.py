@@ -202,6 +202,27 @@ def first_errors(said: Said) -> tuple[IntArray, IntArray, FloatArray]:
     first; the first one that either side calls an error decides. What lies behind a step without label or yardstick is
     unknown and counts nowhere.
     """
+    order, starts, by_label, left = _followed(said)
+    found = np.zeros((len(starts), 5))
+    if len(starts):
+        found[:, :4] = np.add.reduceat(by_label, starts)
+    lengths = np.diff(np.append(starts, len(order)))
+    found[:, 4] = np.where(lengths == said.n_steps[order][starts], left, 0)
+    return order, starts, found
+
+
+def deciding_weights(said: Said, outcome: int) -> FloatArray:
+    """(n,) how likely it is at this label that its judgement's first error was FOUND, MISSED or called too EARLY."""
+    order, _, by_label, _ = _followed(said)
+    weights = np.zeros(len(order))
+    weights[order] = by_label[:, outcome - FOUND]
+    return weights
+
+
+def _followed(said: Said) -> tuple[IntArray, IntArray, FloatArray, FloatArray]:
+    """The order and starts of `first_errors`, the probabilities (n, 4) in that order of FOUND, MISSED, MISSED with +1
+    and EARLY at each label, and (judgements,) of none of these.
+    """
     order = np.lexsort((said.step, said.trajectory, said.rater))
     rater, trajectory, step = said.rater[order], said.trajectory[order], said.step[order]
     is_new = np.ones(len(order), dtype=bool)
@@ -209,7 +230,7 @@ def first_errors(said: Said) -> tuple[IntArray, IntArray, FloatArray]:
     starts = np.flatnonzero(is_new)
     lengths = np.diff(np.append(starts, len(order)))
     value, hazard = said.value[order], said.hazard[order]
-    found = np.zeros((len(starts), 5))
+    by_label = np.zeros((len(order), 4))
     left = np.ones(len(starts))  # P(neither side has called anything an error so far)
     for place in range(int(lengths.max(initial=0))):
         here = np.flatnonzero((lengths > place) & (left > 0))
@@ -217,13 +238,12 @@ def first_errors(said: Said) -> tuple[IntArray, IntArray, FloatArray]:
         is_known = (step[rows] == place) & ~np.isnan(hazard[rows])
         now, error = np.where(is_known, left[here], 0.0), np.nan_to_num(hazard[rows])
         says = value[rows] == -1
-        found[here, 0] += np.where(says, now * error, 0)
-        found[here, 1] += np.where(says, 0, now * error)
-        found[here, 2] += np.where(value[rows] == 1, now * error, 0)
-        found[here, 3] += np.where(says, now * (1 - error), 0)
+        by_label[rows, 0] = np.where(says, now * error, 0)
+        by_label[rows, 1] = np.where(says, 0, now * error)
+        by_label[rows, 2] = np.where(value[rows] == 1, now * error, 0)
+        by_label[rows, 3] = np.where(says, now * (1 - error), 0)
         left[here] = np.where(says, 0, now * (1 - error))
-    found[:, 4] = np.where(lengths == said.n_steps[order][starts], left, 0)
-    return order, starts, found
+    return order, starts, by_label, left
 
 
 def trend(right: FloatArray, group: IntArray) -> tuple[float, float]:
@@ -325,20 +345,3 @@ def _figure(share: _Share, above: float, below: float, spread: FloatArray, n_tas
         return Figure(value, None, None, n, share.unit, "")
     value = min(1.0, max(0.0, value))  # sums of weights may miss 1 by a rounding
     return Figure(value, *wilson(value, n_tasks), n, share.unit, "")
-
-
-def deciding_steps(said: Said, outcome: int) -> IntArray:
-    """Of one rater's labels, the places at which a first error was likelier than not MISSED or called too EARLY."""
-    order, starts, _ = first_errors(said)
-    ends = np.append(starts[1:], len(order))
-    found = []
-    for start, end in zip(starts, ends, strict=True):
-        for place, row in enumerate(order[start:end]):
-            if said.step[row] != place or np.isnan(said.hazard[row]):
-                break
-            says, is_error = said.value[row] == -1, said.hazard[row] > 0.5
-            if says or is_error:
-                if (outcome == MISSED and not says) or (outcome == EARLY and not is_error):
-                    found.append(row)
-                break
-    return np.array(found, dtype=np.int64)

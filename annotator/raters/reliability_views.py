@@ -11,16 +11,17 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from annotator import access
-from annotator.agreement.coefficients import IntArray
+from annotator.agreement.coefficients import FloatArray
 from annotator.agreement.sums import VALUES
 from annotator.http import Request
 from annotator.models import Trajectory
 from annotator.raters import reliability_page as page
 from annotator.raters.blind import keep_reading
-from annotator.raters.reliability import EARLY, FEWEST, FEWEST_OF_TREND, FEWEST_TASKS, MISSED, Said, deciding_steps
+from annotator.raters.reliability import EARLY, FEWEST, FEWEST_OF_TREND, FEWEST_TASKS, MISSED, Said, deciding_weights
 from annotator.raters.reliability_reading import Against, read, report
 
 PER_PAGE = 50
+_NOTHING = 1e-9  # by which sums of shares may miss 0 or 1
 AGAINST = {"gold": "Gold", "posterior": "What Stepmark believes"}
 _CHOICES = [(value, str(value)) for value in VALUES]
 
@@ -79,11 +80,12 @@ class StepRow:
     index: int
     said: int
     truth: list[float]
+    weight: float
 
     @property
     def settled(self) -> int | None:
         """The value that the yardstick is sure of."""
-        return next((value for value, share in self.shares if share > 1 - 1e-9), None)
+        return next((value for value, share in self.shares if share > 1 - _NOTHING), None)
 
     @property
     def shares(self) -> list[tuple[int, float]]:
@@ -103,9 +105,13 @@ def reliability_steps(request: Request, slug: str) -> HttpResponse:
     form = StepsForm(request.GET)
     form.is_valid()
     own = found.said.where(found.said.rater == numbers[key])
-    rows = own.where(_chosen(own, form.cleaned_data))
+    weights = _weights(own, form.cleaned_data)
+    order = np.lexsort((own.step, own.trajectory, -weights.round(9)))
+    chosen = order[weights[order] > _NOTHING]  # the heaviest first
+    rows, weights = own.where(chosen), weights[chosen]
     paged = Paginator(range(len(rows.value)), PER_PAGE).get_page(request.GET.get("page"))
-    on_page = rows.where(np.array(list(paged.object_list), dtype=np.int64))
+    places = np.array(list(paged.object_list), dtype=np.int64)
+    on_page = rows.where(places)
     trajectories = Trajectory.objects.only("external_id").in_bulk(on_page.trajectory.tolist())
     rater = found.raters[numbers[key]]
     says_models_word = rater.kind == "model" or against == "posterior"
@@ -119,28 +125,28 @@ def reliability_steps(request: Request, slug: str) -> HttpResponse:
         "says_models_word": says_models_word,
         "filters": form.cleaned_data,
         "page": paged,
+        "weight": float(weights.sum()) if (weights < 1 - _NOTHING).any() else None,
         "rows": [
-            StepRow(trajectories[int(pk)], int(step), int(value), truth.tolist())
-            for pk, step, value, truth in zip(
-                on_page.trajectory, on_page.step, on_page.value, on_page.truth, strict=True
+            StepRow(trajectories[int(pk)], int(step), int(value), truth.tolist(), float(weight))
+            for pk, step, value, truth, weight in zip(
+                on_page.trajectory, on_page.step, on_page.value, on_page.truth, weights[places], strict=True
             )
         ],
     }
     return render(request, "raters/reliability_steps.html", context)
 
 
-def _chosen(own: Said, wanted: dict[str, Any]) -> IntArray:
-    """Places of the steps that fit, in the order of trajectories; a divided yardstick is what is likelier than not."""
-    fits = np.ones(len(own.value), dtype=bool)
+def _weights(own: Said, wanted: dict[str, Any]) -> FloatArray:
+    """(n,) how much each step adds to the figure that asks for it: in part where what counts is divided."""
+    values = np.array(VALUES)
+    counts = np.ones(own.truth.shape, dtype=bool)
     if wanted.get("truth") is not None:
-        fits &= own.truth[:, wanted["truth"] - VALUES[0]] > 0.5
-    if wanted.get("said") is not None:
-        fits &= own.value == wanted["said"]
+        counts &= values == wanted["truth"]
     if wanted.get("show") == "wrong":
-        fits &= own.right < 0.5
+        counts &= values != own.value[:, None]
+    weights = np.where(counts, own.truth, 0.0).sum(axis=1)
+    if wanted.get("said") is not None:
+        weights = weights * (own.value == wanted["said"])
     if wanted.get("show") in ("missed", "early"):
-        decides = np.zeros(len(fits), dtype=bool)
-        decides[deciding_steps(own, MISSED if wanted["show"] == "missed" else EARLY)] = True
-        fits &= decides
-    places = np.flatnonzero(fits)
-    return places[np.lexsort((own.step[places], own.trajectory[places]))]
+        weights = weights * deciding_weights(own, MISSED if wanted["show"] == "missed" else EARLY)
+    return np.asarray(weights)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, recall_score
 from statsmodels.stats.proportion import proportion_confint
@@ -20,7 +20,7 @@ from annotator.raters.reliability import (
     MISSED_PLUS,
     Reliability,
     Said,
-    deciding_steps,
+    deciding_weights,
     drift_of,
     first_errors,
     hazards,
@@ -155,9 +155,24 @@ def test_a_belief_about_first_errors_gives_expectations() -> None:
 def test_the_steps_behind_missed_and_early_are_those_that_decide() -> None:
     judgements = [(0, 0, [1, 1, -1], [1, -1, -1]), (0, 1, [-1, 1, 1], [1, -1, 1]), (0, 2, [1, -1], [1, -1])]
     said = said_of(judgements)
-    missed, early = deciding_steps(said, MISSED), deciding_steps(said, EARLY)
-    assert [(int(said.trajectory[row]), int(said.step[row])) for row in missed] == [(0, 1)]
-    assert [(int(said.trajectory[row]), int(said.step[row])) for row in early] == [(1, 0)]
+    missed, early = deciding_weights(said, MISSED), deciding_weights(said, EARLY)
+    assert [(int(said.trajectory[row]), int(said.step[row])) for row in np.flatnonzero(missed)] == [(0, 1)]
+    assert [(int(said.trajectory[row]), int(said.step[row])) for row in np.flatnonzero(early)] == [(1, 0)]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000))
+def test_where_yardsticks_are_divided_the_weights_of_the_steps_add_up_to_the_figures(seed: int) -> None:
+    said = said_of(random_judgements(seed, n_tasks=30, raters=1))
+    said = said.where(np.random.default_rng(seed).permutation(len(said.value)))
+    hazard = np.random.default_rng(seed).choice([0.0, 0.5, 1.0], size=len(said.value))
+    (report,) = reliabilities(replace(said, hazard=hazard), resamples=0)
+    missed, early = (deciding_weights(replace(said, hazard=hazard), outcome) for outcome in (MISSED, EARLY))
+    assert report.early.value == pytest.approx(early.sum() / report.n_trajectories, abs=1e-12)
+    found = deciding_weights(replace(said, hazard=hazard), FOUND)
+    assert report.missed.value == pytest.approx(missed.sum() / (missed + found).sum(), abs=1e-12)
+    assert (early[said.value != -1] == 0).all()
+    assert (missed[said.value == -1] == 0).all()
 
 
 def test_leave_one_out_knows_only_what_the_others_said() -> None:
@@ -185,6 +200,7 @@ def test_ones_own_label_never_changes_ones_own_yardstick(seed: int, other_value:
     assert np.array_equal(before[rater == 0], after[rater == 0])
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000))
 def test_neither_the_order_of_labels_nor_the_names_of_raters_matter(seed: int) -> None:
     said = said_of(random_judgements(seed, n_tasks=25, raters=3))

@@ -1,5 +1,6 @@
 """Reliability through the database: what counts and what must not, the page, the steps behind a figure, the API."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import timedelta
@@ -372,6 +373,50 @@ def test_the_page_says_it_in_words_and_its_figures_open_their_steps(
     assert "No step fits." in nobody.content.decode()
     assert client.get("/projects/demo/raters/reliability/steps/?rater=person-0").status_code == 404
     assert client.get("/projects/demo/raters/reliability/steps/").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("show", "figure", "n", "weight"),
+    [
+        ("show=wrong", "75.0 %", 6, "3.0"),
+        ("truth=1&show=wrong", "66.7 %", 6, "3.0"),
+        ("show=early", "50.0 %", 6, "3.0"),
+    ],
+)
+def test_where_others_are_divided_a_figure_opens_all_that_adds_to_it_with_its_weight(
+    client: Client, show: str, figure: str, n: int, weight: str
+) -> None:
+    """Who said −1 of each first step is half right: one of two others says so, the other +1."""
+    world = make_world(overlap=3, max_overlap=3)
+    third = make_member(world.project)
+    for _ in range(6):
+        trajectory = make_trajectory(world.project, n_steps=2)
+        for person, values in ((world.annotator, [-1, 1]), (world.second, [1, 1]), (third, [-1, 1])):
+            judge(trajectory, person, values)
+    client.force_login(world.reviewer)
+    text = client.get("/projects/demo/raters/reliability/").content.decode()
+    query = f"?rater=person-{world.annotator.pk}&{show}&against=gold"
+    links = re.findall(rf'<a href="[^"]*{re.escape(query.replace("&", "&amp;"))}"[^>]*>(.*?)</a>', text)
+    assert any(figure in link for link in links)
+    steps = client.get(f"/projects/demo/raters/reliability/steps/{query}").content.decode()
+    assert f"demo-ann: {n} steps" in steps
+    assert f"They weigh {weight} in all" in steps
+    assert steps.count('<td class="num">50.0 %</td>') == n
+
+
+def test_the_heaviest_steps_come_first_and_whole_ones_need_no_weight(client: Client) -> None:
+    world = make_world(overlap=3, max_overlap=3)
+    third = make_member(world.project)
+    for divided in (True, False):
+        trajectory = make_trajectory(world.project, n_steps=1)
+        for person, value in ((world.annotator, -1), (world.second, 1), (third, -1 if divided else 1)):
+            judge(trajectory, person, [value])
+    client.force_login(world.reviewer)
+    url = f"/projects/demo/raters/reliability/steps/?rater=person-{world.annotator.pk}&show=wrong"
+    weights = re.findall(r'<td class="num">([^<]*)</td>', client.get(url).content.decode())
+    assert weights == ["100.0 %", "50.0 %"]
+    whole = client.get(url.replace(str(world.annotator.pk), str(third.pk)) + "&said=0").content.decode()
+    assert "They weigh" not in whole
 
 
 def test_the_table_is_sorted_by_links(world: World, client: Client) -> None:
