@@ -13,6 +13,7 @@ from annotator import audit
 from annotator.adjudication.turns import Turn, is_drawn, is_withheld, turn_of, version_of
 from annotator.errors import DecisionOutdated, InvalidInput, ReviewHeld
 from annotator.labelling import revisions
+from annotator.labelling.revisions import MAX_TEXT
 from annotator.models import (
     Adjudication,
     Assignment,
@@ -32,10 +33,10 @@ Status = Review.Status
 
 LEASE = timedelta(hours=1)
 
-_returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 # Trajectories whose disputes are weighed in one transaction: people who judge or decide them wait for so long.
 WEIGHED_AT_ONCE = 500
 
+_returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 
 
 @transaction.atomic
@@ -214,6 +215,8 @@ def parse_decision(data: object) -> DecisionIn:
             fields["reason_code"] = f"Must be one of {', '.join(Adjudication.Reason.values)}."
         elif decision.reason_code == Adjudication.Reason.OTHER and not decision.note.strip():
             fields["note"] = "Reason 'other' needs a note that says which."
+        if (n := len(decision.note.strip())) > MAX_TEXT:
+            fields["note"] = f"The note has {n} characters; at most {MAX_TEXT} are stored. Shorten it."
         if not fields:
             return decision
     said = "; ".join(f"{place}: {message}" for place, message in fields.items())

@@ -7,6 +7,7 @@ from django.http import QueryDict
 
 from annotator.adjudication.actions import DecisionIn, parse_decision
 from annotator.errors import InvalidInput
+from annotator.labelling.revisions import MAX_TEXT
 from annotator.models import Adjudication
 
 UNDECIDABLE = "undecidable"
@@ -29,7 +30,7 @@ class DecisionForm(forms.Form):
         choices=[("", "Choose a reason"), *Adjudication.Reason.choices],
         error_messages={"required": "Choose the reason why the raters differ."},
     )
-    note = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2}))
+    note = forms.CharField(required=False, widget=forms.Textarea(attrs={"rows": 2, "maxlength": MAX_TEXT}))
     version = forms.CharField(required=False)
 
     def __init__(self, dispute_id: int, data: QueryDict | None = None) -> None:

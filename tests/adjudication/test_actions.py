@@ -249,6 +249,7 @@ def test_a_review_opens_again_for_a_new_dispute(world: World) -> None:
         ("true is no value", {"value": True, "reason_code": "slip"}, ["value"]),
         ("an unknown reason", {"value": 1, "reason_code": "mood"}, ["reason_code"]),
         ("other needs a note", {"value": 1, "reason_code": "other", "note": "  "}, ["note"]),
+        ("a note too long", {"value": 1, "reason_code": "slip", "note": "x" * 10_001}, ["note"]),
         ("an unknown field", {"value": 1, "reason_code": "slip", "reviewer": 3}, ["reviewer"]),
     ],
 )

@@ -431,6 +431,11 @@ WRONG = [
         {"value": "0", "reason_code": "slip", "note": "a\x00b"},
         ["Null characters are not allowed."],
     ),
+    (
+        "a note that is too long",
+        {"value": "0", "reason_code": "slip", "note": "x" * 10_001},
+        ["The note has 10001 characters; at most 10000 are stored. Shorten it."],
+    ),
 ]
 
 

@@ -6,6 +6,7 @@ from rest_framework import serializers
 
 from annotator.adjudication.turns import Wants
 from annotator.api.serializers.common import FigureSerializer, value_field
+from annotator.labelling.revisions import MAX_TEXT
 from annotator.models import Adjudication
 
 S = serializers
@@ -119,7 +120,7 @@ class DisputeSerializer(S.Serializer[Any]):
 class DecisionRequestSerializer(S.Serializer[Any]):
     value = value_field(allow_null=True, help_text="null: undecidable.")
     reason_code = S.ChoiceField(Adjudication.Reason.choices)
-    note = S.CharField(required=False, help_text="Needed with the reason `other`.")
+    note = S.CharField(required=False, max_length=MAX_TEXT, help_text="Needed with the reason `other`.")
     version = S.CharField(
         required=False,
         help_text="That of the dispute when you looked; the answer is 409 if it has changed. Needed to overrule or "
