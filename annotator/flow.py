@@ -36,7 +36,7 @@ from annotator.models import (
     Upload,
     User,
 )
-from annotator.prelabelling import actions as prelabelling
+from annotator.prelabelling import names
 from annotator.prelabelling.imports import import_predictions
 from annotator.queue import actions as queue
 from annotator.releases import actions as releases
@@ -250,7 +250,7 @@ def recover_jobs() -> None:
 
 def import_predictions_now(project: Project, file: BinaryIO, name: str, *, model: str) -> Job:
     """Imports another tool's judgements in this process (the command line), as a job that everybody can see."""
-    model = prelabelling.check_name(model)
+    model = names.check_imported(project, model)
     params = {"name": name, "model": model}
     job = jobs.create(project, Job.Kind.IMPORT_PREDICTIONS, params, unit="records", n_total=None, user=None)
     run_job(job.pk, lambda job: import_predictions(job, file, name=model))

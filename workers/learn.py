@@ -10,7 +10,7 @@ from annotator import flow, jobs
 from annotator.agreement.coefficients import FloatArray
 from annotator.errors import JobFailed
 from annotator.models import Job, LearningPoint
-from annotator.prelabelling import catalogue, learning, training
+from annotator.prelabelling import catalogue, learning, names
 from annotator.prelabelling.learning_figures import Verdict, difference, judge, measure
 from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, LearningPolicy, is_held_out, what_is_missing
 from annotator.prelabelling.rules_config import RULES_VERSION
@@ -34,7 +34,7 @@ def work(job_id: int) -> None:
 def _learn(job: Job) -> dict[str, Any]:
     """The same job may run twice: what one worker had decided before it died, the next one carries out."""
     policy = LearningPolicy.model_validate(job.params["policy"])
-    training.check_name_is_free(job.project, job.params["name"], in_loop=True)
+    names.check_scorer(job.project, job.params["name"], in_loop=True)
     try:
         point = learning.recorded(job) or _train(job, policy)
     except ScorerError as error:

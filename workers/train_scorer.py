@@ -8,7 +8,7 @@ import yaml
 from annotator import flow, jobs
 from annotator.errors import JobFailed
 from annotator.models import Job
-from annotator.prelabelling import catalogue, training
+from annotator.prelabelling import catalogue, names, training
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.releases import files
 from annotator.releases.policy import ReleasePolicy
@@ -26,7 +26,7 @@ def work(job_id: int) -> None:
 def _train(job: Job) -> dict[str, Any]:
     """The same job may run twice: the same release and options give the same weights."""
     options = training.parse(job.params)
-    training.check_name_is_free(job.project, options.name)
+    names.check_scorer(job.project, options.name)
     release = training.release_of(job.project, options.release)
     error_view = ReleasePolicy.parse(release.policy).error_view
     examples = [example_of(record, error_view) for record in files.records(release)]

@@ -42,8 +42,6 @@ def write(fusion: Fusion, found: Read, fitted: "Fitted") -> int:
             Identity(config_sha256=fusion.data_sha256, weights_sha256=hashlib.sha256(parameters).hexdigest()),
             sees_reference=any(one.sees_reference for one in found.versions),
         )
-    if version.kind != ModelVersion.Kind.FUSION:  # an imported model has that name
-        return 0
     slots = Assignment.objects.open().filter(trajectory=OuterRef("pk"), hint_arm="")
     said = Prediction.objects.filter(trajectory=OuterRef("pk"), version=version)
     free = fusion.project.trajectories.filter(Exists(slots), ~Exists(said))

@@ -1,6 +1,5 @@
 """Pre-label runs: started by people, shared by workers, stored trajectory by trajectory."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -28,6 +27,7 @@ from annotator.models import (
     Trajectory,
     User,
 )
+from annotator.prelabelling import names
 from annotator.prelabelling.configs import ModelConfig
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.learning_policy import is_held_out
@@ -87,17 +87,6 @@ class Identity:
     render_sha256: str = ""
 
 
-def check_name(name: str) -> str:
-    """A name that a model may have. Raises InvalidInput."""
-    if name == ModelVersion.ALL_RATERS:
-        message = f"{name} is what the fusion of all raters is called. Choose another name."
-        raise InvalidInput(message, {"model": message})
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        message = "A model's name is made of letters, digits, dots, underscores and hyphens, 100 at most."
-        raise InvalidInput(message, {"model": message})
-    return name
-
-
 def sees_reference(config: ModelConfig) -> bool:
     """Whether the model reads the reference answer or the outcome; what it says then is no blind judgement."""
     if isinstance(config, RulesConfig):
@@ -109,7 +98,9 @@ def sees_reference(config: ModelConfig) -> bool:
 def start(
     project: Project, config: ModelConfig, selection: Selection, *, estimate: dict[str, Any], user: User | None
 ) -> PrelabelRun:
-    """Queues a run. Raises InvalidInput when the selection holds no trajectory."""
+    """Queues a run. Raises InvalidInput when the selection holds no trajectory, or the name is another model's."""
+    if taken := names.why_taken(project.pk, config.name, config.kind):
+        raise InvalidInput(f"Nothing was started: {taken}", {"model": taken})
     chosen = selection.of(project)
     sums = Trajectory.objects.filter(pk__in=chosen.values("pk")).aggregate(steps=Sum("n_steps"))
     if not sums["steps"]:
@@ -137,11 +128,17 @@ def start(
 def version_of(
     project_id: int, kind: str, name: str, config: dict[str, Any], identity: Identity, *, sees_reference: bool
 ) -> ModelVersion:
-    """The version of a model with this content, made if it is new; call it in a transaction."""
+    """The version of a model with this content, made if it is new; call it in a transaction.
+
+    Raises JobFailed when another model has taken the name meanwhile.
+    """
     Project.objects.select_for_update(no_key=True).only("pk").get(pk=project_id)  # numbers count one by one
     versions = ModelVersion.objects.filter(project=project_id, name=name)
-    version = versions.filter(**vars(identity)).first()
-    return version or ModelVersion.objects.create(
+    if version := versions.filter(**vars(identity)).first():
+        return version
+    if taken := names.why_taken(project_id, name, kind):
+        raise JobFailed(taken)
+    return ModelVersion.objects.create(
         project_id=project_id,
         kind=kind,
         name=name,

@@ -32,7 +32,7 @@ from annotator.models import (
     User,
 )
 from annotator.models.importing import TrajectoryQuerySet
-from annotator.prelabelling import actions, reading, training
+from annotator.prelabelling import actions, names, reading
 from annotator.prelabelling.learning_policy import Due, LearningPolicy, is_held_out, is_in_half, what_is_missing
 from annotator.prelabelling.scorer_config import ScorerConfig
 from annotator.prelabelling.scores import TrajectoryText
@@ -53,16 +53,18 @@ def change_policy(project: Project, changes: dict[str, Any], *, user: User) -> l
     current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     old = current.learning.model_dump(mode="json")
     policy = LearningPolicy.parse({**old, **changes})
-    if taken := training.why_taken(current, policy.name_for(current.slug), in_loop=True):
+    if taken := names.why_no_scorer(current, policy.name_for(current.slug), in_loop=True):
         raise InvalidSettings(f"Nothing was changed: {taken}", {"name": taken})
     new = policy.model_dump(mode="json")
-    names = [name for name in new if new[name] != old[name]]
-    if names:
+    changed = [name for name in new if new[name] != old[name]]
+    if changed:
         current.learning_policy = project.learning_policy = new
         current.save(update_fields=["learning_policy"])
-        difference = {side: {"learning_policy": {n: of[n] for n in names}} for side, of in (("old", old), ("new", new))}
+        difference = {
+            side: {"learning_policy": {n: of[n] for n in changed}} for side, of in (("old", old), ("new", new))
+        }
         audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
-    return names
+    return changed
 
 
 def gold_trajectories(project: Project) -> TrajectoryQuerySet:
@@ -114,7 +116,7 @@ def start(project: Project, *, user: User | None, is_scheduled: bool = False) ->
         raise JobConflict(f"Nothing was started: job {busy.pk} is a training that has not ended yet.")
     found = due(project)
     name = found.policy.name_for(project.slug)
-    if taken := training.why_taken(project, name, in_loop=True):
+    if taken := names.why_no_scorer(project, name, in_loop=True):
         raise InvalidInput(f"Nothing was started: {taken}", {"name": taken})
     if is_scheduled and not found.is_due:
         raise JobConflict("Nothing was started: no training is due.")

@@ -3,10 +3,10 @@
 from pydantic import ValidationError
 
 from annotator import jobs
-from annotator.errors import InvalidInput, JobFailed
+from annotator.errors import InvalidInput
 from annotator.models import Job, Project, Release, User
-from annotator.prelabelling import catalogue
-from annotator.prelabelling.scorer_config import ScorerConfig, TrainingOptions
+from annotator.prelabelling import names
+from annotator.prelabelling.scorer_config import TrainingOptions
 
 
 def parse(data: object) -> TrainingOptions:
@@ -22,7 +22,7 @@ def parse(data: object) -> TrainingOptions:
 def start(project: Project, options: TrainingOptions, *, user: User | None) -> Job:
     """Queues the training. Raises InvalidInput for a release that does not exist or a name that is taken."""
     release_of(project, options.release)
-    if taken := why_taken(project, options.name):
+    if taken := names.why_no_scorer(project, options.name):
         raise InvalidInput(f"Nothing was started: {taken}", {"name": taken})
     # The same workers score with it: those that have torch and share their models' folder.
     return jobs.enqueue(
@@ -44,26 +44,3 @@ def release_of(project: Project, number: int) -> Release:
         message = f"There is no release {number}. " + (f"There are: {there}." if there else "Publish one first.")
         raise InvalidInput(f"Nothing was started. {message}", {"release": message})
     return release
-
-
-def why_taken(project: Project, name: str, *, in_loop: bool = False) -> str:
-    """Why a scorer may not have this name; "" if it may. Training under the name of an own scorer makes a version.
-
-    One that learns in the loop and one from a release cannot be versions of each other: they hold out other tasks, so
-    they could not be compared.
-    """
-    there = catalogue.read_all().models.get(name)
-    if isinstance(there, ScorerConfig) and there.project == project.slug:
-        if (there.release is None) == in_loop:
-            return ""
-        how = "learns in the loop" if there.release is None else f"learnt from release {there.release}"
-        return f"The name {name} belongs to the project's scorer that {how}. Choose another one."
-    if there is None and not catalogue.model_file(name).exists():
-        return ""
-    return f"The name {name} belongs to another model. Choose another one."
-
-
-def check_name_is_free(project: Project, name: str, *, in_loop: bool = False) -> None:
-    """For the worker, right before it writes. Raises JobFailed."""
-    if taken := why_taken(project, name, in_loop=in_loop):
-        raise JobFailed(taken)

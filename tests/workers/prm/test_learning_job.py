@@ -25,7 +25,7 @@ from annotator.models import (
     SelectionRound,
     Trajectory,
 )
-from annotator.prelabelling import catalogue, learning, training
+from annotator.prelabelling import catalogue, learning, names
 from annotator.prelabelling.learning_policy import is_held_out, is_in_half
 from annotator.prelabelling.scorer_config import ScorerConfig
 from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world
@@ -446,7 +446,7 @@ def test_the_weights_of_the_version_in_use_must_be_there(toys: World, models: Pa
 def test_a_scorer_from_a_release_and_one_in_the_loop_do_not_share_a_name(toys: World, models: Path) -> None:
     add(toys, range(24))
     train(toys)
-    assert training.why_taken(toys.project, "toys-scorer") == (
+    assert names.why_no_scorer(toys.project, "toys-scorer") == (
         "The name toys-scorer belongs to the project's scorer that learns in the loop. Choose another one."
     )
-    assert training.why_taken(toys.project, "toys-scorer", in_loop=True) == ""
+    assert names.why_no_scorer(toys.project, "toys-scorer", in_loop=True) == ""
