@@ -144,7 +144,8 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int
     project = Project.objects.select_for_update(no_key=True).get(pk=acceptance.project_id)  # no round at once
     free = set(sample.candidates(project).filter(pk__in=values).values_list("pk", flat=True))
     slots: dict[int, list[Assignment]] = defaultdict(list)
-    for slot in Assignment.objects.open().filter(trajectory__in=free).select_for_update(skip_locked=True, of=("self",)):
+    open_slots = Assignment.objects.open().filter(trajectory__in=free).select_related("pick")
+    for slot in open_slots.select_for_update(skip_locked=True, of=("self",)):
         slots[slot.trajectory_id].append(slot)
     wanted = Assignment.objects.live().filter(trajectory__in=free).order_by().values_list("trajectory")
     n_wanted = dict(wanted.annotate(Count("pk")))
@@ -163,7 +164,7 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int
         said = [None if value == MISSING else int(value) for value in values[pk]]
         if pk in audited:
             audits.append(AcceptanceAudit(acceptance=acceptance, trajectory_id=pk, values=said))
-            changed += [_to_audit(slot, project, _turn(acceptance, pk)) for slot in slots[pk]]
+            changed += [_to_audit(slot, _turn(acceptance, pk)) for slot in slots[pk]]
             continue
         labels += [
             GoldLabel(
@@ -180,6 +181,8 @@ def _write(acceptance: Acceptance, values: dict[int, IntArray], audited: Set[int
         rest = [index for index, value in enumerate(said) if value is None]
         for slot in slots[pk]:
             slot.wanted_steps = [i for i in rest if slot.wants_step(i)] or rest
+            if not rest:
+                slot.wants_outcome = slot.wants_outcome_if_whole
             if rest or slot.wants_outcome:
                 changed.append(slot)
             else:
@@ -199,9 +202,9 @@ def _turn(acceptance: Acceptance, trajectory_id: int) -> float:
     return chance("audit", acceptance.seed, trajectory_id)
 
 
-def _to_audit(slot: Assignment, project: Project, turn: float) -> Assignment:
+def _to_audit(slot: Assignment, turn: float) -> Assignment:
     """Asked whole and blind, and soon: an audit that waits watches nothing."""
-    slot.wanted_steps, slot.wants_outcome = None, project.asks_outcome
+    slot.wanted_steps, slot.wants_outcome = None, slot.wants_outcome_if_whole
     slot.pick, slot.priority = None, AUDIT_PRIORITY + _AUDITS_LIE_WITHIN * (1 - turn)
     slot.hint_arm, slot.no_hints = Assignment.HintArm.BLIND, Assignment.NoHints.RANDOM_SAMPLE
     return slot

@@ -142,3 +142,8 @@ class Assignment(models.Model):
 
     def wants_step(self, index: int) -> bool:
         return self.wanted_steps is None or index in self.wanted_steps
+
+    @property
+    def wants_outcome_if_whole(self) -> bool:
+        """Whether it asks for the outcome where it does not ask for single steps that a round chose."""
+        return self.wants_outcome or (self.pick is not None and self.pick.leaves_out_outcome)

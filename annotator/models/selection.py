@@ -85,3 +85,8 @@ class SelectionPick(models.Model):
 
     def __str__(self) -> str:
         return f"{self.trajectory_id} in round {self.round_id}"
+
+    @property
+    def leaves_out_outcome(self) -> bool:
+        """Single steps are asked for, of a trajectory of which the outcome is wanted as well."""
+        return bool(self.before.get("leaves_out_outcome"))

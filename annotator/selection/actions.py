@@ -221,16 +221,20 @@ def _write(round_: SelectionRound, pool: Pool, picks: Sequence[Pick]) -> None:
         Posterior.objects.filter(trajectory__in=[pool.ids[p.index] for p in kept]).values_list("trajectory", "probs")
     )
     rest = rest_of(free)
+    open_slots = list(Assignment.objects.open().filter(trajectory__in=free))
+    with_outcome = {slot.trajectory_id for slot in open_slots if slot.wants_outcome}
     rows = []
     for rank, pick in enumerate(kept):
         pk = pool.ids[pick.index]
-        before = {}
+        # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
+        steps = asked(probs.get(pk), rest.get(pk), policy) if pick.probability is None else None
+        before: dict[str, Any] = {}
+        if policy.unit == "steps" and steps and pk in with_outcome:
+            before["leaves_out_outcome"] = True
         if pk in probs:
             beliefs = np.array(probs[pk])
-            before = {
-                "values": [int(v) for v in beliefs.argmax(axis=1) - 1],
-                "expected_errors": round(float(doubt(beliefs).sum()), 4),
-            }
+            before["values"] = [int(v) for v in beliefs.argmax(axis=1) - 1]
+            before["expected_errors"] = round(float(doubt(beliefs).sum()), 4)
         rows.append(
             SelectionPick(
                 round=round_,
@@ -238,15 +242,13 @@ def _write(round_: SelectionRound, pool: Pool, picks: Sequence[Pick]) -> None:
                 rank=rank,
                 strategy=pick.strategy,
                 score=pick.score,
-                # What was accepted is not asked again, but by chance: that is asked whole, to estimate by.
-                steps=asked(probs.get(pk), rest.get(pk), policy) if pick.probability is None else None,
+                steps=steps,
                 probability=pick.probability,
                 reason=_reason(pick, round_),
                 before=before,
             )
         )
     stored = SelectionPick.objects.bulk_create(rows, batch_size=2_000)
-    open_slots = Assignment.objects.open().filter(trajectory__in=[pick.trajectory_id for pick in stored])
     by_trajectory = {pick.trajectory_id: pick for pick in stored}
     changed = []
     for slot in open_slots:
@@ -254,8 +256,7 @@ def _write(round_: SelectionRound, pool: Pool, picks: Sequence[Pick]) -> None:
         slot.pick = pick_row
         slot.priority = 1 - (pick_row.rank + 1) / (len(stored) + 1)  # in (0, 1): escalations, from 1 on, go first
         slot.wanted_steps = pick_row.steps
-        # Of single steps only where none is left.
-        slot.wants_outcome = project.asks_outcome and (policy.unit != "steps" or not pick_row.steps)
+        slot.wants_outcome = slot.wants_outcome and not pick_row.leaves_out_outcome
         changed.append(slot)
     Assignment.objects.bulk_update(changed, ["pick", "priority", "wanted_steps", "wants_outcome"], batch_size=2_000)
     round_.is_open = False
@@ -275,7 +276,8 @@ def _forget_earlier(project: Project) -> None:
     waiting = Assignment.objects.open().filter(pick__isnull=False, project=project)
     left = _lock_untouched(project, list(waiting.values_list("trajectory", flat=True).distinct()))
     slots = Assignment.objects.open().filter(trajectory__in=left)
-    slots.update(pick=None, priority=0, wanted_steps=None, wants_outcome=project.asks_outcome)
+    slots.filter(pick__before__leaves_out_outcome=True).update(wants_outcome=True)
+    slots.update(pick=None, priority=0, wanted_steps=None)
     for trajectory, steps in rest_of(left).items():
         slots.filter(trajectory=trajectory).update(wanted_steps=steps)
 

@@ -35,6 +35,7 @@ from annotator.models import (
     Job,
     LearningPoint,
     Project,
+    SelectionPick,
     SelectionRound,
     Trajectory,
 )
@@ -244,6 +245,39 @@ def test_outcomes_are_asked_also_where_every_step_is_accepted(db: None) -> None:
     assert dict(slots[0].trajectory.gold_labels.values_list("step__index", "value")) == {0: 1, 1: -1, 2: 1, None: -1}
 
 
+def test_no_slot_asks_for_nothing_when_outcomes_are_asked_no_longer(db: None) -> None:
+    """For what is in the queue the setting changes nothing, whatever rounds and promises come and go."""
+    world = make_world(overlap=1, max_overlap=1)
+    make_pool(world, 160)
+    change_settings(world.project, {"asks_outcome": False}, user=world.admin)
+    draw(world, 110)
+    promise = accept(world)
+    for unit in ("trajectories", "steps", "trajectories"):
+        change_settings(world.project, {"selection_policy": {"unit": unit, "n_wanted": 20}}, user=world.admin)
+        flow.run_job(selection.start(world.project, user=world.admin).pk)
+        slots = Assignment.objects.filter(status="open")
+        assert slots.count() == 40 + promise.audits.count()
+        assert set(slots.values_list("wants_outcome", flat=True)) == {True}
+    asked = dict(Counter(map(str, slots.filter(pick=None).values_list("wanted_steps", flat=True))))
+    assert asked == {"[]": 20, "None": 10}
+
+
+def test_the_outcome_is_asked_where_single_steps_were_and_all_are_accepted_since(db: None) -> None:
+    world = make_world(overlap=1, max_overlap=1)
+    make_pool(world, 160)
+    draw(world, 110)
+    slots = Assignment.objects.filter(status="open")
+    round_ = SelectionRound.objects.get()
+    for slot in slots:  # as a later round of single steps leaves them
+        about = {"rank": 0, "strategy": "oldest", "steps": [1], "before": {"leaves_out_outcome": True}}
+        slot.pick = SelectionPick.objects.create(round=round_, trajectory_id=slot.trajectory_id, reason="r", **about)
+        slot.wanted_steps, slot.wants_outcome = [1], False
+        slot.save()
+    promise = accept(world)
+    found = Counter((str(slot.wanted_steps), slot.wants_outcome, slot.pick is None) for slot in slots.all())
+    assert found == {("[]", True, False): 40, ("None", True, True): promise.audits.count()}
+
+
 def test_accepted_labels_are_no_gold_to_learn_or_measure_by(alone: World, promised: Acceptance) -> None:
     accepted = GoldLabel.objects.filter(acceptance=promised).first()
     assert accepted is not None
@@ -388,7 +422,7 @@ def make_audit(world: World) -> AcceptanceAudit:
     made = make_pool(world, 1)[0]
     slots = list(Assignment.objects.filter(trajectory=made))
     for slot in slots:
-        actions._to_audit(slot, world.project, 0.5).save()
+        actions._to_audit(slot, 0.5).save()
     values = [-1, None, 1]
     return AcceptanceAudit.objects.create(acceptance=make_acceptance(world.project), trajectory=made, values=values)
 

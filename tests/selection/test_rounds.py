@@ -194,6 +194,23 @@ def test_a_new_round_forgets_what_the_one_before_chose_and_nobody_took(world: Wo
     assert not open_slots.filter(pick=None).exclude(priority=0, wanted_steps=None, wants_outcome=True).exists()
 
 
+def test_rounds_leave_it_to_the_import_whether_the_outcome_is_asked(world: World) -> None:
+    """Of single steps it is left out meanwhile, and asked again once the trajectory is back in the pool."""
+    with_outcome = {trajectory.pk for trajectory in pool(world, 6)}
+    change_settings(world.project, {"asks_outcome": False}, user=world.admin)
+    world.project.refresh_from_db()
+    pool(world, 6)
+    by_pick = Assignment.objects.filter(pick__steps__isnull=False)
+    for asks, unit in ((False, "trajectories"), (True, "steps"), (False, "steps"), (True, "trajectories")):
+        change_settings(world.project, {"asks_outcome": asks}, user=world.admin)
+        run(world, shares=ONLY_ERRORS, n_wanted=8, unit=unit, steps_each=1)
+        single = set(by_pick.values_list("trajectory", flat=True))
+        assert len(single) == (7 if unit == "steps" else 0)
+        asked = Assignment.objects.filter(wants_outcome=True).values_list("trajectory", flat=True)
+        assert set(asked) == with_outcome - single
+        assert len(asked) == 2 * len(set(asked))
+
+
 def test_what_a_later_round_brought_is_not_of_the_earlier_one(world: World) -> None:
     pool(world, 4)
     first = run(world, shares={"oldest": 50, "random": 50}, n_wanted=4)
