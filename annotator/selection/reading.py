@@ -3,9 +3,9 @@
 from collections import defaultdict
 from dataclasses import dataclass
 
-from django.db.models import Sum
+from django.db.models import Exists, OuterRef, Sum
 
-from annotator.models import GoldLabel, Label, SelectionRound
+from annotator.models import AcceptanceAudit, Assignment, GoldLabel, Label, SelectionRound
 from annotator.selection.batch import RANDOM
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
 
@@ -71,6 +71,23 @@ def bought(round_: SelectionRound) -> list[Bought]:
         if by_chance and row.wrong_share is not None and row.strategy != RANDOM:
             row.against_random = row.wrong_share / by_chance
     return [row for row in rows.values() if row.n_picks or row.n_wanted]
+
+
+def not_taken(round_: SelectionRound) -> list[str]:
+    """What became of the trajectories of a round that nobody took by it and that wait no longer."""
+    gone = round_.picks.filter(assignments__isnull=True)
+    of_it = {"trajectory": OuterRef("trajectory"), "acceptance__created_at__gte": round_.created_at}
+    slots = Assignment.objects.live().filter(trajectory=OuterRef("trajectory"))
+    is_accepted = Exists(GoldLabel.objects.filter(**of_it)) & ~Exists(slots)
+    is_audit = Exists(AcceptanceAudit.objects.filter(**of_it))
+    n_accepted, n_audits = gone.filter(is_accepted).count(), gone.filter(~is_accepted, is_audit).count()
+    n_returned = gone.count() - n_accepted - n_audits
+    found = {
+        "went back to the pool": n_returned,
+        f"{'was' if n_accepted == 1 else 'were'} accepted": n_accepted,
+        "went to an audit": n_audits,
+    }
+    return [f"{n:,} {what}" for what, n in found.items() if n]
 
 
 def why_short(round_: SelectionRound) -> list[str]:

@@ -17,7 +17,7 @@ from annotator.projects.actions import change_settings
 from annotator.selection import actions
 from annotator.selection.forms import SelectionForm
 from annotator.selection.policy import STRATEGIES
-from annotator.selection.reading import bought, why_short
+from annotator.selection.reading import bought, not_taken, why_short
 
 PER_PAGE = 50
 
@@ -95,6 +95,6 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
         "why_short": why_short(round_),
         "bought": bought(round_),
         "n_waiting": actions.waiting(round_),
-        "n_returned": round_.picks.filter(assignments__isnull=True).count(),
+        "not_taken": not_taken(round_),
     }
     return render(request, "selection/round.html", context)

@@ -14,8 +14,10 @@ from annotator.acceptance import actions
 from annotator.acceptance.terms import Terms
 from annotator.management.commands.accept import Command
 from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job, Project
+from annotator.projects.actions import change_settings
 from annotator.releases.freezing import releasable
-from tests.acceptance.test_actions import _same_chance_each_time, alone, draw, make_pool, promised
+from annotator.selection import actions as selection
+from tests.acceptance.test_actions import _same_chance_each_time, accept, alone, draw, make_pool, promised
 from tests.factories import World, judge, make_acceptance, make_trajectory
 
 __all__ = ["_same_chance_each_time", "alone", "promised"]  # fixtures
@@ -66,6 +68,27 @@ def test_after_a_broken_promise_the_page_says_what_was_drawn_since(client: Clien
     assert "0 trajectories drawn at random" in page
     assert "20 other trajectories with gold" in page
     assert "drew at random, after the audit broke acceptance 1, and people judged blind. There are 0" in page
+
+
+def test_the_page_of_a_round_says_what_a_promise_has_made_of_it(client: Client, alone: World) -> None:
+    make_pool(alone, 160)
+    draw(alone, 110)
+    policy = {"shares": {"oldest": 80, "random": 20}, "n_wanted": 20}
+    change_settings(alone.project, {"selection_policy": policy}, user=alone.admin)
+    flow.run_job(selection.start(alone.project, user=alone.admin).pk)
+    promise = accept(alone)
+    n_audits = promise.audits.filter(trajectory__picks__round__number=2).count()
+    client.force_login(alone.admin)
+    page = text(client, "/projects/demo/selection/2/")
+    assert "<dt>Still waiting</dt><dd>4</dd>" in page  # the random part is left to people
+    said = f"{16 - n_audits} were accepted, {n_audits} went to an audit"
+    assert f"<dt>Not taken by anybody</dt><dd>{said}</dd>" in page
+    assert n_audits
+    actions.stop(promise, withdraws=True, user=alone.admin)
+    flow.run_job(Job.objects.latest("pk").pk)
+    page = text(client, "/projects/demo/selection/2/")
+    said = f"{16 - n_audits} went back to the pool, {n_audits} went to an audit"
+    assert f"<dt>Not taken by anybody</dt><dd>{said}</dd>" in page
 
 
 def test_the_page_counts_only_what_the_sample_could_draw(client: Client, alone: World) -> None:

@@ -214,4 +214,5 @@ def test_the_page_of_an_earlier_round_says_what_went_back(world: World, client: 
     assert queue.claim_next(world.project, world.annotator)
     run(world)
     text = client.get("/projects/demo/selection/1/").content.decode()
-    assert "<dd>1; 2 that nobody took went back to the pool</dd>" in text
+    assert "<dt>Still waiting</dt><dd>1</dd>" in text
+    assert "<dt>Not taken by anybody</dt><dd>2 went back to the pool</dd>" in text
