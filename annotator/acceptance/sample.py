@@ -8,7 +8,7 @@ from datetime import datetime
 import numpy as np
 from django.db.models import Exists, Min, OuterRef, Q
 
-from annotator.acceptance.terms import first_that_tests, to_learn_from, why_not
+from annotator.acceptance.terms import HEARD_FROM, first_that_tests, to_learn_from, why_not
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.chance import chance
 from annotator.models import (
@@ -30,8 +30,6 @@ from annotator.raters.actions import latest_versions
 from annotator.selection.actions import untouched
 
 Status = Assignment.Status
-# A model is heard if it has spoken of so much of the sample; others would be missing just where it matters.
-_HEARD_FROM = 0.95
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,7 @@ def heard(project: Project, sample: Drawn) -> list[ModelVersion]:
         if version.kind == ModelVersion.Kind.SCORER:
             continue
         n = Prediction.objects.filter(version=version, trajectory__in=sample.ids).count()
-        if n >= _HEARD_FROM * len(sample.ids):
+        if n >= HEARD_FROM * len(sample.ids):
             found.append(version)
     return found
 
@@ -201,13 +199,15 @@ class Counts:
     n_elsewhere: int
     n_pool: int
     n_late: int  # candidates that came after the first round that tests
+    is_heard: bool  # some model has spoken of the sample
     since: int | None
     broken: Acceptance | None
 
     @property
     def missing(self) -> str:
         broken = str(self.broken or "")
-        return why_not(self.n_drawn, self.n_learnt, self.n_elsewhere, self.n_pool, self.n_late, broken=broken)
+        n_pool = self.n_pool, self.n_late
+        return why_not(self.n_drawn, self.n_learnt, self.n_elsewhere, *n_pool, is_heard=self.is_heard, broken=broken)
 
 
 def counts(project: Project) -> Counts:
@@ -230,6 +230,7 @@ def counts(project: Project) -> Counts:
         n_elsewhere=n_elsewhere,
         n_pool=n_pool,
         n_late=n_rated - n_pool,
+        is_heard=bool(versions),
         since=sample.since,
         broken=last_broken(project),
     )

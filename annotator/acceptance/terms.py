@@ -12,6 +12,8 @@ from annotator.fusion.panel import LEAST_GOLD
 LEAST_SAMPLE = 50  # trajectories that test; with less no rule could ever hold
 # So many trajectories with gold outside the sample are enough to learn from; what lacks is taken from the sample.
 ENOUGH_TO_LEARN = 100
+# A model is heard if it has spoken of so much of the sample; others would be missing just where it matters.
+HEARD_FROM = 0.95
 
 
 class Terms(BaseModel):
@@ -58,12 +60,21 @@ def first_that_tests(n_before: IntArray, n_pool: IntArray, n_drawn: IntArray) ->
     return max((i for i in begins if n_drawn[i:].sum() >= LEAST_SAMPLE), default=0)
 
 
-def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, n_late: int = 0, *, broken: str = "") -> str:
+def why_not(
+    n_sample: int,
+    n_learnt: int,
+    n_elsewhere: int,
+    n_pool: int,
+    n_late: int = 0,
+    *,
+    is_heard: bool = True,
+    broken: str = "",
+) -> str:
     """What is missing to test a promise, as a sentence; empty where nothing is.
 
-    n_sample: judged trajectories that were drawn at random, n_learnt: those of them that are learnt from; n_pool: those
-    that nobody has begun and models have rated, as far as all rounds that test could draw them, n_late: the others.
-    broken: the promise since whose end the sample was drawn.
+    n_sample: judged trajectories that were drawn at random, n_learnt: those of them that are learnt from; n_pool: the
+    others that can be accepted, as far as all rounds that test could draw them, n_late: the rest.
+    is_heard: some model is; broken: the promise since whose end the sample was drawn.
     """
     if n_sample - n_learnt < LEAST_SAMPLE:
         since = f", after the audit broke {broken}," if broken else ""
@@ -74,6 +85,11 @@ def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, n_late:
         )
     if n_elsewhere + n_learnt < LEAST_GOLD:
         return f"Gold of {n_elsewhere + n_learnt} trajectories is too little to learn from; {LEAST_GOLD} are needed."
+    if not is_heard:
+        return (
+            f"There is nothing to accept: no model has rated {100 * HEARD_FROM:g} % of the sample, so none is heard. "
+            "Start one over all trajectories, on the page Models."
+        )
     if not n_pool and n_late:
         return (
             f"There is nothing to accept: the {n_late} that models have rated and nobody has begun came into the queue "
@@ -81,5 +97,8 @@ def why_not(n_sample: int, n_learnt: int, n_elsewhere: int, n_pool: int, n_late:
             f"now; once people have taken {LEAST_SAMPLE} that it and later ones drew at random, these test alone."
         )
     if not n_pool:
-        return "There is nothing to accept: no model has rated a trajectory that nobody has begun."
+        return (
+            "There is nothing to accept: each trajectory that all heard models have rated has been begun by somebody, "
+            "is accepted or in an audit already, or waits as the random part of a round. Have them rate further ones."
+        )
     return ""

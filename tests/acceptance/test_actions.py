@@ -34,6 +34,7 @@ from annotator.models import (
     GoldLabel,
     Job,
     LearningPoint,
+    ModelVersion,
     Project,
     SelectionPick,
     SelectionRound,
@@ -854,6 +855,18 @@ def test_what_cannot_start_is_refused_and_changes_nothing(alone: World) -> None:
         actions.start(stopping.project, TERMS, user=stopping.admin)
     assert not Acceptance.objects.exists()
     assert not Job.objects.filter(kind="accept").exists()
+
+
+def test_where_nothing_is_left_to_accept_the_true_reason_is_said(alone: World, promised: Acceptance) -> None:
+    with pytest.raises(
+        InvalidInput, match="has been begun by somebody, is accepted or in an audit already, or waits as"
+    ):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    for name in ("good", "fair"):  # newer versions have rated nothing yet
+        ModelVersion.objects.create(project=alone.project, kind="judge", name=name, number=2, config_sha256="new")
+    with pytest.raises(InvalidInput, match="no model has rated 95 % of the sample, so none is heard"):
+        actions.start(alone.project, TERMS, user=alone.admin)
+    assert Acceptance.objects.get() == promised
 
 
 def test_after_a_broken_promise_only_what_is_drawn_since_tests_the_next(alone: World) -> None:

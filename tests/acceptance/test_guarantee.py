@@ -189,7 +189,14 @@ def test_what_is_missing_is_named() -> None:
     assert "of which 49 can be spared for the test; it needs 50" in why_not(98, 49, 0, 5)
     assert why_not(50, 0, 200, 5) == ""
     assert "Gold of 20 trajectories is too little" in why_not(80, 15, 5, 5)
-    assert "no model has rated a trajectory that nobody has begun" in why_not(100, 50, 0, 0)
+    assert why_not(100, 50, 0, 0, is_heard=False) == (
+        "There is nothing to accept: no model has rated 95 % of the sample, so none is heard. Start one over all "
+        "trajectories, on the page Models."
+    )
+    assert why_not(100, 50, 0, 0) == (
+        "There is nothing to accept: each trajectory that all heard models have rated has been begun by somebody, is "
+        "accepted or in an audit already, or waits as the random part of a round. Have them rate further ones."
+    )
     assert why_not(100, 50, 0, 1, 60) == ""
     assert why_not(100, 50, 0, 0, 60) == (
         "There is nothing to accept: the 60 that models have rated and nobody has begun came into the queue after the "
