@@ -81,6 +81,8 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
     chosen = (promise.threshold, promise.most_each)
     audited = actions.audited(promise)
     needed = math.log(1 / promise.delta)
+    withdrawal = actions.withdrawal(promise)
+    job = promise.job if promise.status == Acceptance.Status.WORKING else withdrawal
     context: dict[str, Any] = {
         "membership": membership,
         "section": "acceptance",
@@ -99,7 +101,8 @@ def detail(request: Request, slug: str, number: int) -> HttpResponse:
         "audits": promise.audits.select_related("trajectory").defer("trajectory__messages", "trajectory__tools")[
             :PER_PAGE
         ],
-        "withdrawal": actions.withdrawal(promise),
+        "withdrawal": withdrawal,
+        "is_busy": job is not None and not job.is_finished,
     }
     return render(request, "acceptance/detail.html", context)
 

@@ -61,5 +61,6 @@ def _page(membership: Membership, form: LearningForm) -> dict[str, Any]:
         "section": "learning",
         "form": form,
         "page": page,
+        "is_busy": page.job is not None and not page.job.is_finished,
         "held_out_percent": round(100 * HELD_OUT_SHARE),
     }

@@ -13,7 +13,7 @@ from annotator import flow
 from annotator.acceptance import actions
 from annotator.acceptance.terms import Terms
 from annotator.management.commands.accept import Command
-from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job, Project
+from annotator.models import Acceptance, AcceptanceAudit, GoldLabel, Job
 from annotator.projects.actions import change_settings
 from annotator.releases.freezing import releasable
 from annotator.selection import actions as selection
@@ -117,16 +117,17 @@ def test_a_promise_in_percent_is_tested_and_shown(client: Client, alone: World) 
     assert (response.status_code, response["Location"]) == (302, f"{URL}1/")
     promise = Acceptance.objects.get()
     assert (promise.epsilon, promise.delta, promise.audit_share, promise.created_by) == (0.2, 0.2, 0.2, alone.admin)
-    assert "It is being tested." in text(client, f"{URL}1/")
+    page = text(client, f"{URL}1/")
+    assert "It is being tested." in page
+    assert f'<div id="promise" hx-get="{URL}1/" hx-trigger="every 1s" hx-select="#promise"' in page
     assert "One is being tested." in text(client, URL)
     flow.run_job(promise.job_id)
     promise.refresh_from_db()
     page = text(client, f"{URL}1/")
     assert "The promise: with 80.0 % certainty at most 20.0 % of the accepted labels are wrong" in page
     assert f"{promise.report['n_labels']} of 150 steps" in page
-    assert "What is left of these is asked of people.</dd>" in page
-    Project.objects.update(asks_outcome=True)
-    assert "What is left of these is asked of people, as are their outcomes.</dd>" in text(client, f"{URL}1/")
+    assert '<div id="promise">' in page
+    assert "What is left of these, and the outcome where it was wanted, is asked of people.</dd>" in page
     assert f"Evidence of {math.log(5):.2f} proves a rule" in page
     assert page.count('<span class="badge good">chosen</span>') == 1
     assert f"0 of {promise.audits.count()} trajectories that people got whole and blind instead" in page
@@ -174,6 +175,7 @@ def test_an_admin_ends_a_promise_on_its_page(client: Client, alone: World, promi
     client.force_login(alone.admin)
     response = client.post(f"{URL}1/stop/", {"labels": "withdraw"}, follow=True)
     assert "Acceptance 1 is over. Its labels are being taken back." in response.content.decode()
+    assert '<div id="promise" hx-get=' in response.content.decode()
     assert promised.report["n_labels"] > 0
     flow.run_job(Job.objects.get(kind="withdraw").pk)
     assert not GoldLabel.objects.filter(acceptance=promised).exists()
@@ -181,6 +183,7 @@ def test_an_admin_ends_a_promise_on_its_page(client: Client, alone: World, promi
     assert "An admin ended it, to have its labels taken back. <a" in page
     assert page.count("Its labels were taken back") == 1
     assert "being taken back" not in page
+    assert '<div id="promise">' in page
     response = client.post(f"{URL}1/stop/", {"labels": "keep"}, follow=True)
     assert "acceptance 1 is not in force" in response.content.decode()
 

@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
 
-from annotator import flow
+from annotator import flow, jobs
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, JobConflict
 from annotator.fusion import actions, reading
@@ -214,6 +214,23 @@ def test_what_cannot_be_fused_is_refused_and_changes_nothing(world: World) -> No
     with pytest.raises(JobConflict, match="under way"):
         actions.start(world.project, user=world.admin)
     assert Job.objects.filter(kind="fuse").count() == 1
+
+
+def test_beliefs_tells_whoever_reads_it_when_a_fusion_has_ended(world: World, client: Client) -> None:
+    """Nothing else on the page changes by itself: somebody reads it."""
+    project_with_judges(world, n=1)
+    job = actions.start(world.project, user=world.admin)
+    client.force_login(world.reviewer)
+    url = "/projects/demo/beliefs/"
+    text = client.get(url).content.decode()
+    assert f'<p id="fusing" class="notice" hx-get="{url}" hx-trigger="every 5s" hx-select="#fusing"' in text
+    assert "A fusion is under way.</p>" in text
+    jobs.start(job.pk)
+    jobs.finish(job, Job.Status.DONE)
+    text = client.get(url, headers={"HX-Request": "true"}).content.decode()
+    assert f'<p id="fusing" class="notice">The fusion has ended. <a href="{url}">Show what is believed now</a>' in text
+    assert "hx-get" not in text
+    assert 'id="fusing"' not in client.get(url).content.decode()
 
 
 def test_labels_of_models_are_no_gold(world: World) -> None:

@@ -380,9 +380,17 @@ def test_the_page_changes_the_policy_and_starts(client: Client, solo: World) -> 
     started = client.post("/projects/solo/learning/train/")
     job = Job.objects.get()
     assert started["Location"] == f"/jobs/{job.pk}/"
+    url = "/projects/solo/learning/"
+    assert f'aria-labelledby="now-title" hx-get="{url}" hx-trigger="every 5s"' in client.get(url).content.decode()
     again = client.post("/projects/solo/learning/train/", follow=True)
     assert f"job {job.pk} is a training that has not ended yet" in again.content.decode()
     assert Job.objects.count() == 1
+    jobs.start(job.pk)
+    jobs.finish(job, Job.Status.DONE)
+    page = client.get(url, headers={"HX-Request": "true"}).content.decode()
+    assert f'The training has ended. <a href="{url}">Show what it brought</a>' in page
+    assert "hx-get" not in page
+    assert "has ended" not in client.get(url).content.decode()
 
 
 @pytest.mark.django_db
