@@ -1,6 +1,10 @@
 """What the rules of the platform refuse, said to the person who asked."""
 
+from collections.abc import Mapping
 from typing import ClassVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 
 class DomainError(Exception):
@@ -126,3 +130,18 @@ class JobFailed(DomainError):
     def __init__(self, message: str, result: dict[str, object] | None = None) -> None:
         super().__init__(message)
         self.result = result or {}
+
+
+def message_of(refused: ErrorDetails) -> str:
+    """One thing that a schema refused; a sentence of our own as we wrote it."""
+    return refused["msg"].removeprefix("Value error, ")
+
+
+def fields_of(error: ValidationError, whole: str = "body") -> dict[str, str]:
+    """What a schema refused, by place; `whole` names what is wrong with all of it."""
+    return {".".join(map(str, one["loc"])) or whole: message_of(one) for one in error.errors()}
+
+
+def in_words(fields: Mapping[str, str]) -> str:
+    """The places with their sentences, without a full stop at the end."""
+    return "; ".join(f"{place}: {message.removesuffix('.')}" for place, message in fields.items())

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 from annotator.fusion.panel import LEAST_GOLD
 
 LEAST_SAMPLE = 50  # trajectories that test; with less no rule could ever hold
@@ -31,9 +31,10 @@ class Terms(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "terms": e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"Nothing was started: the promise does not fit. {said}.", fields) from None
+            fields = fields_of(error, "terms")
+            raise InvalidSettings(
+                f"Nothing was started: the promise does not fit. {in_words(fields)}.", fields
+            ) from None
 
 
 def to_learn_from(chances: FloatArray, n_elsewhere: int) -> IntArray:

@@ -11,7 +11,7 @@ from pydantic import ValidationError as SchemaError
 
 from annotator import audit
 from annotator.adjudication.turns import Turn, is_drawn, is_withheld, turn_of, version_of
-from annotator.errors import DecisionOutdated, InvalidInput, ReviewHeld
+from annotator.errors import DecisionOutdated, InvalidInput, ReviewHeld, fields_of
 from annotator.labelling import revisions
 from annotator.labelling.revisions import MAX_TEXT
 from annotator.models import (
@@ -206,7 +206,7 @@ def parse_decision(data: object) -> DecisionIn:
     try:
         decision = DecisionIn.model_validate(data)
     except SchemaError as error:
-        fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
+        fields = fields_of(error)
     else:
         fields = {}
         if decision.value not in (-1, 0, 1, None):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from annotator.errors import InvalidInput
+from annotator.errors import InvalidInput, fields_of, in_words
 from annotator.importing.formats import FORMATS
 from annotator.importing.schema import FieldError, check_storable
 from annotator.releases.policy import ReleasePolicy
@@ -54,10 +54,8 @@ def parse(model: type[Model], data: object) -> Model:
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
-    fields = {place: message.removeprefix("Value error, ").removesuffix(".") for place, message in fields.items()}
-    said = "; ".join(f"{place}: {message}" for place, message in fields.items())
-    raise InvalidInput(f"The request does not fit. {said}.", fields)
+        fields = fields_of(error)
+    raise InvalidInput(f"The request does not fit. {in_words(fields)}.", fields)
 
 
 def refuse_body(request: Request) -> None:

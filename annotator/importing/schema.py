@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from annotator.errors import message_of
 from annotator.importing.chat import role_of, tool_calls_of
 
 MAX_DEPTH = 100
@@ -71,7 +72,7 @@ def first_error(error: ValidationError) -> FieldError:
     """The first thing that the schema refused, with its place."""
     found = error.errors(include_url=False)[0]
     inner = found.get("ctx", {}).get("error")
-    return inner if isinstance(inner, FieldError) else FieldError(place(found["loc"]), found["msg"])
+    return inner if isinstance(inner, FieldError) else FieldError(place(found["loc"]), message_of(found))
 
 
 def check_messages(messages: object) -> list[MessageIn]:

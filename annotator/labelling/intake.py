@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic import ValidationError as SchemaError
 
-from annotator.errors import InvalidInput
+from annotator.errors import InvalidInput, message_of
 from annotator.importing.schema import FieldError, check_storable
 
 # Strict: 1.0, true and "1" are mistakes of the caller, not labels. (A Literal would take the first two.)
@@ -77,7 +77,7 @@ def parse_labels(data: object) -> Changes:
     except FieldError as error:
         raise _refusal({error.field or "body": error.reason}) from None
     except SchemaError as error:
-        raise _refusal({_place(e["loc"]): e["msg"] for e in error.errors()}) from None
+        raise _refusal({_place(e["loc"]): message_of(e) for e in error.errors()}) from None
     seen = set(parsed.cleared)
     for position, label in enumerate(parsed.labels):
         if label.step in seen:

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotator import audit, jobs
-from annotator.errors import InvalidInput, JobFailed
+from annotator.errors import InvalidInput, JobFailed, fields_of, in_words
 from annotator.models import (
     GoldLabel,
     Job,
@@ -61,9 +61,8 @@ class Selection(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "filter": e["msg"] for e in error.errors()}
-        said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-        raise InvalidInput(f"The selection does not fit. {said}.", fields)
+            fields = fields_of(error, "filter")
+        raise InvalidInput(f"The selection does not fit. {in_words(fields)}.", fields)
 
     def of(self, project: Project) -> QuerySet[Trajectory]:
         chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()

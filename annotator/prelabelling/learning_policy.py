@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotator.chance import chance
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 from annotator.prelabelling.scorer_config import MAX_STEPS, MIN_TRAJECTORIES, Name
 
 # The share of the tasks that are only measured on. No setting: another share would move tasks into training.
@@ -37,9 +37,8 @@ class LearningPolicy(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "learning_policy": e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The learning policy does not fit. {said}.", fields) from None
+            fields = fields_of(error, "learning_policy")
+            raise InvalidSettings(f"The learning policy does not fit. {in_words(fields)}.", fields) from None
 
     def name_for(self, slug: str) -> str:
         """What the scorer of the project with this slug is called."""

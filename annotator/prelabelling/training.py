@@ -3,7 +3,7 @@
 from pydantic import ValidationError
 
 from annotator import jobs
-from annotator.errors import InvalidInput
+from annotator.errors import InvalidInput, fields_of, in_words
 from annotator.models import Job, Project, Release, User
 from annotator.prelabelling import names
 from annotator.prelabelling.scorer_config import TrainingOptions
@@ -14,9 +14,8 @@ def parse(data: object) -> TrainingOptions:
     try:
         return TrainingOptions.model_validate(data)
     except ValidationError as error:
-        fields = {".".join(map(str, e["loc"])) or "body": e["msg"] for e in error.errors()}
-    said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-    raise InvalidInput(f"Nothing was started. {said}.", fields)
+        fields = fields_of(error)
+    raise InvalidInput(f"Nothing was started. {in_words(fields)}.", fields)
 
 
 def start(project: Project, options: TrainingOptions, *, user: User | None) -> Job:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import DomainError, InvalidInput, InvalidSettings
+from annotator.errors import DomainError, InvalidInput, InvalidSettings, fields_of, in_words
 from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
@@ -57,9 +57,8 @@ class ProjectSettings(BaseModel):
         try:
             return cls.model_validate(data)
         except SchemaError as error:
-            fields = {".".join(map(str, e["loc"])) or "settings": e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The settings do not fit: {said}.", fields) from None
+            fields = fields_of(error, "settings")
+            raise InvalidSettings(f"The settings do not fit: {in_words(fields)}.", fields) from None
 
 
 @transaction.atomic

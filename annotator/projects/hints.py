@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from annotator.chance import chance
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 
 Arm = Literal["blind", "reveal_after", "hinted"]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -23,9 +23,9 @@ class HintPolicy(BaseModel):
     @model_validator(mode="after")
     def is_consistent(self) -> "HintPolicy":
         if self.reveal_after + self.hinted > 100:
-            raise ValueError("reveal_after and hinted must not add up to more than 100")
+            raise ValueError("The shares reveal_after and hinted must not add up to more than 100.")
         if not self.is_blind and not self.model:
-            raise ValueError("name the model whose suggestions are shown")
+            raise ValueError("Name the model whose suggestions are shown.")
         return self
 
     @classmethod
@@ -34,9 +34,9 @@ class HintPolicy(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(["hint_policy", *map(str, e["loc"])]): e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The hint policy does not fit: {said}.", fields) from None
+            found = fields_of(error, "").items()
+            fields = {f"hint_policy.{place}".removesuffix("."): message for place, message in found}
+            raise InvalidSettings(f"The hint policy does not fit: {in_words(fields)}.", fields) from None
 
     @property
     def is_blind(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 from annotator.projects.taxonomies import TAXONOMIES
 
 Mode = Literal["every_step", "carry_errors", "stop_at_first_error"]
@@ -69,9 +69,8 @@ class LabelScheme(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "label_scheme": e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The label scheme does not fit: {said}.", fields) from None
+            fields = fields_of(error, "label_scheme")
+            raise InvalidSettings(f"The label scheme does not fit: {in_words(fields)}.", fields) from None
 
     @property
     def category_names(self) -> dict[str, str]:

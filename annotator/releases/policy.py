@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 
 Split = Literal["train", "validation", "test"]
 Settled = Literal["unanimous", "majority", "adjudicated", "certified"]
@@ -41,9 +41,8 @@ class ReleasePolicy(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "policy": e["msg"] for e in error.errors()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The release policy does not fit: {said}.", fields) from None
+            fields = fields_of(error, "policy")
+            raise InvalidSettings(f"The release policy does not fit: {in_words(fields)}.", fields) from None
 
 
 def split_of(group_key: str, policy: ReleasePolicy) -> Split:

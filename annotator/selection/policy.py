@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from annotator.errors import InvalidSettings
+from annotator.errors import InvalidSettings, fields_of, in_words
 
 # What each strategy is called, and what it asks of a trajectory.
 STRATEGIES = {
@@ -55,7 +55,5 @@ class SelectionPolicy(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            fields = {".".join(map(str, e["loc"])) or "shares": e["msg"] for e in error.errors()}
-            fields = {name: message.removeprefix("Value error, ") for name, message in fields.items()}
-            said = "; ".join(f"{name}: {message}" for name, message in fields.items())
-            raise InvalidSettings(f"The selection policy does not fit. {said}", fields) from None
+            fields = fields_of(error, "shares")
+            raise InvalidSettings(f"The selection policy does not fit. {in_words(fields)}.", fields) from None

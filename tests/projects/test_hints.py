@@ -81,7 +81,7 @@ def test_the_settings_page_takes_the_policy_and_offers_only_what_may_be_shown(cl
     shown = {"initial-hint_model": "plain", "initial-hint_reveal_after": 40, "initial-hint_hinted": 10}
     refused = client.post(URL, {**FORM, **shown, "hint_model": "", "hint_reveal_after": 40, "hint_hinted": 10})
     assert refused.status_code == 422
-    assert "name the model whose suggestions are shown" in refused.content.decode()
+    assert ">Name the model whose suggestions are shown.<" in refused.content.decode()
     assert client.post(URL, {**FORM, **shown, "hint_model": "unknown", "hint_reveal_after": 0}).status_code == 422
     assert Project.objects.get().hints.reveal_after == 40
 
@@ -100,5 +100,5 @@ def test_only_admins_are_told_the_policy_over_the_api(world: World) -> None:
 @pytest.mark.django_db
 def test_a_project_is_made_with_its_policy() -> None:
     assert make_project(hint_policy={"hinted": 5, "model": "m"}).hints == HintPolicy(hinted=5, model="m")
-    with pytest.raises(InvalidSettings, match="name the model"):
+    with pytest.raises(InvalidSettings, match="Name the model"):
         make_project(hint_policy={"hinted": 5})

@@ -1,6 +1,8 @@
 """The settings page and the action behind it."""
 
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,22 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.errors import InvalidSettings
+from annotator.api.bodies import ReleaseIn
+from annotator.api.bodies import parse as parse_body
+from annotator.errors import DomainError, InvalidSettings
 from annotator.models import AuditEvent, Project
 from annotator.projects import actions
 from annotator.projects.actions import ProjectSettings
+from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 from annotator.projects.taxonomies import TAXONOMIES
+from annotator.releases.policy import ReleasePolicy
 from tests.factories import World, make_trajectory
 
 URL = "/projects/demo/settings/"
+
+NO_MODEL = "Name the model whose suggestions are shown."
+_SCALE = {"key": "tone", "name": "Tone", "low": 3, "high": 1}
 
 FORM: dict[str, Any] = {
     "name": "demo",
@@ -173,3 +182,32 @@ def test_every_field_of_the_label_scheme_is_documented_and_no_other() -> None:
     text = (Path(__file__).resolve().parents[2] / "docs/configuration.md").read_text(encoding="utf-8")
     section = text.partition("\n## Label scheme\n")[2].split("\n## ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)) == set(LabelScheme.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("parse", "data", "fields"),
+    [
+        (HintPolicy.parse, {"hinted": 50}, {"hint_policy": NO_MODEL}),
+        (
+            HintPolicy.parse,
+            {"hinted": 101, "model": "m"},
+            {"hint_policy.hinted": "Input should be less than or equal to 100"},
+        ),
+        (LabelScheme.parse, {"taxonomy": "none"}, {"label_scheme": f"taxonomy must be one of {', '.join(TAXONOMIES)}"}),
+        (LabelScheme.parse, {"dimensions": [_SCALE]}, {"dimensions.0": "`high` must be above `low`, by at most 10"}),
+        (ReleasePolicy.parse, {"splits": {"train": 0.5}}, {"policy": "the shares of the splits must add up to 1"}),
+        (
+            partial(parse_body, ReleaseIn),
+            {"policy": {"splits": {"train": 0.5}}},
+            {"policy": "the shares of the splits must add up to 1"},
+        ),
+    ],
+)
+def test_what_a_schema_of_ours_refuses_is_said_in_our_own_words(
+    parse: Callable[[object], object], data: dict[str, Any], fields: dict[str, str]
+) -> None:
+    with pytest.raises(DomainError) as refused:
+        parse(data)
+    assert refused.value.fields == fields
+    ((place, message),) = fields.items()
+    assert refused.value.message.endswith(f" {place}: {message.removesuffix('.')}.")
