@@ -74,6 +74,20 @@ class HintsNotShown(DomainError):
     status = 409
 
 
+class LabelsOutdated(DomainError):
+    """A save that another one has overtaken; `n_saves` is how many there are by now, for whoever still means it."""
+
+    code = "labels.outdated"
+    status = 409
+
+    def __init__(self, n_saves: int) -> None:
+        super().__init__("Not stored: other labels of this trajectory were saved in the meantime. Send them again.")
+        self.n_saves = n_saves
+
+    def as_json(self) -> dict[str, object]:
+        return {**super().as_json(), "n_saves": self.n_saves}
+
+
 class AnnotationFinal(DomainError):
     """What was submitted never changes."""
 

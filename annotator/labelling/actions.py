@@ -14,6 +14,7 @@ from annotator.errors import (
     IncompleteAnnotation,
     InconsistentAnnotation,
     InvalidInput,
+    LabelsOutdated,
     UnconfirmedWarnings,
 )
 from annotator.labelling import hints, store
@@ -46,7 +47,8 @@ def save(basis: Basis, annotator: User, changes: Changes) -> Basis:
     """Stores the labels of a draft and returns the basis as it is afterwards; the same again changes nothing.
 
     Raises InvalidInput for a step that the trajectory does not have or the assignment does not ask for and for extras
-    that the project's label scheme does not know, AssignmentNotYours when the claim is gone. Then nothing is stored.
+    that the project's label scheme does not know, AssignmentNotYours when the claim is gone, and LabelsOutdated when
+    another save has overtaken this one. Then nothing is stored.
     """
     if basis.is_held and _save(basis, changes):
         return basis
@@ -62,6 +64,8 @@ def save(basis: Basis, annotator: User, changes: Changes) -> Basis:
 
 def _save(basis: Basis, changes: Changes) -> bool:
     """False, and nothing is stored, if the basis is no longer what the database holds."""
+    if changes.n_saves not in (None, basis.assignment.n_saves):
+        raise LabelsOutdated(basis.assignment.n_saves)
     _refuse_what_does_not_fit(basis, changes)
     basis.guideline_id = _guideline_of(basis, changes)
     labels, written, cleared = dict(basis.labels), [], []
@@ -80,6 +84,7 @@ def _save(basis: Basis, changes: Changes) -> bool:
     draft_id = store.write(basis, written, cleared, at=at, is_after_reveal=is_revealed)
     if draft_id is None:
         return False
+    assignment.n_saves += 1
     basis.labels = labels
     basis.draft = draft or Annotation(
         id=draft_id,

@@ -60,13 +60,15 @@ class LabelsIn(BaseModel):
 class Changes:
     """Step index → value (None: clear), perhaps the outcome (None: clear), and per step what else was said of it.
 
-    guideline: the version under which all this was said; None: the newest.
+    guideline: the version under which all this was said; None: the newest. n_saves: how many saves of the assignment
+    came before it, as far as its author knows; None: however many there are.
     """
 
     steps: Mapping[int, int | None]
     outcome: Mapping[str, int | None]
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     guideline: int | None = None
+    n_saves: int | None = None
 
 
 def parse_labels(data: object) -> Changes:

@@ -69,7 +69,7 @@ class Basis:
 
 READ = """
     SELECT assignment.xmin::text, assignment.project_id, assignment.trajectory_id, wanted_steps, wants_outcome, status,
-           assignment.annotator_id, lease_expires_at, hint_arm, hint_version_id, hint_calibration_id,
+           assignment.annotator_id, lease_expires_at, n_saves, hint_arm, hint_version_id, hint_calibration_id,
            claim_minutes, label_scheme,
            (SELECT json_build_array(id, version) FROM annotator_guideline
              WHERE project_id = project.id ORDER BY version DESC LIMIT 1),
@@ -92,7 +92,8 @@ READ = """
 
 WRITE = """
     WITH held AS (
-        UPDATE annotator_assignment SET lease_expires_at = %(lease)s::timestamptz, is_ahead = false
+        UPDATE annotator_assignment SET lease_expires_at = %(lease)s::timestamptz, is_ahead = false,
+               n_saves = n_saves + 1
          WHERE id = %(assignment)s AND xmin::text = %(version)s
         RETURNING id, trajectory_id, annotator_id, hint_arm
     ), begun AS (
@@ -150,7 +151,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         row = cursor.fetchone()
     if row is None:
         return None
-    version, project_id, trajectory_id, wanted_steps, wants_outcome, status, annotator_id, lease, *others = row
+    version, project_id, trajectory_id, wanted_steps, wants_outcome, status, annotator_id, lease, n_saves, *others = row
     hint_arm, hint_version_id, hint_calibration_id, claim_minutes, scheme, guideline, *others = others
     draft_id, revision, created_at, revealed_at, hints_shown_at, steps, labels = others
     guideline_id, guideline_version = guideline or (None, 0)
@@ -163,6 +164,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         status=status,
         annotator_id=annotator_id,
         lease_expires_at=lease,
+        n_saves=n_saves,
         hint_arm=hint_arm,
         hint_version_id=hint_version_id,
         hint_calibration_id=hint_calibration_id,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -145,6 +145,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
             "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
             "labels": {index: _as_data(assignment, label) for index, label in labels.items() if index is not None},
             "suggestions": hints.for_script(assignment, shown),
+            "n_saves": assignment.n_saves,
         },
     }
     return render(request, "labelling/page.html", context, status=error.status if error else 200)
@@ -195,11 +196,15 @@ def show_hints(request: Request, pk: int) -> HttpResponse:
 
 @require_http_methods(["PUT"])
 def save_labels(request: Request, pk: int) -> HttpResponse:
-    """What the outbox of the page sends; the same JSON as the API's."""
+    """What the outbox of the page sends: the API's JSON, and in `X-Saves` how many saves of the assignment it knows of.
+
+    So a request that was under way for so long that the page has sent a later one meanwhile is refused.
+    """
     basis = access.get_basis(request.user, pk)
-    basis = actions.save(basis, request.user, _read_json(request.body))
-    draft = basis.draft
-    return JsonResponse({"annotation": draft and draft.pk, "guideline": basis.guideline_version})
+    changes = replace(_read_json(request.body), n_saves=_number_of(request.headers.get("X-Saves", "")))
+    basis = actions.save(basis, request.user, changes)
+    draft, n_saves = basis.draft, basis.assignment.n_saves
+    return JsonResponse({"annotation": draft and draft.pk, "guideline": basis.guideline_version, "n_saves": n_saves})
 
 
 @require_POST
@@ -312,9 +317,12 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
         for index in changed
         if (name := f"hint-step-{index}") in request.POST
     }
-    version = request.POST.get("guideline", "")
-    read = int(version) if version.isdecimal() and len(version) < 7 else None
+    read = _number_of(request.POST.get("guideline", ""))
     return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {}, details, read)
+
+
+def _number_of(given: str) -> int | None:
+    return int(given) if given.isdecimal() and len(given) < 10 else None
 
 
 def _value_of(name: str, given: str) -> int:

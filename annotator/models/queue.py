@@ -70,6 +70,9 @@ class Assignment(models.Model):
     is_ahead = models.BooleanField(
         default=False, help_text="Claimed while its annotator finishes another one; theirs to take up next."
     )
+    n_saves = models.PositiveIntegerField(
+        default=0, help_text="How often a draft of it was saved. A save that knows of fewer was overtaken by another."
+    )
     finished_at = models.DateTimeField(null=True)
     skip_reason = models.CharField(max_length=500, blank=True)
     # Drawn when it is claimed for the first time; it stays, whoever takes the slot up later and for every revision.

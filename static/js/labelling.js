@@ -44,6 +44,7 @@ const startLabelling = () => {
     url: work.dataset.labelsUrl,
     who: work.dataset.outbox,
     guideline,
+    nSaves: data.n_saves,
     stored: (said) => sayNewerGuideline(guideline, said.guideline),
     signal: life.signal,
     evidence: (target) => reading.evidence(target),

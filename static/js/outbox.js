@@ -1,8 +1,9 @@
 // The outbox of the labelling page: it keeps every label until the server has stored it.
 //
 // A change goes into localStorage first, so that it survives a closed tab or a crash, and from there to the server, one
-// request at a time and the newest state last. It leaves the outbox when the server has acknowledged exactly that state.
-// What the server refuses stays, and holds nothing else back.
+// request at a time and the newest state last. Each says how many saves of the assignment this page knows of, so that the
+// server refuses one that another has overtaken on the way. A change leaves the outbox when the server has acknowledged
+// exactly that state. What the server refuses stays, and holds nothing else back.
 "use strict";
 
 const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
@@ -13,12 +14,14 @@ class Outbox {
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
   // lose(url, message, targets): the same of labels of another trajectory; with targets they are given up;
-  // guideline: the version that the page shows; stored(answer): the server has stored labels of this page and says this;
-  // signal: aborted when the page goes on to another trajectory.
-  constructor({ url, who, guideline, show, refuse, lose, stored, evidence, signal }) {
+  // guideline: the version that the page shows; nSaves: how many saves the assignment had had when it was rendered;
+  // stored(answer): the server has stored labels of this page and says this; signal: aborted when the page goes on to
+  // another trajectory.
+  constructor({ url, who, guideline, nSaves, show, refuse, lose, stored, evidence, signal }) {
     Object.assign(this, { url, guideline, show, refuse, lose, stored, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
+    this.nSaves = new Map([[this.key, nSaves]]); // key -> how many saves the server has told of
     this.retryAfter = 500;
     this.sending = null;
     this.problem = ""; // why the last attempt to store failed, in a sentence
@@ -86,6 +89,7 @@ class Outbox {
   #store(key, outbox) {
     this.unstored.delete(key);
     if (!Object.keys(outbox.pending).length) return localStorage.removeItem(key);
+    outbox.nSaves = this.nSaves.get(key) ?? outbox.nSaves;
     try {
       localStorage.setItem(key, JSON.stringify(outbox));
     } catch {
@@ -127,7 +131,8 @@ class Outbox {
       const sent = this.#load(key);
       for (const [target] of this.#refusals(key)) delete sent.pending[target];
       if (!Object.keys(sent.pending).length) return { state: "stored", isNew };
-      const answer = await this.#send(sent);
+      const answer = await this.#send(key, sent);
+      if (answer.state === "overtaken") continue;
       if (answer.state === "stored") {
         this.#drop(key, sent);
         stored(answer.said);
@@ -185,28 +190,37 @@ class Outbox {
     return body;
   }
 
-  // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out) or
-  // {state: "refused", message, places}, where places says it of single labels.
-  async #send(outbox) {
+  // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out), {state: "overtaken"}
+  // or {state: "refused", message, places}, where places says it of single labels.
+  async #send(key, outbox) {
     const body = this.#body(outbox);
+    const nSaves = this.nSaves.get(key) ?? outbox.nSaves ?? "";
     let response;
     try {
       response = await fetch(outbox.url, {
         method: "PUT",
         body: JSON.stringify(body),
-        headers: { "Content-Type": "application/json", Accept: "application/json", ...Account.headers },
+        headers: { "Content-Type": "application/json", Accept: "application/json", "X-Saves": nSaves, ...Account.headers },
         redirect: "manual",
         signal: AbortSignal.timeout(15000),
       });
     } catch {
       return { state: "later", why: "no connection" };
     }
-    if (response.ok) return { state: "stored", said: await response.json().catch(() => ({})) };
+    if (response.ok) {
+      const said = await response.json().catch(() => ({ n_saves: nSaves }));
+      this.nSaves.set(key, said.n_saves);
+      return { state: "stored", said };
+    }
     if (response.type === "opaqueredirect") return { state: "later", why: "you are signed out: sign in again in another tab" };
     if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
     const answer = await response.json().catch(() => null);
     if (answer?.error?.code === "account.other")
       return { state: "later", why: "another account is signed in in this browser: sign in again with yours" };
+    if (answer?.error?.code === "labels.outdated") {
+      this.nSaves.set(key, answer.n_saves);
+      return { state: "overtaken" };
+    }
     if (response.status === 403) return { state: "later", why: "the server does not know this page any more: reload it" };
     const { message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
     return { state: "refused", message, places: this.#places(fields, body) };

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from annotator import access, flow
-from annotator.errors import AssignmentNotYours
+from annotator.errors import AssignmentNotYours, LabelsOutdated
 from annotator.labelling import actions, revisions
 from annotator.labelling.intake import Changes
 from annotator.labelling.store import Basis
@@ -59,6 +59,37 @@ def test_a_later_save_is_held_against_what_another_tab_has_stored(slot: Assignme
     stored = Label.objects.get()
     assert (stored.value, stored.active_ms, stored.is_seen) == (-1, 900, True)
     assert events() == [(0, 1), (0, -1)]
+
+
+def test_a_save_that_was_overtaken_changes_nothing(slot: Assignment, world: World) -> None:
+    late = [basis_of(slot, world) for _ in range(2)]
+    first, second = (Changes({0: value}, {}, n_saves=0) for value in (1, -1))
+    actions.save(basis_of(slot, world), world.annotator, second)
+    # Whether it had read before that or not.
+    for basis in (*late, basis_of(slot, world)):
+        with pytest.raises(LabelsOutdated) as refused:
+            actions.save(basis, world.annotator, first)
+        assert refused.value.n_saves == 1
+    assert (values(), events()) == ({0: -1}, [(0, -1)])
+
+
+def test_a_save_is_overtaken_by_one_that_says_what_is_stored_already(slot: Assignment, world: World) -> None:
+    actions.save(basis_of(slot, world), world.annotator, Changes({0: 1}, {}, n_saves=0))
+    assert actions.save(basis_of(slot, world), world.annotator, Changes({0: 1}, {}, n_saves=1)).assignment.n_saves == 2
+    with pytest.raises(LabelsOutdated):
+        actions.save(basis_of(slot, world), world.annotator, Changes({0: -1}, {}, n_saves=1))
+    # Who does not say what they know of is never overtaken.
+    actions.save(basis_of(slot, world), world.annotator, Changes({0: 0}, {}))
+    assert events() == [(0, 1), (0, 0)]
+
+
+def test_a_save_from_before_a_submission_does_not_reach_the_next_revision(slot: Assignment, world: World) -> None:
+    label(slot, world.annotator, dict.fromkeys(range(N_STEPS), 1), outcome=1)
+    submitted = flow.submit(slot.pk, world.annotator)
+    revisions.return_annotation(submitted.pk, world.reviewer, "Look at step 1.")
+    with pytest.raises(LabelsOutdated):
+        actions.save(basis_of(slot, world), world.annotator, Changes({0: -1}, {}, n_saves=0))
+    assert set(values().values()) == {1}
 
 
 def test_a_save_that_meets_a_submission_is_refused(slot: Assignment, world: World) -> None:
