@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotator import access, flow
@@ -90,6 +91,7 @@ def _as_data(assignment: Assignment, label: Label) -> dict[str, object]:
     }
 
 
+@never_cache
 @require_http_methods(["GET", "POST"])
 def assignment_detail(request: Request, pk: int) -> HttpResponse:
     """The page on which one assignment is labelled; a POST saves the form as a draft (without JavaScript)."""
