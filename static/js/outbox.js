@@ -43,9 +43,10 @@ class Outbox {
   put(target, state, { sends = true } = {}) {
     const outbox = this.#load(this.key);
     outbox.url = this.url;
-    outbox.guideline = this.guideline;
     outbox.pending[target] = state;
-    // With the label: whoever sends it later, from the page of another trajectory, knows nothing of this reading.
+    // With the label: whoever sends it later, from the page of another trajectory or after a reload, knows nothing of this
+    // reading, nor of what was read.
+    outbox.guidelines = { ...outbox.guidelines, [target]: this.guideline };
     outbox.evidence = { ...outbox.evidence, [target]: this.evidence(target) };
     this.#store(this.key, outbox);
     this.#changed();
@@ -83,17 +84,18 @@ class Outbox {
   }
 
   #load(key) {
-    return this.unstored.get(key) || JSON.parse(localStorage.getItem(key) || "null") || { pending: {} };
+    return JSON.parse(this.unstored.get(key) ?? localStorage.getItem(key) ?? '{"pending": {}}');
   }
 
   #store(key, outbox) {
     this.unstored.delete(key);
     if (!Object.keys(outbox.pending).length) return localStorage.removeItem(key);
     outbox.nSaves = this.nSaves.get(key) ?? outbox.nSaves;
+    const text = JSON.stringify(outbox);
     try {
-      localStorage.setItem(key, JSON.stringify(outbox));
+      localStorage.setItem(key, text);
     } catch {
-      this.unstored.set(key, outbox); // full: this page alone keeps it, and says so
+      this.unstored.set(key, text); // full: this page alone keeps it, and says so
     }
   }
 
@@ -128,8 +130,7 @@ class Outbox {
   async #deliver(key, stored = () => {}) {
     let isNew = false;
     for (;;) {
-      const sent = this.#load(key);
-      for (const [target] of this.#refusals(key)) delete sent.pending[target];
+      const sent = this.#next(key);
       if (!Object.keys(sent.pending).length) return { state: "stored", isNew };
       const answer = await this.#send(key, sent);
       if (answer.state === "overtaken") continue;
@@ -144,6 +145,16 @@ class Outbox {
       for (const [target, message] of named)
         this.refused.set(`${key} ${target}`, { state: JSON.stringify(sent.pending[target]), message });
     }
+  }
+
+  // What of an outbox goes out next: nothing that is refused, and only labels given under one version of the guideline.
+  #next(key) {
+    const outbox = this.#load(key);
+    const { pending, guidelines = {} } = outbox;
+    for (const [target] of this.#refusals(key)) delete pending[target];
+    outbox.guideline = guidelines[Object.keys(pending)[0]];
+    for (const target of Object.keys(pending)) if (guidelines[target] !== outbox.guideline) delete pending[target];
+    return outbox;
   }
 
   // [target, message] of what was refused and has not been changed since.

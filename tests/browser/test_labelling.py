@@ -156,6 +156,18 @@ def test_a_full_storage_loses_no_label_and_the_page_says_so(
     expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
     assert stored(slot) == {0: -1}
     console_errors.clear()  # the browser's own words about the lost connection
+    # A label that is given while another is under way is sent as well.
+    page.evaluate(
+        """() => {
+          const send = fetch;
+          window.fetch = (...all) => new Promise((go) => setTimeout(go, 500)).then(() => send(...all));
+        }"""
+    )
+    page.keyboard.press("0")
+    page.keyboard.press("1")
+    expect(page.locator("#save-status")).to_have_text("2 unsaved (the browser's storage is full: stay on this page)")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert stored(slot) == {0: -1, 1: 0, None: 1}
 
 
 def test_moving_and_undoing(world: World, open_as: OpenAs) -> None:

@@ -319,6 +319,32 @@ def test_a_page_that_is_older_than_the_guideline_says_so(open_as: OpenAs) -> Non
     assert list(seen) == [(0, 1, 1), (1, -1, 2), (None, 1, 1)]
 
 
+def test_a_label_that_waits_keeps_the_guideline_under_which_it_was_given(
+    open_as: OpenAs, console_errors: list[str]
+) -> None:
+    world, slot = claim({}, n_steps=3)
+    page = open_slot(open_as, world, slot)
+    page.route("**/labels/", lambda route: route.fulfill(status=503))
+    for key in "10":
+        page.keyboard.press(key)
+    expect(page.locator("#save-status")).to_have_text("2 unsaved (the server does not answer)")
+    projects.add_guideline(world.project, "# Another one", user=world.admin)
+    page.reload()
+    expect(page.locator(".guideline")).to_contain_text("Guideline, version 2")
+    page.keyboard.press("-")
+    # What is said anew is said under what the page shows now.
+    page.keyboard.press("k")
+    page.keyboard.press("k")
+    page.keyboard.press("1")
+    expect(page.locator("#save-status")).to_have_text("3 unsaved (the server does not answer)")
+    page.unroute("**/labels/")
+    expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
+    seen = Label.objects.order_by("step__index").values_list("step__index", "value", "guideline__version")
+    assert list(seen) == [(0, 1, 1), (1, 1, 2), (2, -1, 2)]
+    assert all("503" in error for error in console_errors)
+    console_errors.clear()
+
+
 def test_undoing_a_label_keeps_the_note_written_since(open_as: OpenAs) -> None:
     world, slot = claim({}, n_steps=2)
     page = open_slot(open_as, world, slot)

@@ -101,10 +101,12 @@ def test_a_save_from_before_a_reload_is_dropped(open_as: OpenAs, slot: Assignmen
 
 def test_a_save_that_the_page_gave_up_and_sent_again_is_dropped(open_as: OpenAs, slot: Assignment, held: Held) -> None:
     page = open_page(open_as, slot)
-    page.evaluate("""
-        const timeout = AbortSignal.timeout.bind(AbortSignal);
-        AbortSignal.timeout = (ms) => timeout(ms === 15000 ? 1000 : ms); // a save is not waited for so long
-    """)
+    page.evaluate(
+        """() => {
+          const timeout = AbortSignal.timeout.bind(AbortSignal);
+          AbortSignal.timeout = (ms) => timeout(ms === 15000 ? 1000 : ms); // a save is not waited for so long
+        }"""
+    )
     page.keyboard.press("1")
     assert held.has_come.wait(5)
     for key in "k-":
