@@ -5,6 +5,7 @@ from typing import Any
 from annotator.errors import AnnotationChanged, AnnotationFinal
 from annotator.labelling.intake import Changes
 from annotator.models import Annotation, Assignment, User
+from annotator.queue import actions as queue
 
 Said = dict[int | None, dict[str, Any]]  # by step index (None: the outcome)
 
@@ -32,7 +33,8 @@ def refuse_unlike(annotation: Annotation, shown: Changes, assignment: Assignment
     places = ["outcome" if index is None else f"step {index + 1}" for index in differing]
     named = ", ".join(places[:8]) + (f" and {len(places) - 8} more" if len(places) > 8 else "")
     if annotation.submitted_at is not None:
-        raise AnnotationFinal(f"Not stored: you have submitted this trajectory already, with other labels ({named}).")
+        otherwise = f"Not stored: you have submitted this trajectory already, with other labels ({named})."
+        raise AnnotationFinal(queue.taken_back(assignment) or otherwise)
     raise AnnotationChanged(
         f"Not submitted: what you saw is no longer what is stored ({named}). "
         "It was changed elsewhere, perhaps in another tab."

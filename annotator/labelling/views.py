@@ -133,6 +133,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "is_open": is_open,
         "is_mine": is_mine,
         "elsewhere": elsewhere,
+        "taken_back": queue.taken_back(assignment) if is_mine else "",
         "is_revealed": is_revealed,
         "has_hints": assignment.hint_arm in (Assignment.HintArm.REVEAL_AFTER, Assignment.HintArm.HINTED),
         "hints_are_shown": hints.are_shown(assignment, annotation),

@@ -98,7 +98,8 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
         _claim(assignment, annotator, assignment.project)
         return assignment
     if assignment.annotator_id == annotator.pk:
-        raise AssignmentNotYours(f"You have already {assignment.status} this trajectory; it cannot be changed.")
+        already = f"You have already {assignment.status} this trajectory; it cannot be changed."
+        raise AssignmentNotYours(taken_back(assignment) or already)
     elsewhere = held_elsewhere(assignment, annotator)
     if elsewhere is not None:
         raise AssignmentNotYours(
@@ -109,6 +110,18 @@ def hold(assignment_id: int, annotator: User) -> Assignment:
     raise AssignmentNotYours(
         "Your claim ended because nothing was saved for a while, and somebody else has taken this trajectory. "
         "What was saved before is kept as a draft; anything later is not stored. Go on with the next trajectory."
+    )
+
+
+def taken_back(assignment: Assignment) -> str:
+    """What its annotator should know if a reviewer has ended their correction; empty if there is none to go on with."""
+    drafts = assignment.annotations.filter(annotator=assignment.annotator_id, submitted_at__isnull=True)
+    if assignment.status != Status.SUBMITTED or not drafts.exists():
+        return ""
+    return (
+        "A reviewer has taken this trajectory back from you: what you had submitted counts again. What you changed "
+        "until then is kept as a draft; anything later is not stored. To go on with the draft, reopen the trajectory "
+        "in Your work if it can be reopened there, or ask a reviewer to return it again."
     )
 
 

@@ -26,6 +26,7 @@ class Outbox {
     this.sending = null;
     this.problem = ""; // why the last attempt to store failed, in a sentence
     this.unstored = new Map(); // what did not fit into localStorage
+    this.isOver = false; // the assignment is no longer this person's: what waits lives as long as this page
     this.refused = new Map(); // key and target -> {state, message}: what is not sent again as it is
     window.addEventListener("online", () => this.flush(), { signal });
   }
@@ -92,6 +93,10 @@ class Outbox {
     if (!Object.keys(outbox.pending).length) return localStorage.removeItem(key);
     outbox.nSaves = this.nSaves.get(key) ?? outbox.nSaves;
     const text = JSON.stringify(outbox);
+    if (key === this.key && this.isOver) {
+      this.unstored.set(key, text);
+      return localStorage.removeItem(key);
+    }
     try {
       localStorage.setItem(key, text);
     } catch {
@@ -102,7 +107,7 @@ class Outbox {
   #changed(why) {
     const refused = this.#refusals(this.key).map(([target]) => Outbox.place(target));
     const named = refused.length ? `refused: ${refused.join(", ")}` : "";
-    const full = this.unstored.size ? "the browser's storage is full: stay on this page" : "";
+    const full = this.unstored.size && !this.isOver ? "the browser's storage is full: stay on this page" : "";
     this.show(Object.keys(this.pending()).length, [why, named, full].filter(Boolean).join("; "));
   }
 
@@ -118,6 +123,11 @@ class Outbox {
       this.retryAfter = Math.min(this.retryAfter * 2, 10000);
       this.problem = `${answer.why}. They are kept in this browser; submit again when they are stored.`;
       return this.#changed(answer.why);
+    }
+    const isOver = answer.code === "assignment.not_yours";
+    if (isOver !== this.isOver) {
+      this.isOver = isOver;
+      this.#store(this.key, this.#load(this.key)); // nothing stores it some day when nobody sees it
     }
     if (answer.state === "refused") this.#changed("not saved");
     else this.#changed();
@@ -202,7 +212,7 @@ class Outbox {
   }
 
   // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out), {state: "overtaken"}
-  // or {state: "refused", message, places}, where places says it of single labels.
+  // or {state: "refused", code, message, places}, where places says it of single labels.
   async #send(key, outbox) {
     const body = this.#body(outbox);
     const nSaves = this.nSaves.get(key) ?? outbox.nSaves ?? "";
@@ -233,7 +243,7 @@ class Outbox {
       return { state: "overtaken" };
     }
     if (response.status === 403) return { state: "later", why: "the server does not know this page any more: reload it" };
-    const { message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
-    return { state: "refused", message, places: this.#places(fields, body) };
+    const { code, message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
+    return { state: "refused", code, message, places: this.#places(fields, body) };
   }
 }

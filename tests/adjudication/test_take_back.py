@@ -90,7 +90,7 @@ def test_the_trajectory_is_settled_if_the_others_are_in(world: World) -> None:
 def test_who_comes_back_goes_on_with_the_draft_when_it_is_returned_again(world: World) -> None:
     _, annotation = returned(world, [1, 1], [-1, 1])
     flow.take_back(annotation.pk, world.reviewer)
-    with pytest.raises(AssignmentNotYours, match="already submitted"):
+    with pytest.raises(AssignmentNotYours, match="taken this trajectory back"):
         label(annotation.assignment, world.annotator, {1: 0})
     projects.add_guideline(world.project, "# Two", user=world.admin)
     actions.return_to_author(annotation.pk, world.reviewer, "Once more.")

@@ -101,6 +101,40 @@ def test_a_label_after_the_submission_in_another_tab_is_not_called_submitted(
     assert conflicts(console_errors) == 2
 
 
+TAKEN_BACK = (
+    "A reviewer has taken this trajectory back from you: what you had submitted counts again. What you changed until "
+    "then is kept as a draft; anything later is not stored. To go on with the draft, reopen the trajectory in Your "
+    "work if it can be reopened there, or ask a reviewer to return it again."
+)
+
+
+def test_labels_after_a_return_was_taken_back_are_explained_and_not_stored_later(
+    world: World, slot: Assignment, open_as: OpenAs, console_errors: list[str]
+) -> None:
+    submitted = flow.submit(slot.pk, world.annotator)
+    revisions.return_annotation(submitted.pk, world.reviewer, "Look at step 1.")
+    page = open_as(world.annotator, path(slot))
+    page.keyboard.press("-")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    flow.take_back(submitted.pk, world.reviewer)
+    for key in "00":
+        page.keyboard.press(key)
+    expect(page.locator("#save-status")).to_have_text("2 unsaved (not saved)")
+    expect(page.locator("#refusal")).to_have_text(TAKEN_BACK)
+    page.keyboard.press("Enter")
+    expect(page.locator("#refusal")).to_have_text(f"Not submitted, because 2 labels are not stored: {TAKEN_BACK}")
+    page.reload()
+    expect(page.locator("main > .notice:not([hidden])")).to_contain_text(TAKEN_BACK)
+    assert values() == [1, 1, 1, -1, 1, 1]
+    revisions.return_annotation(submitted.pk, world.reviewer, "Look at step 1 again.")
+    page.reload()
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    shown = [page.locator(f"#step-{index}").get_attribute("data-value") for index in range(3)]
+    assert shown == ["-1", "1", "1"]
+    assert values() == [1, 1, 1, -1, 1, 1]
+    assert conflicts(console_errors) >= 2
+
+
 def test_a_return_that_was_taken_back_is_not_called_submitted(
     world: World, slot: Assignment, open_as: OpenAs, console_errors: list[str]
 ) -> None:
@@ -111,10 +145,7 @@ def test_a_return_that_was_taken_back_is_not_called_submitted(
     expect(page.locator("#save-status")).to_have_text("All saved")
     flow.take_back(submitted.pk, world.reviewer)
     page.keyboard.press("Enter")
-    expect(page.locator("#refusal")).to_have_text(
-        "Not stored: you have submitted this trajectory already, with other labels (step 1). "
-        "Reload the page to see what is stored."
-    )
+    expect(page.locator("#refusal")).to_have_text(f"{TAKEN_BACK} Reload the page to see what is stored.")
     assert Annotation.objects.submitted().get() == submitted
     page.reload()
     expect(page.locator("#step-0 input[value='1']")).to_be_checked()
