@@ -79,9 +79,9 @@ def n_settled_since(project: Project, fusion: Fusion) -> int:
 
 def spoken_since(project: Project, fusion: Fusion) -> list[ModelVersion]:
     """Models that have said something since the fusion, by name: the next one would hear it."""
-    said = Prediction.objects.filter(version=OuterRef("pk"), created_at__gt=fusion.created_at)
-    latest = [version.pk for version in latest_versions(project)]
-    return list(ModelVersion.objects.filter(Exists(said), pk__in=latest).order_by("name"))
+    heard = [version.pk for version in [*latest_versions(project), reading.latest_rules(project)] if version]
+    said = Prediction.objects.filter(created_at__gt=fusion.created_at, version__in=heard)
+    return list(ModelVersion.objects.filter(pk__in=said.values("version")).order_by("name"))
 
 
 def is_worth_it(project: Project) -> bool:

@@ -145,12 +145,17 @@ def own_decisions(place: dict[int, int], starts: IntArray) -> set[tuple[int, int
     return found
 
 
+def latest_rules(project: Project) -> ModelVersion | None:
+    """Their findings are heard beside what the models say."""
+    return project.model_versions.filter(kind=ModelVersion.Kind.RULES).order_by("number").last()
+
+
 def _findings(
     project: Project, place: dict[int, int], starts: IntArray
 ) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
     """(m, 3) how many findings of the latest rules lean to each value, at most three of each."""
     counts = np.zeros((int(starts[-1]), len(_LEANINGS)), dtype=np.float32)
-    rules = project.model_versions.filter(kind=ModelVersion.Kind.RULES).order_by("number").last()
+    rules = latest_rules(project)
     if rules is not None:
         rows = Prediction.objects.filter(version=rules).exclude(findings=[]).values_list("trajectory", "findings")
         for pk, findings in rows.iterator(chunk_size=2_000):

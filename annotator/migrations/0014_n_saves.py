@@ -13,6 +13,7 @@ class Migration(migrations.Migration):
             model_name="assignment",
             name="n_saves",
             field=models.PositiveIntegerField(
+                db_default=0,
                 default=0,
                 help_text="How often a draft of it was saved. A save that knows of fewer was overtaken by another.",
             ),

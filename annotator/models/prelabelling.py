@@ -2,6 +2,7 @@
 
 import numpy as np
 from django.contrib.postgres.fields import ArrayField
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.utils.timezone import now
@@ -153,7 +154,11 @@ class Prediction(models.Model):
                 condition=Q(outcome__isnull=True) | Q(outcome__in=[-1, 0, 1]), name="prediction_outcome_is_ternary"
             ),
         ]
-        indexes = [models.Index(fields=["trajectory"], name="prediction_of_trajectory")]
+        indexes = [
+            models.Index(fields=["trajectory"], name="prediction_of_trajectory"),
+            # What is new since some time; rows lie in the order in which they came, so this one is tiny.
+            BrinIndex(fields=["created_at"], name="prediction_by_time", autosummarize=True),
+        ]
         triggers = append_only()
 
     def __str__(self) -> str:

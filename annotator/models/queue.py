@@ -71,7 +71,9 @@ class Assignment(models.Model):
         default=False, help_text="Claimed while its annotator finishes another one; theirs to take up next."
     )
     n_saves = models.PositiveIntegerField(
-        default=0, help_text="How often a draft of it was saved. A save that knows of fewer was overtaken by another."
+        default=0,
+        db_default=0,  # of a server of the version before, while a migration goes on
+        help_text="How often a draft of it was saved. A save that knows of fewer was overtaken by another.",
     )
     finished_at = models.DateTimeField(null=True)
     skip_reason = models.CharField(max_length=500, blank=True)

@@ -18,9 +18,9 @@ from annotator.queue import hints
 # Slots in the order of their trajectories, so that what was imported first is judged first.
 OPEN = """
     INSERT INTO annotator_assignment
-           (project_id, trajectory_id, slot, wants_outcome, priority, status, is_ahead, n_saves, skip_reason, hint_arm,
-            no_hints, created_at)
-    SELECT %(project)s, trajectory.id, slot, %(wants_outcome)s, 0, 'open', false, 0, '', '', '', %(at)s
+           (project_id, trajectory_id, slot, wants_outcome, priority, status, is_ahead, skip_reason, hint_arm, no_hints,
+            created_at)
+    SELECT %(project)s, trajectory.id, slot, %(wants_outcome)s, 0, 'open', false, '', '', '', %(at)s
       FROM annotator_trajectory AS trajectory, generate_series(0, %(overlap)s - 1) AS slot
      WHERE trajectory.project_id = %(project)s
        AND NOT EXISTS (SELECT FROM annotator_assignment WHERE trajectory_id = trajectory.id)

@@ -304,9 +304,10 @@ def test_the_page_says_who_has_spoken_since(world: World, client: Client) -> Non
     assert '<button class="btn">Fuse again' in text
     predict(trajectories[0], [1, 1, 1], model="late & <new>")
     predict(make_trajectory(world.project), [1, 1, 1], model="good")
+    predict(trajectories[0], [None] * 3, model="rules", kind=ModelVersion.Kind.RULES)
     assert actions.is_worth_it(world.project)
     text = client.get("/projects/demo/beliefs/").content.decode()
-    assert "good v1, late &amp; &lt;new&gt; v1 have spoken since." in text
+    assert "good v1, late &amp; &lt;new&gt; v1, rules v1 have spoken since." in text
     assert '<button class="btn primary">Fuse again' in text
     fuse(world)
     assert "spoken since" not in client.get("/projects/demo/beliefs/").content.decode()
