@@ -36,6 +36,8 @@ SCRIPTS = [
         "following",
         "notices",
         "hints",
+        "rules",
+        "keys",
         "labelling",
     )
 ]

@@ -12,7 +12,6 @@ const startLabelling = () => {
   const guideline = Number(form.elements.guideline.value);
   const data = JSON.parse(document.getElementById("page-data").textContent);
   const carries = data.mode === "carry_errors";
-  const stops = data.mode === "stop_at_first_error";
 
   const cards = [...document.querySelectorAll(".step[data-wanted]")];
   const railOf = new Map([...document.querySelectorAll(".rail a")].map((link) => [link.dataset.target, link]));
@@ -70,43 +69,14 @@ const startLabelling = () => {
     },
   });
 
-  // --- what follows from what ---------------------------------------------------------------------------------------
-
-  const valueOf = (card) => state.get(card.dataset.target)?.value ?? null;
-  const isOutcome = (card) => card.dataset.target === "outcome";
-  const firstError = () => cards.findIndex((card) => !isOutcome(card) && valueOf(card) === -1);
-  // Beyond the first error nothing is asked for in that mode.
-  const isWanted = (index) => !stops || isOutcome(cards[index]) || firstError() < 0 || index <= firstError();
-
-  const isIndependent = (target) =>
-    state.has(target) ? state.get(target).exit_reason === "independent" : independent.has(target);
-
-  // The error that is carried on after a step, given the one before it: what the nearest labelled step says.
-  const rootAfter = (index, root) => {
-    const label = state.get(cards[index].dataset.target);
-    if (!label) return root;
-    return label.value === -1 ? (label.root ?? Number(cards[index].dataset.target)) : null;
-  };
-
-  // The error that a step would carry on.
-  const activeRoot = (index) => {
-    let root = null;
-    if (carries && !isOutcome(cards[index])) for (let i = 0; i < index; i++) root = rootAfter(i, root);
-    return root;
-  };
+  const { valueOf, isOutcome, firstError, isWanted, isIndependent, rootAfter, activeRoot, chip } = rulesOf({
+    cards,
+    state,
+    independent,
+    mode: data.mode,
+  });
 
   // --- painting -----------------------------------------------------------------------------------------------------
-
-  const chip = (card, root) => {
-    const label = state.get(card.dataset.target);
-    const step = (index) => `step ${index + 1}`;
-    if (label?.root != null) return `follows from ${step(label.root)}`;
-    if (label?.exit_reason === "corrected") return "fixed here";
-    if (label?.exit_reason === "independent") return "independent";
-    if (label || root === null) return "";
-    if (isIndependent(card.dataset.target)) return "independent: judge it by itself";
-    return `−1, follows from ${step(root)}? Confirm with -, or f fixed here, i independent, _ a new error`;
-  };
 
   const shown = []; // what each card shows, so that a key repaints only what it changes
 
@@ -320,17 +290,6 @@ const startLabelling = () => {
       },
     },
   );
-  let wantedNumber = null; // digits after g
-  let numberTimer = 0;
-
-  const goToNumber = () => {
-    const target = String(Number(wantedNumber) - 1);
-    wantedNumber = null;
-    const index = cards.findIndex((card) => card.dataset.target === target);
-    if (index >= 0) goTo(index);
-    else document.getElementById(`step-${target}`)?.scrollIntoView({ block: "center", behavior: "instant" });
-  };
-
   const actions = {
     1: () => labelCurrent(1),
     0: () => labelCurrent(0),
@@ -363,9 +322,6 @@ const startLabelling = () => {
     },
     x: foldAll,
     "/": () => search.input.focus(),
-    g: () => {
-      wantedNumber = "";
-    },
     "?": () => (help.open ? help.close() : help.showModal()),
     Enter: submit,
   };
@@ -386,32 +342,16 @@ const startLabelling = () => {
     actions._ = () => labelCurrent(-1, { isNew: true, exit: "" });
   }
 
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    if (submitting) return event.preventDefault(); // what is typed now was not meant for the next trajectory
-    const element = event.target;
-    if (element.matches("input:not([type=radio], [type=checkbox]), textarea, select")) {
-      if (event.key === "Escape") cards[Math.max(current, 0)]?.focus({ preventScroll: true });
-      return;
-    }
-    if (help.open && event.key !== "?") return;
-    if (event.key === "Enter" && element.matches("button, a, summary")) return; // Enter presses what has the focus
-    if (wantedNumber !== null) {
-      clearTimeout(numberTimer);
-      if (/^\d$/.test(event.key)) {
-        wantedNumber += event.key;
-        numberTimer = setTimeout(goToNumber, 700);
-      } else if (wantedNumber) goToNumber();
-      else wantedNumber = null;
-      event.preventDefault();
-      return;
-    }
-    const action = actions[event.key];
-    if (!action) return;
-    event.preventDefault();
-    if (event.repeat && !"jk".includes(event.key)) return; // a key held down would judge steps that nobody has read
-    action();
-  }, { signal: life.signal });
+  listenToKeys(actions, {
+    isSubmitting: () => submitting,
+    leaveField: () => cards[Math.max(current, 0)]?.focus({ preventScroll: true }),
+    goToStep: (target) => {
+      const index = cards.findIndex((card) => card.dataset.target === target);
+      if (index >= 0) goTo(index);
+      else document.getElementById(`step-${target}`)?.scrollIntoView({ block: "center", behavior: "instant" });
+    },
+    signal: life.signal,
+  });
   for (const button of document.querySelectorAll("[data-key]"))
     button.addEventListener("click", () => actions[button.dataset.key]());
   for (const part of [...document.querySelectorAll(".keypad"), searchBox]) part.hidden = false;
