@@ -2,6 +2,8 @@
 "use strict";
 
 class Following {
+  static shown = location.pathname; // the trajectory that this document shows now
+
   constructor({ url }) {
     Object.assign(this, { url, loading: null });
   }
@@ -26,6 +28,7 @@ class Following {
     page.getElementById("main").prepend(notice);
     document.body.replaceChildren(...page.body.children);
     history.pushState(null, "", url);
+    Following.shown = url;
     window.scrollTo({ top: 0, behavior: "instant" });
     startLabelling();
   }
@@ -46,5 +49,7 @@ class Following {
   }
 }
 
-// Back and forward between trajectories that were shown without a page load.
-window.addEventListener("popstate", () => location.reload());
+// Back and forward between trajectories that were shown without a page load; not a link within the page.
+window.addEventListener("popstate", () => {
+  if (location.pathname !== Following.shown) location.reload();
+});

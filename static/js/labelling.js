@@ -180,6 +180,15 @@ const startLabelling = () => {
     bringIntoSight(card);
   };
 
+  // Shows a step; one that is only context never becomes the current one.
+  const goToStep = (target) => {
+    const card = document.getElementById(`step-${target}`);
+    if (!card) return;
+    if (cards.includes(card)) return goTo(cards.indexOf(card));
+    card.focus({ preventScroll: true });
+    bringIntoSight(card);
+  };
+
   const hints = new Hints({ cards, valueOf, railOf, outbox, refuse: (message) => say(message, true), goTo, model: data.suggestions });
 
   const isMissing = (index) => isWanted(index) && valueOf(cards[index]) === null;
@@ -345,11 +354,7 @@ const startLabelling = () => {
   listenToKeys(actions, {
     isSubmitting: () => submitting,
     leaveField: () => cards[Math.max(current, 0)]?.focus({ preventScroll: true }),
-    goToStep: (target) => {
-      const index = cards.findIndex((card) => card.dataset.target === target);
-      if (index >= 0) goTo(index);
-      else document.getElementById(`step-${target}`)?.scrollIntoView({ block: "center", behavior: "instant" });
-    },
+    goToStep,
     signal: life.signal,
   });
   for (const button of document.querySelectorAll("[data-key]"))
@@ -361,10 +366,8 @@ const startLabelling = () => {
   }
   for (const [target, link] of railOf)
     link.addEventListener("click", (event) => {
-      const index = cards.findIndex((card) => card.dataset.target === target);
-      if (index < 0) return; // a step that is only context: the link jumps by itself
       event.preventDefault();
-      goTo(index);
+      goToStep(target);
     });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
