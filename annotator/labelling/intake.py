@@ -1,7 +1,7 @@
 """What a save request may bring: labels with what belongs to them, steps to clear, the outcome."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
@@ -69,6 +69,15 @@ class Changes:
     details: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     guideline: int | None = None
     n_saves: int | None = None
+
+    def with_extras(self, asked: Set[str]) -> "Changes":
+        """Of the extras only those named."""
+        details = {
+            index: {**said, "extras": {key: given for key, given in said["extras"].items() if key in asked}}
+            for index, said in self.details.items()
+            if "extras" in said
+        }
+        return replace(self, details={**self.details, **details})
 
 
 def parse_labels(data: object) -> Changes:

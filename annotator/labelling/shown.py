@@ -23,8 +23,10 @@ def refuse_unlike(annotation: Annotation, shown: Changes, assignment: Assignment
 
     Somebody with two tabs would otherwise submit what they do not see, or hear "submitted" for labels that are lost.
     """
-    said, stored = _shown(shown), _stored(annotation, assignment)
-    if assignment.project.scheme.mode == "stop_at_first_error":
+    scheme = assignment.project.scheme
+    # What is no longer asked for is not judged: a page that still shows it would have to be loaded anew.
+    said, stored = _shown(shown.with_extras(scheme.asked_extras)), _stored(annotation, assignment)
+    if scheme.mode == "stop_at_first_error":
         said, stored = _up_to_first_error(said), _up_to_first_error(stored)
     indices = sorted(said.keys() | stored.keys(), key=lambda index: (index is None, index))
     differing = [index for index in indices if not _is_same(said.get(index), stored.get(index))]
@@ -68,7 +70,11 @@ def _stored(annotation: Annotation, assignment: Assignment) -> Said:
     """Of what the assignment asks for, that is of what its page shows."""
     names = ("value", "exit_reason", "local_value", "extras")
     rows = annotation.labels.values("step__index", "root__index", *names)
-    said = {row["step__index"]: {"root": row["root__index"], **{name: row[name] for name in names}} for row in rows}
+    asked = assignment.project.scheme.asked_extras
+    said = {}
+    for row in rows:
+        extras = {key: given for key, given in row["extras"].items() if key in asked}
+        said[row["step__index"]] = {"root": row["root__index"], **{name: row[name] for name in names}, "extras": extras}
     return {
         index: label
         for index, label in said.items()

@@ -20,6 +20,7 @@ from annotator.labelling.hints import Hint
 from annotator.labelling.intake import Changes, parse_labels
 from annotator.labelling.shown import newest
 from annotator.models import Annotation, AnnotationReturn, Assignment, Label, Membership
+from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
 # Each needs those before it.
@@ -146,6 +147,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "earlier": _earlier_revision(assignment, annotation),
         "error": error,
         "data": {
+            "scheme": scheme.fingerprint,
             "mode": scheme.mode,
             "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
             "labels": {index: _as_data(assignment, label) for index, label in labels.items() if index is not None},
@@ -203,13 +205,19 @@ def show_hints(request: Request, pk: int) -> HttpResponse:
 def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends: the API's JSON, and in `X-Saves` how many saves of the assignment it knows of.
 
-    So a request that was under way for so long that the page has sent a later one meanwhile is refused.
+    So a request that was under way for so long that the page has sent a later one meanwhile is refused. The page may be
+    older than the label scheme: what it no longer asks for is left out, and the page is told.
     """
     basis = access.get_basis(request.user, pk)
-    changes = replace(_read_json(request.body), n_saves=_number_of(request.headers.get("X-Saves", "")))
-    basis = actions.save(basis, request.user, changes)
-    draft, n_saves = basis.draft, basis.assignment.n_saves
-    return JsonResponse({"annotation": draft and draft.pk, "guideline": basis.guideline_version, "n_saves": n_saves})
+    changes = _read_json(request.body).with_extras(basis.scheme.asked_extras)
+    changes = replace(changes, n_saves=_number_of(request.headers.get("X-Saves", "")))
+    try:
+        basis = actions.save(basis, request.user, changes)
+    except DomainError as error:
+        return _refuse(error, basis.scheme)
+    draft, n_saves, scheme = basis.draft, basis.assignment.n_saves, basis.scheme.fingerprint
+    said = {"annotation": draft and draft.pk, "guideline": basis.guideline_version, "n_saves": n_saves, "scheme": scheme}
+    return JsonResponse(said)
 
 
 @require_POST
@@ -226,7 +234,7 @@ def submit(request: Request, pk: int) -> HttpResponse:
         flow.submit(pk, request.user, shown=shown, heeds_warnings=request.POST.get("confirmed") != "1")
     except DomainError as error:
         if _wants_json(request):
-            raise
+            return _refuse(error, assignment.project.scheme)
         return _render_page(request, assignment, error)
     return _go_to_next(request, assignment, "Submitted.")
 
@@ -286,6 +294,11 @@ def _nothing_left(request: Request, slug: str) -> HttpResponseRedirect:
 
 def _wants_json(request: Request) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
+
+
+def _refuse(error: DomainError, scheme: LabelScheme) -> JsonResponse:
+    """Told to the script, with the label scheme there is now: that it is another than the page's may be why."""
+    return JsonResponse({**error.as_json(), "scheme": scheme.fingerprint}, status=error.status)
 
 
 def _read_json(body: str | bytes) -> Changes:

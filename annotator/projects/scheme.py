@@ -1,6 +1,7 @@
 """The label scheme: the mode a project labels in, what is revealed, what a step label carries. Pure."""
 
 from collections.abc import Collection
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -88,6 +89,11 @@ class LabelScheme(BaseModel):
             "unsure": self.unsure,
         }
         return frozenset({key for key, is_asked in asked.items() if is_asked} | {each.key for each in self.dimensions})
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for schemes by which one labels in the same way: by it an open page knows that there is another one."""
+        return sha256(self.model_dump_json(exclude={"shows_fate"}).encode()).hexdigest()[:16]
 
     def fitting_extras(self, value: int, extras: dict[str, object], before: dict[str, object]) -> dict[str, object]:
         """Without what belongs to an error if there is none, and without what was asked for when `before` was said."""

@@ -39,12 +39,21 @@ const startLabelling = () => {
     Object.fromEntries(Object.entries(data.labels).map(([target, label]) => [target, label.active_ms])),
     life.signal,
   );
+  let asksOtherwise = false; // the project asks for something else than this page by now
+
+  const hear = (said) => {
+    sayNewerGuideline(guideline, said.guideline);
+    if (!said.scheme || said.scheme === data.scheme) return;
+    asksOtherwise = true;
+    sayOtherScheme();
+  };
+
   const outbox = new Outbox({
     url: work.dataset.labelsUrl,
     who: work.dataset.outbox,
     guideline,
     nSaves: data.n_saves,
-    stored: (said) => sayNewerGuideline(guideline, said.guideline),
+    heard: hear,
     signal: life.signal,
     evidence: (target) => reading.evidence(target),
     refuse: (message) => say(message, true),
@@ -237,7 +246,7 @@ const startLabelling = () => {
   };
 
   const trySubmit = async () => {
-    const missing = [...cards.keys()].filter(isMissing);
+    const missing = asksOtherwise ? [] : [...cards.keys()].filter(isMissing); // the server knows what is asked for
     if (missing.length) {
       const names = missing.map((index) => cards[index].querySelector(".n").textContent);
       const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
@@ -272,6 +281,7 @@ const startLabelling = () => {
       life.abort();
       return;
     }
+    if (answer) hear(answer);
     const error = answer?.error;
     if (error?.code === "annotation.warnings") {
       form.elements.confirmed.value = "1";

@@ -1,4 +1,5 @@
-// What the labelling page says above its progress until the next trajectory: of labels elsewhere, of a newer guideline.
+// What the labelling page says above its progress until the next trajectory: of labels elsewhere, of a newer guideline, of another
+// label scheme.
 "use strict";
 
 const sayInDock = (kind, role, ...parts) => {
@@ -36,4 +37,12 @@ const sayNewerGuideline = (shown, newest) => {
   const said = `The guideline has changed: there is a version ${newest}. Your labels are stored ${under}. `;
   const link = linkTo(location.pathname, "Reload the page");
   sayInDock("warn", "status", said, link, " to read the new one; your labels stay.").id = "newer-guideline";
+};
+
+// The label scheme may change, too; by then the page asks for something else than the server.
+const sayOtherScheme = () => {
+  if (document.getElementById("other-scheme")) return;
+  const link = linkTo(location.pathname, "Reload the page");
+  const said = "The project has changed what it asks for since this page was opened. ";
+  sayInDock("warn", "alert", said, link, " to see it; your labels and notes stay.").id = "other-scheme";
 };

@@ -15,10 +15,10 @@ class Outbox {
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
   // lose(url, message, targets): the same of labels of another trajectory; with targets they are given up;
   // guideline: the version that the page shows; nSaves: how many saves the assignment had had when it was rendered;
-  // stored(answer): the server has stored labels of this page and says this; signal: aborted when the page goes on to
+  // heard(answer): what the server says of this page's labels, stored or not; signal: aborted when the page goes on to
   // another trajectory.
-  constructor({ url, who, guideline, nSaves, show, refuse, lose, stored, evidence, signal }) {
-    Object.assign(this, { url, guideline, show, refuse, lose, stored, evidence });
+  constructor({ url, who, guideline, nSaves, show, refuse, lose, heard, evidence, signal }) {
+    Object.assign(this, { url, guideline, show, refuse, lose, heard, evidence });
     this.mine = `${Outbox.PREFIX}${who.split(":")[0]}:`;
     this.key = Outbox.PREFIX + who;
     this.nSaves = new Map([[this.key, nSaves]]); // key -> how many saves the server has told of
@@ -115,7 +115,7 @@ class Outbox {
     clearTimeout(this.timer);
     const answer = await this.#deliver(this.key, (said) => {
       this.retryAfter = 500;
-      this.stored(said);
+      this.heard(said);
       this.#changed();
     });
     if (answer.state === "later") {
@@ -137,18 +137,16 @@ class Outbox {
 
   // Sends what an outbox holds, and again without what is refused. Answers as #send does: "refused" only if nothing of it
   // can be stored; isNew: something was refused just now.
-  async #deliver(key, stored = () => {}) {
+  async #deliver(key, heard = () => {}) {
     let isNew = false;
     for (;;) {
       const sent = this.#next(key);
       if (!Object.keys(sent.pending).length) return { state: "stored", isNew };
       const answer = await this.#send(key, sent);
       if (answer.state === "overtaken") continue;
-      if (answer.state === "stored") {
-        this.#drop(key, sent);
-        stored(answer.said);
-        continue;
-      }
+      if (answer.state === "stored") this.#drop(key, sent);
+      if (answer.said) heard(answer.said);
+      if (answer.state === "stored") continue;
       const named = Object.entries(answer.places ?? {}).filter(([target]) => target in sent.pending);
       if (!named.length) return { ...answer, isNew: answer.state === "refused" };
       isNew = true;
@@ -212,7 +210,7 @@ class Outbox {
   }
 
   // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out), {state: "overtaken"}
-  // or {state: "refused", code, message, places}, where places says it of single labels.
+  // or {state: "refused", code, message, places, said}, where places says it of single labels.
   async #send(key, outbox) {
     const body = this.#body(outbox);
     const nSaves = this.nSaves.get(key) ?? outbox.nSaves ?? "";
@@ -244,6 +242,6 @@ class Outbox {
     }
     if (response.status === 403) return { state: "later", why: "the server does not know this page any more: reload it" };
     const { code, message, fields = {} } = answer?.error ?? { message: `The server refused the labels (${response.status}).` };
-    return { state: "refused", code, message, places: this.#places(fields, body) };
+    return { state: "refused", code, message, places: this.#places(fields, body), said: answer };
   }
 }

@@ -157,12 +157,10 @@ def test_the_outbox_is_told_exactly_what_is_wrong(client: Client, slot: Assignme
     url, kind = f"/assignments/{slot.pk}/labels/", "application/json"
     response = client.put(url, {"labels": [{"step": 9, "value": 1}]}, content_type=kind, headers={"Accept": kind})
     assert (response.status_code, response["Content-Type"]) == (400, kind)
-    assert response.json() == {
-        "error": {
-            "code": "input.invalid",
-            "message": "The labels were not saved. Step 10: The trajectory has no step with the index 9.",
-            "fields": {"step 9": "The trajectory has no step with the index 9."},
-        }
+    assert response.json()["error"] == {
+        "code": "input.invalid",
+        "message": "The labels were not saved. Step 10: The trajectory has no step with the index 9.",
+        "fields": {"step 9": "The trajectory has no step with the index 9."},
     }
     broken = client.put(url, "{", content_type=kind, headers={"Accept": kind})
     assert broken.json()["error"]["fields"] == {"body": "Not JSON."}

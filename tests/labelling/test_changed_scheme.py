@@ -1,0 +1,113 @@
+"""The label scheme changes while a page is open: its saves and its submission hear of it, and nothing is stuck."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from annotator.labelling import actions
+from annotator.labelling.intake import Changes
+from annotator.models import Assignment, Label
+from annotator.queue import actions as queue
+from tests.factories import World, label, make_trajectory, make_world
+
+pytestmark = pytest.mark.django_db
+
+ERROR = {"category": "wrong_tool", "rationale": "Wrong tower."}
+
+
+@pytest.fixture
+def world(client: Client) -> World:
+    world = make_world(overlap=1, asks_outcome=False, label_scheme={"categories": "optional"})
+    client.force_login(world.annotator)
+    return world
+
+
+@pytest.fixture
+def slot(world: World) -> Assignment:
+    make_trajectory(world.project, n_steps=2)
+    claimed = queue.claim_next(world.project, world.annotator)
+    assert claimed is not None
+    return claimed
+
+
+def set_scheme(world: World, **scheme: Any) -> str:
+    """Changes it and returns what tells the new one from others."""
+    world.project.label_scheme = scheme
+    world.project.save(update_fields=["label_scheme"])
+    return world.project.scheme.fingerprint
+
+
+def put(client: Client, slot: Assignment, **body: Any) -> Any:
+    kind = "application/json"
+    return client.put(f"/assignments/{slot.pk}/labels/", json.dumps(body), content_type=kind, headers={"Accept": kind})
+
+
+def submit(client: Client, slot: Assignment, labels: list[dict[str, Any]]) -> Any:
+    body = {"labels": json.dumps({"labels": labels})}
+    return client.post(f"/assignments/{slot.pk}/submit/", body, headers={"Accept": "application/json"})
+
+
+def extras() -> list[dict[str, Any]]:
+    return list(Label.objects.order_by("step__index").values_list("extras", flat=True))
+
+
+def test_the_page_names_its_scheme_and_a_save_names_the_one_there_is_now(
+    client: Client, world: World, slot: Assignment
+) -> None:
+    shown = world.project.scheme.fingerprint
+    assert f'"scheme": "{shown}"' in client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert put(client, slot, labels=[{"step": 0, "value": 1}]).json()["scheme"] == shown
+    now = set_scheme(world, mode="stop_at_first_error")
+    assert now != shown
+    assert put(client, slot, labels=[{"step": 0, "value": -1}]).json()["scheme"] == now
+    # What the page does not show makes it no other one.
+    assert set_scheme(world, mode="stop_at_first_error", shows_fate=True) == now
+
+
+def test_a_refused_save_and_a_refused_submission_name_it_too(client: Client, world: World, slot: Assignment) -> None:
+    now = set_scheme(world, categories="required_on_error", taxonomy="prmbench")
+    answer = put(client, slot, labels=[{"step": 0, "value": -1, "extras": ERROR}])
+    assert (answer.status_code, answer.json()) == (
+        400,
+        {
+            "error": {
+                "code": "input.invalid",
+                "message": "The labels were not saved. Step 1: category: Not one of the project's choices.",
+                "fields": {"step 0": "category: Not one of the project's choices."},
+            },
+            "scheme": now,
+        },
+    )
+    assert Label.objects.count() == 0
+    label(slot, world.annotator, {0: -1, 1: 1})
+    answer = submit(client, slot, [{"step": 0, "value": -1}, {"step": 1, "value": 1}])
+    assert (answer.status_code, answer.json()["error"]["message"], answer.json()["scheme"]) == (
+        422,
+        "Step 1 needs a category.",
+        now,
+    )
+
+
+def test_what_is_no_longer_asked_for_holds_up_neither_a_save_nor_the_submission(
+    client: Client, world: World, slot: Assignment
+) -> None:
+    actions.save_labels(slot.pk, world.annotator, Changes({0: -1}, {}, {0: {"extras": ERROR}}))
+    set_scheme(world)
+    second = {"step": 1, "value": -1, "extras": ERROR}
+    assert put(client, slot, labels=[second]).status_code == 200
+    assert extras() == [ERROR, {"rationale": "Wrong tower."}]  # what nobody touches stays
+    assert submit(client, slot, [{"step": 0, "value": -1, "extras": ERROR}, second]).status_code == 200
+    slot.refresh_from_db()
+    assert slot.status == "submitted"
+
+
+def test_what_is_still_asked_for_is_compared_as_ever(client: Client, world: World, slot: Assignment) -> None:
+    actions.save_labels(slot.pk, world.annotator, Changes({0: -1, 1: 1}, {}, {0: {"extras": ERROR}}))
+    set_scheme(world)
+    other = {"category": "wrong_tool", "rationale": "Another note."}
+    answer = submit(client, slot, [{"step": 0, "value": -1, "extras": other}, {"step": 1, "value": 1}])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "annotation.changed")
+    slot.refresh_from_db()
+    assert slot.status == "claimed"
