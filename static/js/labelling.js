@@ -21,10 +21,13 @@ const startLabelling = () => {
   let current = -1;
 
   const say = (text, isRefusal = false) => {
+    if (!text && refusal.hidden) return;
+    const wasInSight = isInSight(cards[current]);
     refusal.textContent = text;
     refusal.hidden = !text;
     refusal.classList.toggle("bad", isRefusal);
-    if (isRefusal) refusal.scrollIntoView({ block: "center", behavior: "instant" });
+    refusal.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`; // it stays there (position: sticky)
+    if (wasInSight && !isInSight(cards[current])) bringIntoSight(cards[current]); // not below what is said
   };
 
   // Says what stands in the fields of a card but cannot be stored; answers whether there is such a thing.
@@ -208,8 +211,21 @@ const startLabelling = () => {
     return index;
   };
 
-  const labelCurrent = (value, options) => {
+  // The index of the current card for a key that judges it. A card that is not on the screen is shown instead: nobody
+  // judges what they do not see.
+  const toJudge = () => {
     const index = Math.max(current, 0);
+    const card = cards[index];
+    if (isBeforeReader(card)) return index;
+    goTo(index);
+    if (!isBeforeReader(card)) return index; // the window is too small to show it
+    say(`${card.querySelector(".n").textContent} was not on the screen, so nothing is stored. Here it is: press the key again.`);
+    return null;
+  };
+
+  const labelCurrent = (value, options) => {
+    const index = toJudge();
+    if (index === null) return;
     label(index, value, options);
     goTo(after(index));
   };
@@ -350,7 +366,8 @@ const startLabelling = () => {
       labelCurrent(before === 0 ? 0 : 1, { exit: "corrected" });
     };
     actions.i = () => {
-      const index = Math.max(current, 0);
+      const index = toJudge();
+      if (index === null) return;
       const { target } = cards[index].dataset;
       const value = valueOf(cards[index]);
       const exit = isIndependent(target) ? "" : "independent";
@@ -372,7 +389,8 @@ const startLabelling = () => {
   for (const part of [...document.querySelectorAll(".keypad"), searchBox]) part.hidden = false;
   for (const [index, card] of cards.entries()) {
     card.querySelector(".choices").addEventListener("change", (event) => label(index, Number(event.target.value)));
-    card.addEventListener("pointerdown", () => goTo(index, { scrolls: false }));
+    // Whatever has the focus, by a click or by Tab, lies in the current step, if it lies in one.
+    card.addEventListener("focusin", () => index === current || goTo(index, { scrolls: false }));
   }
   for (const [target, link] of railOf)
     link.addEventListener("click", (event) => {

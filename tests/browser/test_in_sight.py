@@ -93,6 +93,19 @@ def test_the_next_unlabelled_step_is_the_current_one_if_that_is_out_of_sight(ope
     expect(page.locator(".step.current h2")).to_have_text("Step 2")
 
 
+def test_the_step_after_an_unfolded_text_of_megabytes_is_in_sight(open_as: OpenAs, page: Page) -> None:
+    messages = make_messages(3)
+    messages[3]["content"] = "x" * 5_000_000
+    open_slot(open_as, page, DESK, messages)
+    page.locator(".message.tool summary").first.click()
+    expect(page.locator(".message.tool details > .text").first).to_contain_text("xxx", timeout=20_000)
+    page.keyboard.press("1")
+    expect(page.locator(".step.current h2")).to_have_text("Step 2")
+    page.wait_for_timeout(500)
+    assert hidden_below(page) == 0
+    expect(page.locator("#save-status")).to_have_text("All saved")
+
+
 @pytest.mark.parametrize("each", [0, 6, 12, 60])
 def test_after_each_label_nothing_of_the_current_step_is_under_the_dock(open_as: OpenAs, page: Page, each: int) -> None:
     open_slot(open_as, page, PHONE, long_messages(8, each=each))

@@ -61,8 +61,8 @@ def test_a_refused_label_holds_no_other_back(
     page.keyboard.press("Escape")
     said = "Step 1 is not stored: helpful: A whole number from 1 to 3 is needed."
     expect(page.locator("#refusal")).to_have_text(said)
-    expect(page.locator(".step.current h2")).to_have_text("Step 2")
-    for key in "10-":
+    expect(page.locator(".step.current h2")).to_have_text("Step 1")
+    for key in "j10-":
         page.keyboard.press(key)
     expect(page.locator("#save-status")).to_have_text("1 unsaved (refused: step 1)")
     assert stored(slot) == [(0, 1, {}), (1, 1, {}), (2, 0, {}), (None, -1, {})]
@@ -98,7 +98,8 @@ def test_a_number_that_does_not_fit_is_said_at_once_and_not_sent(open_as: OpenAs
     said = "Step 1, Helpfulness (1 to 5): a whole number from 1 to 5 is needed. It is not stored."
     expect(page.locator("#refusal")).to_have_text(said)
     expect(field).to_have_value("9")
-    expect(page.locator(".step.current h2")).to_have_text("Step 2")
+    expect(page.locator(".step.current h2")).to_have_text("Step 1")
+    page.keyboard.press("j")
     page.keyboard.press("1")
     saved(page)
     assert stored(slot) == [(0, 1, {"helpful": 3}), (1, 1, {})]
