@@ -34,6 +34,7 @@ SCRIPTS = [
         "sight",
         "search",
         "about",
+        "drafts",
         "following",
         "notices",
         "hints",

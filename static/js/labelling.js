@@ -26,7 +26,9 @@ const startLabelling = () => {
     refusal.textContent = text;
     refusal.hidden = !text;
     refusal.classList.toggle("bad", isRefusal);
-    refusal.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`; // it stays there (position: sticky)
+    // It stays there (position: sticky), and lies over the page: what moved on a press of the mouse would not be clicked.
+    refusal.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`;
+    refusal.style.marginBottom = `${-refusal.offsetHeight}px`;
     if (wasInSight && !isInSight(cards[current])) bringIntoSight(cards[current]); // not below what is said
   };
 
@@ -69,11 +71,14 @@ const startLabelling = () => {
   });
 
   const following = new Following({ url: work.dataset.aheadUrl });
+  const drafts = new Drafts(work.dataset.outbox);
+  const noteOf = (card) => about.read(card, { extras: {} }).extras; // what a card says without a label
   const about = new About({
     template: document.getElementById("about"),
     required: data.required,
     changed: (card, isTyping) => {
       const label = state.get(card.dataset.target);
+      if (!label) drafts.put(card.dataset.target, noteOf(card));
       if (isTyping) return label && change(cards.indexOf(card), about.read(card, label), { sends: false });
       if (!label) return sayWrong(card) || say("The note is stored with the step's label: label the step as well.");
       change(cards.indexOf(card), about.read(card, label));
@@ -137,6 +142,7 @@ const startLabelling = () => {
     const target = cards[index].dataset.target;
     if (label) state.set(target, label);
     else state.delete(target);
+    drafts.put(target, label ? {} : noteOf(cards[index]));
     form.elements.confirmed.value = "";
     say("");
     paintAll();
@@ -414,6 +420,11 @@ const startLabelling = () => {
   for (const [target, label] of Object.entries(outbox.pending())) {
     if (label) state.set(target, label);
     else state.delete(target);
+  }
+  for (const [target, extras] of Object.entries(drafts.all())) {
+    const card = cards.find((one) => one.dataset.target === target);
+    if (!card || state.has(target)) drafts.put(target, {});
+    else about.paint(card, { value: null, extras }, true);
   }
   paintAll();
   const first = nextUnlabelled() ?? 0;

@@ -7,7 +7,7 @@ const freeOfWindow = () => {
   const covered = getComputedStyle(dock).position === "fixed" ? dock.offsetHeight : 0;
   const said = document.getElementById("refusal");
   const bar = document.querySelector(".topbar").offsetHeight;
-  return { top: bar + (said.hidden ? 0 : 8 + said.offsetHeight), bottom: window.innerHeight - covered };
+  return { top: Math.max(bar, said.getBoundingClientRect().bottom), bottom: window.innerHeight - covered };
 };
 
 // Whether a card begins on the screen, with enough of it to be judged or to be read on.

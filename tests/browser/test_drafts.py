@@ -1,0 +1,90 @@
+"""What is written about a step before its label survives a reload, is stored with the label, and is gone then."""
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from annotator.models import Assignment, Label, User
+from annotator.queue import actions as queue
+from tests.factories import World, make_trajectory, make_world
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+OpenAs = Callable[[User, str], Page]
+
+NOTE = "#step-0 [data-extra=rationale]"
+
+
+@pytest.fixture
+def world() -> World:
+    return make_world(overlap=1, asks_outcome=False, label_scheme={"severity": True, "unsure": True})
+
+
+@pytest.fixture
+def slot(world: World) -> Assignment:
+    make_trajectory(world.project, n_steps=2)
+    claimed = queue.claim_next(world.project, world.annotator)
+    assert claimed is not None
+    return claimed
+
+
+@pytest.fixture
+def page_with_note(open_as: OpenAs, world: World, slot: Assignment) -> Page:
+    page = open_as(world.annotator, f"/assignments/{slot.pk}/")
+    page.keyboard.press("c")
+    page.keyboard.type("Wrong tower.")
+    page.locator("#step-0").get_by_label("I am not sure").check()
+    page.keyboard.press("Escape")
+    return page
+
+
+def saved(page: Page) -> None:
+    expect(page.locator("#save-status")).to_have_text("All saved")
+
+
+def kept(page: Page) -> list[str]:
+    return list(page.evaluate("Object.keys(localStorage)"))
+
+
+def test_a_note_before_its_label_survives_a_reload_and_is_stored_with_the_label(page_with_note: Page) -> None:
+    page = page_with_note
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("Wrong tower.")
+    expect(page.locator("#step-0").get_by_label("I am not sure")).to_be_checked()
+    expect(page.locator("#n-labelled")).to_have_text("0")
+    saved(page)
+    assert Label.objects.count() == 0
+    page.keyboard.press("1")
+    page.keyboard.press("1")  # of the next step nothing was noted
+    saved(page)
+    whole = {"rationale": "Wrong tower.", "unsure": True}
+    assert list(Label.objects.order_by("step__index").values_list("extras", flat=True)) == [whole, {}]
+    assert kept(page) == []
+
+
+def test_half_a_note_survives_a_reload_too(page_with_note: Page) -> None:
+    page = page_with_note
+    page.locator(NOTE).fill("")
+    page.keyboard.type("half a sent")
+    page.wait_for_timeout(500)
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("half a sent")
+
+
+def test_the_note_of_a_label_that_was_taken_back_survives_a_reload(page_with_note: Page) -> None:
+    page = page_with_note
+    page.keyboard.press("-")
+    page.keyboard.press("u")
+    saved(page)
+    assert Label.objects.count() == 0
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("Wrong tower.")
+
+
+def test_a_note_that_was_deleted_leaves_nothing(page_with_note: Page) -> None:
+    page = page_with_note
+    page.locator("#step-0").get_by_label("I am not sure").uncheck()
+    page.locator(NOTE).fill("")
+    page.keyboard.press("Escape")
+    assert kept(page) == []
