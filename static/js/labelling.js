@@ -104,10 +104,13 @@ const startLabelling = () => {
     if (shown[index] === shows) return;
     shown[index] = shows;
     card.dataset.value = value ?? "";
-    railOf.get(card.dataset.target).dataset.value = value ?? "";
+    const link = railOf.get(card.dataset.target);
+    link.dataset.value = value ?? "";
+    const said = value === null ? "" : `: ${["−1", "0", "+1"][value + 1]}`;
+    link.setAttribute("aria-label", card.querySelector(".n").textContent + said);
     for (const radio of card.querySelectorAll(".choices input")) radio.checked = value !== null && Number(radio.value) === value;
     card.classList.toggle("unasked", !isWanted(index));
-    railOf.get(card.dataset.target).classList.toggle("context", !isWanted(index));
+    link.classList.toggle("context", !isWanted(index));
     card.classList.toggle("preset", value === null && root !== null && !isIndependent(card.dataset.target));
     const text = chip(card, root);
     let chain = card.querySelector(".chain");

@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from annotator.models import Assignment, Label, User
 from annotator.queue import actions as queue
+from tests.browser.conftest import axe_violations
 from tests.factories import World, make_messages, make_trajectory, make_world, predict
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -214,3 +215,36 @@ def test_what_the_page_says_is_seen_and_moves_nobody_away(open_as: OpenAs) -> No
     assert is_in_sight(page, "#refusal")
     assert is_in_sight(page, "#step-0")
     expect(page.locator("#save-status")).to_have_text("All saved")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_overview_says_each_value_without_colour(open_as: OpenAs, page: Page, scheme: str, width: int) -> None:
+    world, slot = claim(120)
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two literals
+    page.set_viewport_size({"width": width, "height": 800})
+    open_slot(open_as, world, slot)
+    for key in "10-":
+        page.keyboard.press(key)
+    expect(page.locator("#save-status")).to_have_text("All saved")
+
+    def overview() -> list[tuple[str, str]]:
+        links = page.locator(".rail a")
+        shown = "all => all.map((a) => a.textContent + getComputedStyle(a, '::after').content.replaceAll('\"', ''))"
+        names = links.evaluate_all("all => all.map((a) => a.getAttribute('aria-label'))")
+        return list(zip(names, links.evaluate_all(shown), strict=True))
+
+    given = [("Step 1: +1", "1+"), ("Step 2: 0", "20"), ("Step 3: −1", "3−"), ("Step 4", "4none")]
+    assert overview()[:4] == given
+    assert page.locator(".rail a").evaluate_all("all => all.filter((a) => a.scrollWidth > a.clientWidth).length") == 0
+    assert axe_violations(page) == []
+    page.reload()
+    assert overview()[:4] == given  # as the server renders it
+    page.keyboard.press("g")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")
+    page.keyboard.press("-")
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert overview()[1] == ("Step 2: 0", "20")
