@@ -217,7 +217,12 @@ def save_labels(request: Request, pk: int) -> HttpResponse:
     except DomainError as error:
         return _refuse(error, basis.scheme)
     draft, n_saves, scheme = basis.draft, basis.assignment.n_saves, basis.scheme.fingerprint
-    said = {"annotation": draft and draft.pk, "guideline": basis.guideline_version, "n_saves": n_saves, "scheme": scheme}
+    said = {
+        "annotation": draft and draft.pk,
+        "guideline": basis.guideline_version,
+        "n_saves": n_saves,
+        "scheme": scheme,
+    }
     return JsonResponse(said)
 
 
