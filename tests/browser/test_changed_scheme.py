@@ -168,11 +168,12 @@ def test_what_waits_is_stored_after_a_reload_under_another_scheme(open_as: OpenA
 
 
 def test_the_page_that_was_loaded_ahead_says_so_too(open_as: OpenAs, console_errors: list[str]) -> None:
-    world, slot = claim({}, n_steps=1)
+    world, slot = claim({}, n_steps=2)
     following = make_trajectory(world.project, n_steps=1)
     page = open_slot(open_as, world, slot)
-    with page.expect_response("**/ahead/"):
+    with page.expect_response("**/ahead/"):  # once there is one step left
         press(page, "1")
+    press(page, "1")
     saved(page)
     set_scheme(world, categories="required_on_error")
     press(page, "Enter")
