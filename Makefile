@@ -13,7 +13,7 @@ run: .venv/.installed ## Start everything on this machine (HOST=127.0.0.1 PORT=8
 	@$(BIN)/python manage.py run_stack
 
 test: lint ## Run all checks and tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/.installed-dev ## Check style, types, import rules and migrations
 	$(BIN)/python -m ruff check
