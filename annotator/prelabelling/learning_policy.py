@@ -84,7 +84,8 @@ def what_is_missing(settled: Iterable[tuple[str, int]]) -> str:
         return (
             f"Of the {n_tasks} task{'s' if n_tasks > 1 else ''} with gold {n_held_out or 'none'} "
             f"{'is' if n_held_out == 1 else 'are'} held out; it takes {MIN_HELD_OUT_TASKS} to compare a new version "
-            f"with the one before. {HELD_OUT_SHARE:.0%} of all tasks are, by a hash: settle trajectories of other ones."
+            f"with the one before. {100 * HELD_OUT_SHARE:.0f} % of all tasks are, by a hash: settle trajectories of "
+            "other ones."
         )
     n_learnt = sum(not is_held_out(task) for task in tasks)
     if n_learnt < MIN_TRAJECTORIES:

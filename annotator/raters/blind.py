@@ -49,7 +49,7 @@ def in_slots(trajectories: Trajectories) -> list[Sight]:
     hinted = Assignment.objects.filter(trajectory__in=trajectories, hint_arm=Assignment.HintArm.HINTED)
     trajectory_of = dict(hinted.values_list("pk", "trajectory"))
     claims = AuditEvent.objects.filter(
-        object_type="assignment", object_id__in=trajectory_of, action="assignment.claimed", user__isnull=False
+        object_type="assignment", object_id__in=hinted.values("pk"), action="assignment.claimed", user__isnull=False
     )
     reveals = Annotation.objects.filter(trajectory__in=trajectories, hints_shown_at__isnull=False)
     named = ("trajectory", "annotator", "hints_shown_at", "assignment")
@@ -132,6 +132,9 @@ def _before(since: dict[tuple[int, int], datetime]) -> dict[str, IntArray]:
 
 def _steered(trajectories: Trajectories) -> list[Sight]:
     """Sights after which the same person judged or decided the trajectory."""
+    sights = _sights(trajectories)
+    if not sights:
+        return []
     judged = Annotation.objects.submitted().filter(trajectory__in=trajectories)
     decided = Adjudication.objects.filter(dispute__trajectory__in=trajectories)
     last: dict[tuple[int, int], datetime] = {}
@@ -141,9 +144,7 @@ def _steered(trajectories: Trajectories) -> list[Sight]:
     ]:
         if at is not None:
             last[trajectory, person] = max(at, last.get((trajectory, person), at))
-    return [
-        one for one in _sights(trajectories) if (pair := (one.trajectory, one.person)) in last and one.at < last[pair]
-    ]
+    return [one for one in sights if (pair := (one.trajectory, one.person)) in last and one.at < last[pair]]
 
 
 def steered(trajectories: Trajectories) -> set[int]:
