@@ -183,10 +183,11 @@ def _beliefs(panel: Panel, answered: np.ndarray) -> np.ndarray:
     learnt = known.of(np.flatnonzero(known.has_gold))
     chain, confusions = chains.fit_chain(learnt), chains.fit_confusions(learnt)
     logs = chains.log_evidence(panel, confusions) * 0.25
-    by_chain = chains.believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain)
+    by_chain = chains.believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain, panel.begins_turn)
     by_stacker = stacker.fit(learnt, SEED).members(panel).mean(axis=0)
     links = pair_potentials(chain, 0.5)
-    return refresh(panel.starts, (by_chain + by_stacker) / 2, chain, links, gold=answered.astype(np.int64)).probs
+    evidence, gold = (by_chain + by_stacker) / 2, answered.astype(np.int64)
+    return refresh(panel.starts, evidence, chain, links, panel.begins_turn, gold=gold).probs
 
 
 def _corrections(title: str, panel: Panel, parts: Mapping[str, np.ndarray], *, quick: bool) -> list[Figure]:
@@ -209,7 +210,9 @@ def _corrections(title: str, panel: Panel, parts: Mapping[str, np.ndarray], *, q
             gold = dict(enumerate(held.gold[first:last].tolist()))
             steps = np.flatnonzero(mine)[first:last]
             for rows, found in ((evidence, conditioned), (single, alone_conditioned)):
-                found[steps] = suggest.conditioned(rows[first:last], gold).argmax(axis=1) - 1
+                found[steps] = (
+                    suggest.conditioned(rows[first:last], held.begins_turn[first:last], gold).argmax(axis=1) - 1
+                )
     figures = []
     for ending, part in parts.items():
         some, of_part = panel.of(part), np.isin(panel.owner, part)

@@ -149,7 +149,7 @@ def _figure(title: str, name: str, panel: Panel, one: Told, against: Told | None
 
 
 def _tell(panel: Panel, probs: np.ndarray, chain: Chain, is_silent: np.ndarray | None = None) -> Told:
-    found = first_error_of(panel.starts, probs, chain.transition)
+    found = first_error_of(panel.starts, probs, chain.transition, panel.begins_turn)
     true = panel.starts[:-1] + np.arange(panel.n_trajectories) + gold_first_errors(panel)
     said = (probs.argmax(axis=1) - 1).astype(np.int8)
     if is_silent is not None:
@@ -287,6 +287,7 @@ def _scale(n_steps: int) -> list[Figure]:
         relative_length=np.full(n, 0.5),
         texts=words[truth.astype(np.int64) + 1].tolist(),
         outcome=np.full(n, np.nan),
+        begins_turn=np.arange(n_steps) % 10 == 5,
         context=np.zeros((n_steps, 0), dtype=np.float32),
     )
     with stopwatch() as fitting:

@@ -7,6 +7,7 @@ result counts as knowledge of the outcome; the human label of it does not.
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -125,8 +126,16 @@ class Data:
             relative_length=relative_lengths(np.diff(starts), [self.names[i] for i in self.set_of]),
             texts=[" ".join(one) for one in texts],
             outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
+            begins_turn=np.array([new for messages in steps for new in _turns(messages)], dtype=np.bool_),
             context=np.zeros((starts[-1], 0), dtype=np.float32),
         )
+
+
+def _turns(messages: Sequence[int]) -> list[bool]:
+    """Which steps begin a turn. Where nothing but their places among the messages is known: a tool's answer is one
+    message, and what is said between two turns is more.
+    """
+    return [False, *(after - before > 2 for before, after in pairwise(messages))]
 
 
 def read(folder: Path, names: Sequence[str] | None = None) -> Data:

@@ -1,6 +1,6 @@
 """Plain functions that build what a test needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -75,13 +75,20 @@ def make_world(slug: str = "demo", **settings: Any) -> World:
     )
 
 
-def make_messages(n_steps: int, *, unique: str = "") -> list[dict[str, Any]]:
-    """A chat with a system prompt, a question and n_steps assistant messages, all but the last with a tool call."""
+def make_messages(n_steps: int, *, unique: str = "", answered: Collection[int] = ()) -> list[dict[str, Any]]:
+    """A chat with a system prompt, a question and n_steps assistant messages, all but the last with a tool call.
+
+    answered: steps that are messages instead, and a person answers: the step after each begins a turn.
+    """
     messages: list[dict[str, Any]] = [
         {"role": "system", "content": "You are a careful research agent."},
         {"role": "user", "content": f"How tall is tower {unique}?"},
     ]
     for index in range(n_steps - 1):
+        if index in answered:
+            messages.append({"role": "assistant", "content": f"Which of the towers do you mean ({index})?"})
+            messages.append({"role": "user", "content": f"The tallest of them ({index})."})
+            continue
         call = {"name": "search", "arguments": f'{{"query": "tower {unique} height {index}"}}'}
         messages.append(
             {

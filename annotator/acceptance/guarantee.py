@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.agreement.sums import BoolArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 
 _THRESHOLDS = (0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99)
 _MOST_EACH = (3, 5, 8, 12, None)

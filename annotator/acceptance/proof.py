@@ -11,8 +11,7 @@ from annotator.acceptance import guarantee, sample
 from annotator.acceptance.guarantee import Rule, Trial
 from annotator.acceptance.sample import Drawn
 from annotator.acceptance.terms import to_learn_from, why_not
-from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.agreement.sums import BoolArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.errors import JobFailed
 from annotator.fusion import reading
 from annotator.fusion.panel import MISSING, Panel

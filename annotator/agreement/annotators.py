@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.agreement.intervals import wilson
 from annotator.agreement.metrics import Figure, against_others
-from annotator.agreement.sums import VALUES, BoolArray, Columns, Compared
+from annotator.agreement.sums import VALUES, Columns, Compared
 
 USUAL_ZEROS = (0.01, 0.20)
 HURRIED_MS = 1500  # per step, over a whole trajectory

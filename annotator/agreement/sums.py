@@ -10,9 +10,8 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 
 VALUES = (-1, 0, 1)
 
@@ -21,8 +20,6 @@ _SQUARE = _K * _K
 _N_ERROR_COLUMNS = 3
 _NO_ERROR = -1  # in place of the index of a first error
 EVERYBODY_ELSE = -1  # in place of a rater
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

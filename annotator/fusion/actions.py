@@ -45,7 +45,7 @@ WRITTEN_AT_ONCE = 500
 _BINS = 10  # of the histogram of certainty
 _MOST_SOURCES = 50  # that a report names
 # Raise it when the same data would come out differently: what was learnt before is not used again then.
-_METHOD = 6
+_METHOD = 7
 
 
 def start(project: Project, *, user: User | None) -> Job:
@@ -162,8 +162,9 @@ def refresh(trajectory_id: int) -> bool:
     evidence = np.array(posterior.evidence)
     place, starts = {trajectory_id: 0}, np.array([0, len(evidence)])
     chain, links, people = _habits(posterior.fusion)
-    labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts)
-    beliefs = refreshed(starts, evidence, chain, links, labels, people, gold.astype(np.int64))
+    turns, labels = reading.turns_of(place, starts), reading.labels_of(place, starts)
+    gold = reading.gold_of(place, starts).astype(np.int64)
+    beliefs = refreshed(starts, evidence, chain, links, turns, labels, people, gold)
     _fill(posterior, beliefs.probs, beliefs.first_error)
     posterior.save(update_fields=[*_FIELDS, "updated_at"])
     return True
@@ -248,8 +249,9 @@ def _write(fusion: Fusion, ids: Sequence[int], evidence: FloatArray, apart: Floa
     ordered, starts = reading.starts_of(ids)
     place = {pk: i for i, pk in enumerate(ordered)}
     chain, links, people = _habits(fusion)
-    labels, gold = reading.labels_of(place, starts), reading.gold_of(place, starts).astype(np.int64)
-    beliefs = refreshed(starts, evidence, chain, links, labels, people, gold)
+    turns, labels = reading.turns_of(place, starts), reading.labels_of(place, starts)
+    gold = reading.gold_of(place, starts).astype(np.int64)
+    beliefs = refreshed(starts, evidence, chain, links, turns, labels, people, gold)
     probs = beliefs.probs.copy()
     quiet = _untouched(starts, labels, gold)
     probs[quiet] = evidence[quiet]
@@ -292,7 +294,9 @@ def _untouched(starts: IntArray, labels: Sequence[tuple[int, int, int]], gold: I
 def _habits(fusion: Fusion) -> tuple[Chain, Chain, People]:
     """The chain, what carries known labels along it, and people's habits."""
     kept = fusion.refresh
-    chain = Chain(np.array(kept["start"]), np.array(kept["transition"]).reshape(N_VALUES, N_VALUES))
+    # Those before them made no difference where a turn begins.
+    transition = np.array(kept["transition"]).reshape(-1, N_VALUES, N_VALUES)
+    chain = Chain(np.array(kept["start"]), np.broadcast_to(transition, (2, N_VALUES, N_VALUES)))
     # Fusions of earlier versions kept what carries labels in place of the chain.
     links = pair_potentials(chain, kept["strength"]) if "strength" in kept else chain
     return (

@@ -1,16 +1,16 @@
 """The labels of a trajectory as a chain: errors carry on and get corrected. Pure, vectorised over trajectories.
 
-A hidden value per step with start and transition probabilities, and for every step the evidence of the raters. The
-forward-backward algorithm gives the posterior of each step; a step whose label is known is clamped. From whatever is
-believed of the steps, and from how neighbours depend on each other, follows where the first error is.
-docs/fusion.md has the formulas.
+A hidden value per step with start and transition probabilities, and for every step the evidence of the raters. Errors
+carry on within a turn more than into the next one, so where a turn begins other transitions hold. The forward-backward
+algorithm gives the posterior of each step; a step whose label is known is clamped. From whatever is believed of the
+steps, and from how neighbours depend on each other, follows where the first error is. docs/fusion.md has the formulas.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel
 
 # What people's labels of AgentProcessBench look like: the prior for projects with little gold.
@@ -26,46 +26,53 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Chain:
-    """start (3,) and transition (3, 3; rows: from) probabilities over -1, 0, +1."""
+    """start (3,) and transition (2, 3, 3) probabilities over -1, 0, +1.
+
+    transition[0]: to a step of the same turn, transition[1]: to one that begins a turn; their rows: from.
+    """
 
     start: FloatArray
     transition: FloatArray
 
     @property
     def marginal(self) -> FloatArray:
-        """(3,) how frequent each value is in the long run."""
-        power = np.linalg.matrix_power(self.transition, 64)
+        """(3,) how frequent each value is in the long run of a turn."""
+        power = np.linalg.matrix_power(self.transition[0], 64)
         return np.asarray((self.start + power.mean(axis=0)) / 2, dtype=np.float64)
+
+
+PRIOR_CHAIN = Chain(PRIOR_START, np.stack([PRIOR_TRANSITION, PRIOR_TRANSITION]))
 
 
 def fit_chain(panel: Panel) -> Chain:
     """From the gold of neighbouring steps, shrunk towards PRIOR_TRANSITION."""
     start = PRIOR_START * PRIOR_WEIGHT
-    transition = PRIOR_TRANSITION * PRIOR_WEIGHT
     known = panel.gold != MISSING
     first = panel.starts[:-1]
     first = first[known[first]]
     start = start + np.bincount(panel.gold[first] + 1, minlength=N_VALUES)
     inside = panel.place[1:] > 0
     pairs = np.flatnonzero(inside & known[1:] & known[:-1])
-    counts = np.zeros((N_VALUES, N_VALUES))
-    np.add.at(counts, (panel.gold[pairs] + 1, panel.gold[pairs + 1] + 1), 1.0)
-    transition = transition + counts
-    return Chain(start / start.sum(), transition / transition.sum(axis=1, keepdims=True))
+    counts = np.zeros((2, N_VALUES, N_VALUES))
+    is_new = panel.begins_turn[pairs + 1].astype(np.int64)
+    np.add.at(counts, (is_new, panel.gold[pairs] + 1, panel.gold[pairs + 1] + 1), 1.0)
+    transition = PRIOR_CHAIN.transition * PRIOR_WEIGHT + counts
+    return Chain(start / start.sum(), transition / transition.sum(axis=2, keepdims=True))
 
 
 def believe(
     starts: IntArray,
     evidence: FloatArray,
     chain: Chain,
+    begins_turn: BoolArray,
     known: IntArray | None = None,
     pairs: FloatArray | None = None,
 ) -> FloatArray:
     """Forward-backward over every trajectory: (m, 3).
 
-    starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. known: (m,) values
-    that are given (-1, 0, +1) or MISSING. pairs: (3 from, 3 to), to which the expected number of each value after each
-    is added.
+    starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. begins_turn:
+    (m,). known: (m,) values that are given (-1, 0, +1) or MISSING. pairs: (3 from, 3 to), to which the expected
+    number of each value after each is added.
     """
     weights = np.maximum(evidence, _TINY)
     weights = weights / weights.max(axis=1, keepdims=True)
@@ -82,7 +89,7 @@ def believe(
         longest_first = lengths[order[at:]]
         # As many of like length as fit; sorted, so that padding is small.
         n = max(1, int(np.searchsorted(longest_first * np.arange(1, len(longest_first) + 1), _CELLS, side="right")))
-        _believe_some(starts, weights, chain, order[at : at + n], lengths, probs, pairs)
+        _believe_some(starts, weights, chain, begins_turn, order[at : at + n], lengths, probs, pairs)
         at += n
     return probs
 
@@ -91,6 +98,7 @@ def _believe_some(
     starts: IntArray,
     weights: FloatArray,
     chain: Chain,
+    begins_turn: BoolArray,
     some: IntArray,
     lengths: IntArray,
     probs: FloatArray,
@@ -104,14 +112,16 @@ def _believe_some(
     is_real = np.arange(longest) < lengths[some][:, None]
     e = np.ones((longest, n, N_VALUES))
     e.transpose(1, 0, 2)[is_real] = weights[steps[is_real]]
+    is_new = np.zeros((longest, n, 1), dtype=np.bool_)
+    is_new[..., 0].T[is_real] = begins_turn[steps[is_real]]
     forward = np.empty_like(e)
     scale = np.empty((longest, n, 1))
-    ahead = np.broadcast_to(chain.start, (n, N_VALUES))
+    within, between = chain.transition
     for t in range(longest):
+        ahead = chain.start if t == 0 else np.where(is_new[t], forward[t - 1] @ between, forward[t - 1] @ within)
         here = ahead * e[t]
         scale[t] = here.sum(axis=1, keepdims=True)
         forward[t] = here / scale[t]
-        ahead = forward[t] @ chain.transition
     backward = np.ones((n, N_VALUES))
     last = lengths[some] - 1
     for t in range(longest - 1, -1, -1):
@@ -122,15 +132,17 @@ def _believe_some(
         probs[steps[now_real, t]] = (both / both.sum(axis=1, keepdims=True))[now_real]
         here = e[t] * backward / scale[t]
         if pairs is not None and t > 0:
-            pairs += chain.transition * (forward[t - 1][now_real].T @ here[now_real])
-        backward = here @ chain.transition.T
+            for transition, is_meant in ((within, ~is_new[t, :, 0]), (between, is_new[t, :, 0])):
+                meant = now_real & is_meant
+                pairs += transition * (forward[t - 1][meant].T @ here[meant])
+        backward = np.where(is_new[t], here @ between.T, here @ within.T)
 
 
-def first_error_of(starts: IntArray, probs: FloatArray, transition: FloatArray) -> FloatArray:
+def first_error_of(starts: IntArray, probs: FloatArray, transition: FloatArray, begins_turn: BoolArray) -> FloatArray:
     """(m + n,): for each trajectory in turn P(step t is -1 and none before it is) of its steps, and P(none).
 
     Steps are taken as a Markov chain with the marginals probs (m, 3) in which neighbours depend on each other as in
-    transition (3, 3): their joint distribution has its odds ratios. So P(F = 1) is P(-1) of the first step.
+    transition (2, 3, 3): their joint distribution has its odds ratios. So P(F = 1) is P(-1) of the first step.
     By proportional fitting: Deming and Stephan, Annals of Mathematical Statistics 11 (1940).
     """
     n, lengths = len(starts) - 1, np.diff(starts)
@@ -142,7 +154,7 @@ def first_error_of(starts: IntArray, probs: FloatArray, transition: FloatArray) 
     given = np.empty((len(p), N_VALUES, N_VALUES))  # of the next step, given this one's value
     for at in range(0, len(before), _PAIRS):
         some = before[at : at + _PAIRS]
-        given[some] = _joined(p[some], p[some + 1], transition)
+        given[some] = _joined(p[some], p[some + 1], transition[begins_turn[some + 1].astype(np.int64)])
     found = np.empty(len(p) + n)
     found[starts[1:] + np.arange(n)] = 1.0  # no steps, no error
     longest_first = np.argsort(-lengths, kind="stable")
@@ -157,7 +169,7 @@ def first_error_of(starts: IntArray, probs: FloatArray, transition: FloatArray) 
 
 
 def _joined(left: FloatArray, right: FloatArray, transition: FloatArray) -> FloatArray:
-    """(k, 3, 3) P(right | left) with these marginals and the odds ratios of transition. left, right: (k, 3)."""
+    """P(right | left) with these marginals, (k, 3) each, and the odds ratios of transition: both (k, 3, 3)."""
     joint = left[:, :, None] * transition * right[:, None, :]
     for _ in range(_MOST_ROUNDS):
         rows = joint.sum(axis=2)

@@ -53,10 +53,12 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
         if chained:
             follows = pairs + PRIOR_TRANSITION
             start = truth[panel.starts[:-1]].sum(axis=0) + 1.0
-            chain = Chain(start / start.sum(), follows / follows.sum(axis=1, keepdims=True))
+            transition = follows / follows.sum(axis=1, keepdims=True)
+            chain = Chain(start / start.sum(), np.stack([transition, transition]))
             # From here on pairs of neighbours as such: as if independent, the chain would dissolve round by round.
             pairs = np.zeros_like(follows)
-            new = believe(panel.starts, np.exp(logs - logs.max(axis=1, keepdims=True)), chain, pairs=pairs)
+            evidence = np.exp(logs - logs.max(axis=1, keepdims=True))
+            new = believe(panel.starts, evidence, chain, panel.begins_turn, pairs=pairs)
         else:
             logs = logs + np.log(truth.mean(axis=0) + 1e-12)
             new = np.exp(logs - logs.max(axis=1, keepdims=True))

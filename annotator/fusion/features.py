@@ -53,7 +53,9 @@ def numbers(panel: Panel) -> npt.NDArray[np.float32]:
     # An error before it that a rater has not taken back: what carries on.
     columns.append(_mean(panel, said[:, :, 0].mean(axis=1)))
     place = panel.place
-    where = np.stack([place / length, place == 0, place == length - 1], axis=1)
+    ends_turn = np.zeros_like(panel.begins_turn)
+    ends_turn[:-1] = panel.begins_turn[1:]
+    where = np.stack([place / length, place == 0, place == length - 1, panel.begins_turn, ends_turn], axis=1)
     outcome = np.repeat(panel.outcome, panel.lengths)
     ended = np.stack([np.nan_to_num(outcome), np.isnan(outcome), np.nan_to_num(outcome) * where[:, 2]], axis=1)
     return np.concatenate([*columns, where, ended, panel.context], axis=1).astype(np.float32)

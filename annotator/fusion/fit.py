@@ -112,7 +112,8 @@ class Fusion:
 
     def posterior(self, panel: Panel) -> Beliefs:
         """What is believed with the panel's gold as known."""
-        return refresh(panel.starts, self.evidence(panel), self.chain, self.links, gold=panel.gold.astype(np.int64))
+        gold, turns = panel.gold.astype(np.int64), panel.begins_turn
+        return refresh(panel.starts, self.evidence(panel), self.chain, self.links, turns, gold=gold)
 
     def to_bytes(self) -> bytes:
         """A zip of plain arrays; nothing in it is code."""
@@ -323,7 +324,7 @@ def _single_probs(panel: Panel, rater: int, confusion: FloatArray, marginal: Flo
 def _chain_probs(panel: Panel, chain: Chain, confusions: FloatArray, temper: float) -> FloatArray:
     logs = chains.log_evidence(panel, confusions) * temper
     evidence = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return chains.believe(panel.starts, evidence, chain).clip(1e-6)
+    return chains.believe(panel.starts, evidence, chain, panel.begins_turn).clip(1e-6)
 
 
 def _fit_temper(panel: Panel, chain: Chain, confusions: FloatArray) -> float:
@@ -341,7 +342,8 @@ def _fit_strength(panel: Panel, probs: FloatArray, chain: Chain) -> float:
         links = pair_potentials(chain, strength)
         given = np.ones((panel.n_steps, N_VALUES))
         after = np.flatnonzero((panel.place > 0) & (np.roll(panel.gold, 1) != MISSING))
-        given[after] = links.transition[panel.gold[after - 1].astype(np.int64) + 1]
+        is_new = panel.begins_turn[after].astype(np.int64)
+        given[after] = links.transition[is_new, panel.gold[after - 1].astype(np.int64) + 1]
         both = probs * given
         return scoring.nll(panel, both / both.sum(axis=1, keepdims=True))
 

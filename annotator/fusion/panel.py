@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 
 MISSING = -9  # among values -1, 0, +1
 N_VALUES = 3  # -1, 0, +1, in this order everywhere
@@ -23,6 +23,7 @@ class Panel:
     relative_length: (n,) how long each trajectory is, on a scale that compares between sources; see `relative_lengths`.
     texts: what the raters said of each step, joined; empty where nobody did.
     outcome: (n,) how the trajectory ended, e.g. its reward from 0 to 1; NaN where unknown.
+    begins_turn: (m,) whether the agent had spoken to a person and goes on after the answer; never the first step.
     context: (m, k) further numbers about each step, such as findings of rules; k may be 0.
     seen: (n, r) whether people settled a trajectory with the rater's word in sight; None: nowhere.
     """
@@ -35,8 +36,9 @@ class Panel:
     relative_length: FloatArray
     texts: Sequence[str]
     outcome: FloatArray
+    begins_turn: BoolArray
     context: npt.NDArray[np.float32]
-    seen: npt.NDArray[np.bool_] | None = None
+    seen: BoolArray | None = None
 
     def __post_init__(self) -> None:
         m, n = self.n_steps, self.n_trajectories
@@ -47,6 +49,7 @@ class Panel:
             "relative_length": (self.relative_length.shape, (n,)),
             "texts": ((len(self.texts),), (m,)),
             "outcome": (self.outcome.shape, (n,)),
+            "begins_turn": (self.begins_turn.shape, (m,)),
             "context": (self.context.shape[:1], (m,)),
         }
         if self.seen is not None:
@@ -85,7 +88,7 @@ class Panel:
         return np.where(silent, MISSING, likeliest).astype(np.int8)
 
     @property
-    def has_gold(self) -> npt.NDArray[np.bool_]:
+    def has_gold(self) -> BoolArray:
         """(n,) trajectories with a gold step."""
         return np.bincount(self.owner[self.gold != MISSING], minlength=self.n_trajectories) > 0
 
@@ -109,6 +112,7 @@ class Panel:
             relative_length=self.relative_length[chosen],
             texts=[self.texts[i] for i in steps],
             outcome=self.outcome[chosen],
+            begins_turn=self.begins_turn[steps],
             context=self.context[steps],
             seen=None if self.seen is None else self.seen[chosen],
         )

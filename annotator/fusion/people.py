@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.fusion.chain import Chain, believe, first_error_of
 from annotator.fusion.panel import MISSING, N_VALUES
 
@@ -87,11 +87,14 @@ def refresh(
     evidence: FloatArray,
     chain: Chain,
     links: Chain,
+    begins_turn: BoolArray,
     labels: Sequence[tuple[int, int, int]] = (),
     people: People | None = None,
     gold: IntArray | None = None,
 ) -> Beliefs:
-    """What is believed now. starts (n + 1,); evidence (m, 3); labels: (step, person, value); gold (m,) or MISSING.
+    """What is believed now.
+
+    starts (n + 1,); evidence (m, 3); begins_turn (m,); labels: (step, person, value); gold (m,) or MISSING.
 
     chain: how neighbours depend on each other, for the first error; links: how what is known reaches them, see
     `pair_potentials`.
@@ -110,11 +113,12 @@ def refresh(
     known = np.full(len(evidence), MISSING) if gold is None else gold
     probs = _rows(evidence)
     if labels or (known != MISSING).any():
-        after, before = believe(starts, heard, links, known), believe(starts, evidence, links)
+        after = believe(starts, heard, links, begins_turn, known)
+        before = believe(starts, evidence, links, begins_turn)
         probs = _rows(evidence * after / before.clip(1e-12))
         given = np.flatnonzero(known != MISSING)
         probs[given] = np.eye(N_VALUES)[known[given].astype(np.int64) + 1]
-    return Beliefs(probs, first_error_of(starts, probs, chain.transition))
+    return Beliefs(probs, first_error_of(starts, probs, chain.transition, begins_turn))
 
 
 def _rows(x: FloatArray) -> FloatArray:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
-from annotator.models import Adjudication, GoldLabel, ModelVersion, Prediction, Project, Trajectory
+from annotator.models import Adjudication, GoldLabel, ModelVersion, Prediction, Project, Step, Trajectory
 from annotator.raters import blind
 from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
@@ -38,7 +38,16 @@ class Read:
         digest = hashlib.sha256()
         panel = self.panel
         seen = np.zeros(0, dtype=np.bool_) if panel.seen is None else panel.seen
-        for array in (np.array(self.ids), panel.starts, panel.probs, panel.gold, panel.outcome, panel.context, seen):
+        for array in (
+            np.array(self.ids),
+            panel.starts,
+            panel.probs,
+            panel.gold,
+            panel.outcome,
+            panel.begins_turn,
+            panel.context,
+            seen,
+        ):
             digest.update(np.ascontiguousarray(array).tobytes())
         for version in self.versions:
             digest.update(f"{version.pk} ".encode())
@@ -98,6 +107,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
         relative_length=lengths / (lengths + 1.0) if as_said else relative_lengths(lengths, sources),
         texts=[" ".join(one) for one in texts],
         outcome=np.array(ended, dtype=np.float64),
+        begins_turn=turns_of(place, starts),
         context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
     )
     panel = replace(panel, seen=seen & panel.has_gold[:, None])  # of what nobody has settled there is nothing to learn
@@ -122,6 +132,16 @@ def gold_of(
             assert value is not None
             gold[starts[place[pk]] + index] = value
     return gold
+
+
+def turns_of(place: dict[int, int], starts: IntArray) -> BoolArray:
+    """(m,) whether a step begins a turn. place: the number of each trajectory among starts (n + 1,)."""
+    found = np.zeros(int(starts[-1]), dtype=np.bool_)
+    for some in _in_parts(list(place)):
+        rows = Step.objects.filter(trajectory__in=some).beginning_turns().values_list("trajectory", "index")
+        for pk, index in rows.iterator(chunk_size=10_000):
+            found[starts[place[pk]] + index] = True
+    return found
 
 
 def labels_of(place: dict[int, int], starts: IntArray) -> list[tuple[int, int, int]]:

@@ -33,7 +33,7 @@ def score(panel: Panel, probs: FloatArray, chain: Chain) -> Score:
     both = counts.sum(axis=0) + counts.sum(axis=1)
     f1 = (2 * np.diag(counts))[both > 0] / both[both > 0]
     whole = np.bincount(panel.owner[~known], minlength=panel.n_trajectories) == 0
-    first = first_errors(panel.starts, first_error_of(panel.starts, probs, chain.transition))
+    first = first_errors(panel.starts, first_error_of(panel.starts, probs, chain.transition, panel.begins_turn))
     return Score(
         step_acc=float((said == y).mean()),
         macro_f1=float(f1.mean()),

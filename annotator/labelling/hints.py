@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from annotator.agreement.coefficients import BoolArray
 from annotator.fusion import suggest
+from annotator.fusion.reading import turns_of
 from annotator.models import Annotation, Assignment, Calibration, ModelVersion, Prediction
 from annotator.prelabelling.rules import Finding
 from annotator.raters.calibrated import calibrated
@@ -67,7 +69,7 @@ def hints_of(assignment: Assignment, labels: Mapping[int, int] | None = None) ->
         # Of steps that are not asked for nothing is shown, and nothing told by what follows from them.
         is_wanted = np.array([[assignment.wants_step(index)] for index in range(len(own))])
         evidence = np.where(is_wanted, suggest.trusted(own, is_calibrated=is_calibrated), np.nan)
-        probs = suggest.conditioned(evidence, labels or {})
+        probs = suggest.conditioned(evidence, _turns(assignment, len(own)), labels or {})
     shortened = prediction.first_truncated_step
     found: dict[int | None, Hint] = {
         index: Hint(
@@ -93,6 +95,11 @@ def follows(assignment: Assignment) -> bool:
     return assignment.hint_arm == HintArm.HINTED
 
 
+def _turns(assignment: Assignment, n_steps: int) -> BoolArray:
+    """(n_steps,) which of the trajectory's steps begin a turn."""
+    return turns_of({assignment.trajectory_id: 0}, np.array([0, n_steps]))
+
+
 def for_script(assignment: Assignment, shown: Mapping[int | None, Hint]) -> dict[str, Any] | None:
     """What the page needs to compute the same suggestions as `hints_of`, or None where they stay as they are."""
     evidence = {index: hint.evidence for index, hint in shown.items() if index is not None}
@@ -104,6 +111,8 @@ def for_script(assignment: Assignment, shown: Mapping[int | None, Hint]) -> dict
         "expected": suggest.expected(heard).tolist(),
         "pull": suggest.PULL.tolist(),
         "memory": suggest.MEMORY,
+        "beginsTurn": _turns(assignment, assignment.trajectory.n_steps).tolist(),
+        "turn": suggest.TURN,
     }
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Iterable
 
 import pgtrigger
+from django.contrib.postgres.aggregates import BoolOr
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import Q
+from django.db.models import F, Q, Window
+from django.db.models.functions import Lag
 
 from annotator.models.accounts import User
 from annotator.models.jobs import Job
@@ -65,6 +67,20 @@ class Trajectory(models.Model):
         return self.external_id
 
 
+class StepQuerySet(models.QuerySet["Step"]):
+    def beginning_turns(self) -> "StepQuerySet":
+        """Steps that follow a message of the agent and what somebody answered; give it whole trajectories.
+
+        An agent that calls no tool at all may write its calls as text: there a message does not end a turn, and no
+        step begins one.
+        """
+        return self.alias(
+            kind_before=Window(Lag("kind"), partition_by="trajectory", order_by="index"),
+            message_before=Window(Lag("message_index"), partition_by="trajectory", order_by="index"),
+            calls_tools=Window(BoolOr(Q(kind=Step.Kind.TOOL_CALL)), partition_by="trajectory"),
+        ).filter(kind_before=Step.Kind.MESSAGE, message_index__gt=F("message_before") + 1, calls_tools=True)
+
+
 class Step(models.Model):
     """One agent action: one assistant message of the trajectory."""
 
@@ -77,6 +93,8 @@ class Step(models.Model):
     message_index = models.PositiveIntegerField(help_text="From 0 within the trajectory's messages.")
     kind = models.CharField(max_length=10, choices=Kind)
     tool_names = ArrayField(models.TextField(), default=list)
+
+    objects = StepQuerySet.as_manager()
 
     class Meta:
         ordering = ["trajectory", "index"]

@@ -11,9 +11,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from annotator.agreement.coefficients import FloatArray, IntArray, defined, ratio
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray, defined, ratio
 from annotator.agreement.intervals import of_resamples
 from annotator.agreement.metrics import Figure
 from annotator.agreement.sums import VALUES
@@ -26,7 +25,6 @@ _CELLS_PER_CHUNK = 2_000_000  # of resamples x groups at a time
 _WIDTHS = {"confusion": _K * (_K + 1), "bins": 3 * N_BINS, "brier": 1, "first_errors": 6}
 _N_SUMS = sum(_WIDTHS.values())
 
-BoolArray = npt.NDArray[np.bool_]
 # Rater -> for each trajectory (n_steps, 3): P(-1), P(0), P(+1). A row of NaN abstains, and None from all steps.
 Predictions = Mapping[str, Sequence[FloatArray | None]]
 

@@ -17,9 +17,9 @@ import numpy as np
 from django.db.models import Count, QuerySet
 from django.db.models.functions import Coalesce
 
-from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 from annotator.agreement.labels import columns
-from annotator.agreement.sums import VALUES, BoolArray, Columns
+from annotator.agreement.sums import VALUES, Columns
 from annotator.models import (
     Adjudication,
     Assignment,

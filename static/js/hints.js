@@ -51,11 +51,12 @@ class Hints {
   // What the model says of each step, knowing the labels of the steps before it: annotator/fusion/suggest.py explains it
   // and computes the same. Here it is done at once, so that nobody confirms what they have not seen.
   #follow() {
-    const { expected, pull, memory } = this.model;
+    const { expected, pull, memory, beginsTurn, turn } = this.model;
     const given = new Map(this.cards.map((card) => [card.dataset.target, this.valueOf(card)]));
     const suggestions = new Map();
     let surprise = [0, 0, 0];
     for (const [step, said] of expected.entries()) {
+      if (beginsTurn[step]) surprise = surprise.map((x) => turn * x);
       const pulled = said.map((p, to) => Math.max(p, 1e-9) * Math.exp(surprise.reduce((sum, x, k) => sum + x * pull[k][to], 0)));
       const all = pulled.reduce((a, b) => a + b);
       const probs = pulled.map((x) => x / all);

@@ -11,7 +11,7 @@ from annotator.labelling.hints import hints_of
 from annotator.models import Annotation, Assignment, Label, LabelEvent, User
 from annotator.queue import actions as queue
 from tests.browser.conftest import axe_violations
-from tests.factories import World, label, make_trajectory, make_world, predict
+from tests.factories import World, label, make_messages, make_trajectory, make_world, predict
 from tests.labelling.test_blindness import SECRETS, TOKEN, planted
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -165,7 +165,7 @@ def test_a_label_changes_what_is_suggested_after_it_and_one_key_confirms(
     open_as: OpenAs, console_errors: list[str]
 ) -> None:
     world = make_world(overlap=1, asks_outcome=False, hint_policy={"hinted": 100, "model": "judge"})
-    trajectory = make_trajectory(world.project, n_steps=6)
+    trajectory = make_trajectory(world.project, messages=make_messages(6, answered=[3]))
     predict(trajectory, [1, 1, None, 1, -1, 0], sure=0.5)
     slot = queue.claim_next(world.project, world.annotator)
     assert slot is not None

@@ -14,8 +14,9 @@ def panel_of(
     groups: Sequence[int] | None = None,
     texts: Sequence[str] | None = None,
     sources: Sequence[str] | None = None,
+    turns: Sequence[Sequence[bool]] | None = None,
 ) -> Panel:
-    """gold[i][t], votes[rater][i][t]; None abstains."""
+    """gold[i][t], votes[rater][i][t], None abstains; turns[i][t]: whether the step begins one, by default none."""
     starts = np.concatenate([[0], np.cumsum([len(one) for one in gold])])
     probs = np.full((starts[-1], len(votes), 3), np.nan, dtype=np.float32)
     for rater, said in enumerate(votes):
@@ -32,6 +33,9 @@ def panel_of(
         relative_length=relative_lengths(np.diff(starts), sources or [""] * len(gold)),
         texts=texts or [""] * int(starts[-1]),
         outcome=np.full(len(gold), np.nan),
+        begins_turn=np.array(
+            [new for one in turns or [[False] * len(one) for one in gold] for new in one], dtype=np.bool_
+        ),
         context=np.zeros((starts[-1], 0), dtype=np.float32),
     )
 

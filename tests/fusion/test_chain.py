@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from annotator.fusion import chain as module
 from annotator.fusion.chain import (
+    PRIOR_CHAIN,
     PRIOR_START,
     PRIOR_TRANSITION,
     PRIOR_WEIGHT,
@@ -25,7 +26,7 @@ from annotator.fusion.panel import MISSING
 from tests.fusion.panels import made_up, panel_of
 
 
-def counted_out(e: np.ndarray, chain: Chain, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def counted_out(e: np.ndarray, chain: Chain, turns: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     n = len(e)
     probs, first = np.zeros((n, 3)), np.zeros(n + 1)
     for labels in product(range(3), repeat=n):
@@ -33,7 +34,7 @@ def counted_out(e: np.ndarray, chain: Chain, known: np.ndarray) -> tuple[np.ndar
             continue
         weight = chain.start[labels[0]] * e[0, labels[0]]
         for t in range(1, n):
-            weight *= chain.transition[labels[t - 1], labels[t]] * e[t, labels[t]]
+            weight *= chain.transition[int(turns[t]), labels[t - 1], labels[t]] * e[t, labels[t]]
         probs[np.arange(n), labels] += weight
         first[labels.index(0) if 0 in labels else n] += weight
     return probs / first.sum(), first / first.sum()
@@ -44,16 +45,17 @@ def test_it_equals_the_sum_over_all_sequences(seed: int, lengths: list[int], is_
     rng = np.random.default_rng(seed)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     evidence = rng.random((starts[-1], 3)) + 0.01
-    chain = Chain(rng.random(3) + 0.05, rng.random((3, 3)) + 0.05)
+    chain = Chain(rng.random(3) + 0.05, rng.random((2, 3, 3)) + 0.05)
     if is_normalised:
-        chain = Chain(chain.start / chain.start.sum(), chain.transition / chain.transition.sum(axis=1, keepdims=True))
+        chain = Chain(chain.start / chain.start.sum(), chain.transition / chain.transition.sum(axis=2, keepdims=True))
     known = np.where(rng.random(starts[-1]) < 0.3, rng.integers(-1, 2, starts[-1]), MISSING)
-    found = believe(starts, evidence, chain, known)
+    turns = rng.random(starts[-1]) < 0.4
+    found = believe(starts, evidence, chain, turns, known)
     # The chain's own beliefs are Markov with its odds ratios: where the first error is follows from them exactly.
-    where = first_error_of(starts, found, chain.transition)
+    where = first_error_of(starts, found, chain.transition, turns)
     for i, n in enumerate(lengths):
         steps = slice(starts[i], starts[i + 1])
-        probs, first = counted_out(evidence[steps], chain, known[steps])
+        probs, first = counted_out(evidence[steps], chain, turns[steps], known[steps])
         assert found[steps] == pytest.approx(probs, abs=1e-12)
         assert where[starts[i] + i : starts[i] + i + n + 1] == pytest.approx(first, abs=1e-7)
 
@@ -68,9 +70,21 @@ def test_the_chain_is_counted_and_shrunk() -> None:
     chain = fit_chain(panel)
     assert chain.start == pytest.approx((PRIOR_START * PRIOR_WEIGHT + [0, 0, 1]) / (PRIOR_WEIGHT + 1))
     rows = PRIOR_TRANSITION * PRIOR_WEIGHT
-    assert chain.transition[0] == pytest.approx((rows[0] + [1, 0, 0]) / (PRIOR_WEIGHT + 1))
-    assert chain.transition[1] == pytest.approx(PRIOR_TRANSITION[1])
-    assert chain.transition[2] == pytest.approx((rows[2] + [1, 0, 1]) / (PRIOR_WEIGHT + 2))
+    within, between = chain.transition
+    assert within[0] == pytest.approx((rows[0] + [1, 0, 0]) / (PRIOR_WEIGHT + 1))
+    assert within[1] == pytest.approx(PRIOR_TRANSITION[1])
+    assert within[2] == pytest.approx((rows[2] + [1, 0, 1]) / (PRIOR_WEIGHT + 2))
+    assert between == pytest.approx(PRIOR_TRANSITION)
+
+
+def test_what_follows_in_a_new_turn_is_counted_apart() -> None:
+    panel = panel_of([[-1, 1, -1, -1]], [[[1, 1, 1, 1]]], turns=[[False, True, False, False]])
+    rows = PRIOR_TRANSITION * PRIOR_WEIGHT
+    within, between = fit_chain(panel).transition
+    assert within[0] == pytest.approx((rows[0] + [1, 0, 0]) / (PRIOR_WEIGHT + 1))
+    assert within[2] == pytest.approx((rows[2] + [1, 0, 0]) / (PRIOR_WEIGHT + 1))
+    assert between[0] == pytest.approx((rows[0] + [0, 0, 1]) / (PRIOR_WEIGHT + 1))
+    assert between[2] == pytest.approx(PRIOR_TRANSITION[2])
 
 
 def test_habits_are_counted_on_gold_and_a_silent_rater_says_nothing() -> None:
@@ -86,10 +100,11 @@ def test_habits_are_counted_on_gold_and_a_silent_rater_says_nothing() -> None:
 def test_other_names_for_the_values_are_nothing(order: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     starts, evidence = np.array([0, 4, 6]), rng.random((6, 3)) + 0.01
-    chain = Chain(rng.random(3) + 0.05, rng.random((3, 3)) + 0.05)
-    turned = Chain(chain.start[order], chain.transition[np.ix_(order, order)])
-    found = believe(starts, evidence[:, order], turned)
-    assert found == pytest.approx(believe(starts, evidence, chain)[:, order], abs=1e-12)
+    chain = Chain(rng.random(3) + 0.05, rng.random((2, 3, 3)) + 0.05)
+    turned = Chain(chain.start[order], chain.transition[:, order][:, :, order])
+    turns = np.array([False, True, False, True, False, True])
+    found = believe(starts, evidence[:, order], turned, turns)
+    assert found == pytest.approx(believe(starts, evidence, chain, turns)[:, order], abs=1e-12)
 
 
 @given(order=st.permutations(range(4)))
@@ -124,26 +139,31 @@ def test_trajectories_of_every_length_at_once_are_as_each_alone(monkeypatch: pyt
     lengths = [3, 0, 7, 1, 5, 20, 2]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     evidence = rng.random((starts[-1], 3)) + 0.01
-    chain = Chain(PRIOR_START, PRIOR_TRANSITION)
-    found = believe(starts, evidence, chain)
-    where = first_error_of(starts, found, chain.transition)
+    chain = Chain(PRIOR_START, np.stack([PRIOR_TRANSITION, PRIOR_TRANSITION[::-1]]))
+    turns = rng.random(starts[-1]) < 0.4
+    found = believe(starts, evidence, chain, turns)
+    where = first_error_of(starts, found, chain.transition, turns)
     for i, n in enumerate(lengths):
         steps, alone = slice(starts[i], starts[i + 1]), np.array([0, n])
-        assert found[steps] == pytest.approx(believe(alone, evidence[steps], chain), abs=1e-12)
+        assert found[steps] == pytest.approx(believe(alone, evidence[steps], chain, turns[steps]), abs=1e-12)
         first = where[starts[i] + i : starts[i + 1] + i + 1]
-        assert first == pytest.approx(first_error_of(alone, found[steps], chain.transition), abs=1e-7)
+        again = first_error_of(alone, found[steps], chain.transition, turns[steps])
+        assert first == pytest.approx(again, abs=1e-7)
         assert first.sum() == pytest.approx(1.0, abs=1e-12)
 
 
 def test_where_the_first_error_is_agrees_with_what_is_believed_of_the_steps() -> None:
     """By hand: with neighbours that know nothing of each other it is a product, with equal ones all or nothing."""
     starts, probs = np.array([0, 2, 3]), np.array([[0.3, 0.1, 0.6], [0.4, 0.2, 0.4], [0.2, 0.2, 0.6]])
-    found = first_error_of(starts, probs, np.ones((3, 3)))
+    free, equal = np.ones((3, 3)), np.eye(3) + 1e-9
+    within = np.zeros(3, dtype=np.bool_)
+    found = first_error_of(starts, probs, np.stack([free, equal]), within)
     assert found == pytest.approx([0.3, 0.7 * 0.4, 0.7 * 0.6, 0.2, 0.8])
-    alike = first_error_of(starts, probs[[0, 0, 2]], np.eye(3) + 1e-9)
+    alike = first_error_of(starts, probs[[0, 0, 2]], np.stack([free, equal]), ~within)
     assert alike == pytest.approx([0.3, 0.0, 0.7, 0.2, 0.8], abs=1e-6)
     known = np.array([[0.0, 0.0, 1.0], [0.9, 0.05, 0.05], [1.0, 0.0, 0.0]])
-    assert first_error_of(starts, known, PRIOR_TRANSITION) == pytest.approx([0.0, 0.9, 0.1, 1.0, 0.0], abs=1e-9)
+    found = first_error_of(starts, known, PRIOR_CHAIN.transition, within)
+    assert found == pytest.approx([0.0, 0.9, 0.1, 1.0, 0.0], abs=1e-9)
 
 
 @given(st.integers(0, 10_000))
@@ -151,7 +171,7 @@ def test_the_first_step_is_the_first_error_as_often_as_it_is_one(seed: int) -> N
     rng = np.random.default_rng(seed)
     probs = rng.dirichlet([0.5, 0.5, 0.5], 40)
     starts = np.array([0, 10, 25, 40])
-    found = first_error_of(starts, probs, PRIOR_TRANSITION)
+    found = first_error_of(starts, probs, PRIOR_CHAIN.transition, rng.random(40) < 0.3)
     for i in range(3):
         here, steps = found[starts[i] + i : starts[i + 1] + i + 1], probs[starts[i] : starts[i + 1], 0]
         assert here[0] == pytest.approx(steps[0], abs=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from annotator.fusion import crowd, reasons
 from annotator.fusion import fit as module
-from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
+from annotator.fusion.chain import PRIOR_CHAIN, Chain
 from annotator.fusion.fit import Fusion, best_single, fit
 from annotator.fusion.panel import MISSING, Panel
 from annotator.fusion.scoring import Score, ece, gold_first_errors, score
@@ -195,9 +195,9 @@ def test_scores_by_hand() -> None:
 
 def test_of_partly_settled_trajectories_the_first_error_does_not_count() -> None:
     panel = panel_of([[1, -1], [1, MISSING], [MISSING, -1]], [[[1, -1], [1, -1], [-1, -1]]])
-    assert score(panel, beliefs(panel, 0), Chain(PRIOR_START, PRIOR_TRANSITION)).first_err_acc == 1.0
+    assert score(panel, beliefs(panel, 0), PRIOR_CHAIN).first_err_acc == 1.0
     nothing = panel.of(np.array([1, 2]))
-    assert np.isnan(score(nothing, beliefs(nothing, 0), Chain(PRIOR_START, PRIOR_TRANSITION)).first_err_acc)
+    assert np.isnan(score(nothing, beliefs(nothing, 0), PRIOR_CHAIN).first_err_acc)
 
 
 # Each of these is likeliest where the share of each value in gold is what is said of it (Gibbs' inequality).
@@ -205,9 +205,9 @@ def test_of_partly_settled_trajectories_the_first_error_does_not_count() -> None
 
 @pytest.mark.parametrize("strength", [0.25, 0.5, 0.75, 1.0])
 def test_the_strength_is_the_one_by_which_values_follow_each_other(strength: float) -> None:
-    chain = Chain(PRIOR_START, PRIOR_TRANSITION)
+    chain = PRIOR_CHAIN
     gold = []
-    for before, row in enumerate(chain.marginal * (chain.transition / chain.marginal) ** strength):
+    for before, row in enumerate(chain.marginal * (chain.transition[0] / chain.marginal) ** strength):
         gold += [[before - 1, after - 1] for after in range(3) for _ in range(round(300 * row[after] / row.sum()))]
     panel = panel_of(gold, [np.ones_like(gold).tolist()])
     assert module._fit_strength(panel, np.tile(chain.marginal, (panel.n_steps, 1)), chain) == strength
@@ -226,7 +226,7 @@ def test_raters_that_say_the_same_are_tempered_to_one(n: int, temper: float) -> 
     counts = np.array([[14, 2, 4], [3, 3, 4], [5, 3, 62]])  # rows: gold, columns: said
     pairs = [(k - 1, vote - 1) for k in range(3) for vote in range(3) for _ in range(counts[k, vote])]
     panel = panel_of([[k] for k, _ in pairs], [[[vote] for _, vote in pairs]] * n)
-    chain = Chain(counts.sum(axis=1) / 100, PRIOR_TRANSITION)
+    chain = Chain(counts.sum(axis=1) / 100, PRIOR_CHAIN.transition)
     confusions = np.tile(counts / counts.sum(axis=1, keepdims=True), (n, 1, 1))
     assert module._fit_temper(panel, chain, confusions) == temper
 

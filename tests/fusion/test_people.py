@@ -3,25 +3,26 @@
 import numpy as np
 import pytest
 
-from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain, first_error_of
+from annotator.fusion.chain import PRIOR_CHAIN, PRIOR_TRANSITION, Chain, first_error_of
 from annotator.fusion.panel import MISSING
 from annotator.fusion.people import PRIOR_PERSON, fit_people, learn_people, pair_potentials, refresh
 
-CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
+CHAIN = PRIOR_CHAIN
 LINKS = pair_potentials(CHAIN, 0.5)
 STARTS = np.array([0, 3, 5])
+WITHIN = np.zeros(5, dtype=np.bool_)
 EVIDENCE = np.array([[0.1, 0.1, 0.8], [0.5, 0.1, 0.4], [0.4, 0.1, 0.5], [0.2, 0.2, 0.6], [0.3, 0.3, 0.4]])
 
 
 def test_where_nothing_is_known_the_models_word_stands() -> None:
-    found = refresh(STARTS, EVIDENCE, CHAIN, LINKS)
+    found = refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN)
     assert found.probs == pytest.approx(EVIDENCE)
-    assert found.first_error == pytest.approx(first_error_of(STARTS, EVIDENCE, PRIOR_TRANSITION))
+    assert found.first_error == pytest.approx(first_error_of(STARTS, EVIDENCE, CHAIN.transition, WITHIN))
 
 
 def test_gold_is_certain_moves_its_neighbours_and_no_other_trajectory() -> None:
     gold = np.array([MISSING, -1, MISSING, MISSING, MISSING])
-    found = refresh(STARTS, EVIDENCE, CHAIN, LINKS, gold=gold)
+    found = refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN, gold=gold)
     assert found.probs[1].tolist() == [1, 0, 0]
     assert found.probs[2, 0] > EVIDENCE[2, 0]  # an error carries on
     assert found.probs[0, 0] > EVIDENCE[0, 0]  # and has come from somewhere
@@ -29,13 +30,23 @@ def test_gold_is_certain_moves_its_neighbours_and_no_other_trajectory() -> None:
     assert found.first_error[2:4].sum() == pytest.approx(0, abs=1e-9)  # it is at the second step or before
 
 
+def test_an_error_reaches_into_the_next_turn_as_far_as_errors_do() -> None:
+    """Here nothing carries on from turn to turn, so the next one is as the models say."""
+    gold, new = np.array([-1, *[MISSING] * 4]), np.array([False, True, False, False, False])
+    chain = Chain(CHAIN.start, np.stack([PRIOR_TRANSITION, np.tile(CHAIN.marginal, (3, 1))]))
+    apart = refresh(STARTS, EVIDENCE, chain, pair_potentials(chain, 0.5), new, gold=gold)
+    assert apart.probs[1:] == pytest.approx(EVIDENCE[1:])
+    within = refresh(STARTS, EVIDENCE, chain, pair_potentials(chain, 0.5), WITHIN, gold=gold)
+    assert within.probs[1, 0] > EVIDENCE[1, 0]
+
+
 def test_a_label_weighs_by_the_persons_habits() -> None:
     habits = fit_people({1: np.diag([400.0, 40, 400]), 2: np.full((3, 3), 100.0)})
-    careful = refresh(STARTS, EVIDENCE, CHAIN, LINKS, [(1, 1, 1)], habits).probs[1]
-    guesses = refresh(STARTS, EVIDENCE, CHAIN, LINKS, [(1, 2, 1)], habits).probs[1]
+    careful = refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN, [(1, 1, 1)], habits).probs[1]
+    guesses = refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN, [(1, 2, 1)], habits).probs[1]
     assert careful[2] > 0.95
     assert guesses[2] < 0.6
-    both = refresh(STARTS, EVIDENCE, CHAIN, LINKS, [(1, 1, 1), (1, 2, 1)], habits).probs[1]
+    both = refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN, [(1, 1, 1), (1, 2, 1)], habits).probs[1]
     assert both[2] > careful[2]
 
 
@@ -106,11 +117,11 @@ def test_names_and_order_of_labels_change_nothing() -> None:
 
 def test_links_say_how_much_likelier_a_value_is_after_another_than_anywhere() -> None:
     # Whatever comes before, .6, .2, .2 follow: in the long run, with the start, .4, .2, .4.
-    links = pair_potentials(Chain(np.array([0.2, 0.2, 0.6]), np.tile([0.6, 0.2, 0.2], (3, 1))), 0.5)
+    links = pair_potentials(Chain(np.array([0.2, 0.2, 0.6]), np.tile([0.6, 0.2, 0.2], (2, 3, 1))), 0.5)
     assert links.start.tolist() == [1, 1, 1]
-    assert links.transition == pytest.approx(np.tile([1.5**0.5, 1, 0.5**0.5], (3, 1)))
+    assert links.transition == pytest.approx(np.tile([1.5**0.5, 1, 0.5**0.5], (2, 3, 1)))
 
 
 def test_labels_without_habits_are_refused() -> None:
     with pytest.raises(ValueError, match="habits"):
-        refresh(STARTS, EVIDENCE, CHAIN, LINKS, [(0, 1, 1)])
+        refresh(STARTS, EVIDENCE, CHAIN, LINKS, WITHIN, [(0, 1, 1)])

@@ -1,18 +1,25 @@
 """What is suggested to somebody who has labelled the steps before."""
 
+from collections.abc import Collection, Mapping
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annotator.agreement.coefficients import FloatArray
-from annotator.fusion.chain import PRIOR_START, PRIOR_TRANSITION, Chain
-from annotator.fusion.suggest import conditioned, trusted
+from annotator.fusion import suggest
+from annotator.fusion.chain import PRIOR_CHAIN, PRIOR_TRANSITION
+from annotator.fusion.suggest import trusted
 from annotator.raters.calibrated import calibrated
 
 SAID = st.lists(st.tuples(st.floats(0.05, 1), st.floats(0.05, 1), st.floats(0.05, 1)), min_size=1, max_size=7)
-PRIOR_CHAIN = Chain(PRIOR_START, PRIOR_TRANSITION)
 LABELS = st.dictionaries(st.integers(0, 6), st.sampled_from([-1, 0, 1]))
+
+
+def conditioned(evidence: FloatArray, given: Mapping[int, int], turns: Collection[int] = ()) -> FloatArray:
+    """turns: the steps that begin one."""
+    return suggest.conditioned(evidence, np.array([step in turns for step in range(len(evidence))]), given)
 
 
 def normal(said: list[tuple[float, float, float]]) -> FloatArray:
@@ -51,12 +58,24 @@ def test_worked_by_hand() -> None:
     second = np.array([0.6, -0.1, -0.5]) + 0.3 * first
     # 0.7 times how many times likelier each value is after each than it is in the long run.
     marginal = PRIOR_CHAIN.marginal
-    pull = 0.7 * np.log(PRIOR_CHAIN.transition / marginal)
+    pull = 0.7 * np.log(PRIOR_TRANSITION / marginal)
     for step, surprise in ((1, first), (2, second)):
         raised = evidence[step] * np.exp(surprise @ pull)
         assert found[step] == pytest.approx(raised / raised.sum())
     assert found[0] == pytest.approx(evidence[0])
     assert found[1] == pytest.approx([0.8187, 0.0507, 0.1306], abs=1e-4)
+
+
+def test_where_a_turn_begins_a_label_counts_for_half() -> None:
+    evidence = np.array([[0.2, 0.1, 0.7], [0.4, 0.1, 0.5], [0.3, 0.1, 0.6]])
+    found = conditioned(evidence, {0: -1, 1: -1}, turns=[1])
+    first = np.array([0.8, -0.1, -0.7]) / 2
+    second = np.array([0.6, -0.1, -0.5]) + 0.3 * first
+    pull = 0.7 * np.log(PRIOR_TRANSITION / PRIOR_CHAIN.marginal)
+    for step, surprise in ((1, first), (2, second)):
+        raised = evidence[step] * np.exp(surprise @ pull)
+        assert found[step] == pytest.approx(raised / raised.sum())
+    assert evidence[1, 0] < found[1, 0] < conditioned(evidence, {0: -1, 1: -1})[1, 0]
 
 
 def test_a_label_changes_nothing_at_its_own_step_nor_before_and_passes_over_a_silent_one() -> None:

@@ -328,10 +328,10 @@ def test_nobody_is_shown_anything_of_what_somebody_else_holds() -> None:
     assert Annotation.objects.get().hints_shown_at is None
 
 
-def test_saving_costs_one_more_statement_where_suggestions_are_shown_and_none_elsewhere(
+def test_saving_costs_two_more_statements_where_suggestions_are_shown_and_none_elsewhere(
     client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    for arm, n_queries in (("blind", 4), ("reveal_after", 4), ("hinted", 5)):
+    for arm, n_queries in (("blind", 4), ("reveal_after", 4), ("hinted", 6)):
         world = make_world(arm.replace("_", "-"), hint_policy={} if arm == "blind" else {arm: 100, "model": "judge"})
         predict(make_trajectory(world.project, n_steps=3), [1, 1, 1])
         slot = queue.claim_next(world.project, world.annotator)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 ONLY_ERRORS = {"expected_errors": 90, "random": 10}
 
 
-def make_fusion(project: Project, method: str = "blend") -> Fusion:
+def make_fusion(project: Project, method: str = "blend", **refresh: Any) -> Fusion:
     job = Job.objects.create(project=project, kind="fuse", unit="trajectories", status="done", finished_at=now())
     return Fusion.objects.create(
         project=project,
@@ -38,6 +38,7 @@ def make_fusion(project: Project, method: str = "blend") -> Fusion:
             "transition": [1] * 9,
             "pooled": [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]],
             "own": {},
+            **refresh,
         },
         report={},
         n_trajectories=30,
