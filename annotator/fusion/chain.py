@@ -72,7 +72,7 @@ def believe(
 
     starts: (n + 1,). evidence: (m, 3), proportional to P(what the raters said | value), all above 0. begins_turn:
     (m,). known: (m,) values that are given (-1, 0, +1) or MISSING. pairs: (3 from, 3 to), to which the expected
-    number of each value after each is added.
+    number of each value after each of the same turn is added.
     """
     weights = np.maximum(evidence, _TINY)
     weights = weights / weights.max(axis=1, keepdims=True)
@@ -132,9 +132,8 @@ def _believe_some(
         probs[steps[now_real, t]] = (both / both.sum(axis=1, keepdims=True))[now_real]
         here = e[t] * backward / scale[t]
         if pairs is not None and t > 0:
-            for transition, is_meant in ((within, ~is_new[t, :, 0]), (between, is_new[t, :, 0])):
-                meant = now_real & is_meant
-                pairs += transition * (forward[t - 1][meant].T @ here[meant])
+            same_turn = now_real & ~is_new[t, :, 0]
+            pairs += within * (forward[t - 1][same_turn].T @ here[same_turn])
         backward = np.where(is_new[t], here @ between.T, here @ within.T)
 
 

@@ -42,6 +42,7 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
     truth = majority(panel)
     inside = np.flatnonzero(panel.place[1:] > 0)
     pairs = truth[inside].T @ truth[inside + 1]
+    no_turns = np.zeros(panel.n_steps, dtype=np.bool_)
     for _ in range(_MOST_ROUNDS):
         counts = np.einsum("mk,mrl->rkl", truth, said) + _SMOOTHING
         if one_coin:
@@ -58,7 +59,7 @@ def _maximise(panel: Panel, *, one_coin: bool, chained: bool) -> FloatArray:
             # From here on pairs of neighbours as such: as if independent, the chain would dissolve round by round.
             pairs = np.zeros_like(follows)
             evidence = np.exp(logs - logs.max(axis=1, keepdims=True))
-            new = believe(panel.starts, evidence, chain, panel.begins_turn, pairs=pairs)
+            new = believe(panel.starts, evidence, chain, no_turns, pairs=pairs)
         else:
             logs = logs + np.log(truth.mean(axis=0) + 1e-12)
             new = np.exp(logs - logs.max(axis=1, keepdims=True))
