@@ -55,6 +55,7 @@ class Assignment(models.Model):
         ABSTAINED = "abstained", "the model gave no step a value"
         RANDOM_SAMPLE = "random_sample", "chosen at random, to estimate by"
         SEES_REFERENCE = "sees_reference", "the model had read the reference"
+        # Kept for slots claimed when this was still written: now it is the person's, and derived (raters.blind).
         SEEN_BEFORE = "seen_before", "its annotator had been shown the suggestions in another slot"
 
     project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="assignments")

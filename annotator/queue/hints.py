@@ -1,7 +1,6 @@
 """The hint arm of a slot, drawn when it is claimed for the first time, and what it is drawn for."""
 
 from annotator.models import Assignment, ModelVersion, Prediction, Project, Trajectory
-from annotator.raters import blind
 
 NoHints = Assignment.NoHints
 
@@ -12,13 +11,9 @@ def draw(slot: Assignment, project: Project) -> None:
     """Gives a slot that is being claimed its arm, if it has none yet; the caller saves FIELDS.
 
     A slot can be drawn into an arm only where the model has something to show. Then it keeps the version also in the
-    blind arm, so that the arms are compared on trajectories of one kind. Whoever has seen the suggestions in another
-    slot of the trajectory, and let that claim go, is not blind any more: for them the slot is hinted, whatever it was.
+    blind arm, so that the arms are compared on trajectories of one kind. Who claims it has no part in this: what
+    somebody has seen in another slot is theirs (raters.blind), and the slot may yet go to somebody else.
     """
-    if seen := _seen_before(slot):
-        slot.hint_arm, slot.no_hints = Assignment.HintArm.HINTED, NoHints.SEEN_BEFORE
-        slot.hint_version, slot.hint_calibration = seen.hint_version, seen.hint_calibration
-        return
     if slot.hint_arm:
         return
     slot.hint_arm = Assignment.HintArm.BLIND
@@ -32,13 +27,6 @@ def draw(slot: Assignment, project: Project) -> None:
         slot.hint_arm = project.hints.draw(project.slug, external_id, slot.slot)
         slot.hint_version = version
         slot.hint_calibration = version.calibrations.last()
-
-
-def _seen_before(slot: Assignment) -> Assignment | None:
-    """Another slot of the trajectory in which this annotator was shown what a model says."""
-    sights = blind.in_slots(Trajectory.objects.filter(pk=slot.trajectory_id))
-    seen = {one.slot for one in sights if one.slot and one.person == slot.annotator_id}
-    return Assignment.objects.filter(pk__in=seen).exclude(pk=slot.pk).order_by("pk").first()
 
 
 def _why_none(slot: Assignment, version: ModelVersion | None) -> str:

@@ -50,7 +50,8 @@ Key = tuple[int, int]  # trajectory and annotator
 def read(project: Project, against: Against) -> list[Judged]:
     """Every submitted judgement whose slot was drawn into an arm: the model had something to say about each of them.
 
-    Without those whose authors had read before what models said: they are in none of the arms.
+    Without those whose authors had read before what models said, or had been shown it in another slot: they are in none
+    of the arms.
     """
     slots = {"assignment__project": project, "assignment__hint_version__isnull": False, "assignment__no_hints": ""}
     drawn = {f"annotation__{field}": value for field, value in slots.items()}
@@ -72,10 +73,14 @@ def read(project: Project, against: Against) -> list[Judged]:
     said = _Said()
     annotations = Annotation.objects.submitted().filter(**slots)
     read_since = blind.read_since(project.trajectories.all())
+    shown_in: dict[Key, set[int | None]] = defaultdict(set)
+    for one in blind.in_slots(project.trajectories.all()):
+        shown_in[one.trajectory, one.person].add(one.slot)
     judged = []
-    for trajectory, annotator, at, n, group, arm, shown_at, version, calibration in annotations.order_by(
+    for slot, trajectory, annotator, at, n, group, arm, shown_at, version, calibration in annotations.order_by(
         "id"
     ).values_list(
+        "assignment_id",
         "trajectory_id",
         "annotator_id",
         "submitted_at",
@@ -88,7 +93,7 @@ def read(project: Project, against: Against) -> list[Judged]:
     ):
         key = (trajectory, annotator)
         assert at is not None  # it is submitted
-        if key in read_since and read_since[key] < at:
+        if shown_in[key] - {slot} or (key in read_since and read_since[key] < at):
             continue
         final = _filled(n, {index: value for index, (value, _, _) in labels[key].items()})
         seconds = np.full(n, np.nan)

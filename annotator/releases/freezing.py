@@ -8,6 +8,7 @@ from django.db.models import Exists, F, OuterRef, Q
 from annotator.models import (
     Acceptance,
     Adjudication,
+    Assignment,
     GoldLabel,
     Label,
     Project,
@@ -19,6 +20,7 @@ from annotator.models import (
 )
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.projects import actions as projects
+from annotator.raters import blind
 from annotator.releases.exporters.record import Decision, GoldOutcome, GoldStep, RawLabel
 from annotator.releases.policy import ReleasePolicy, split_of
 
@@ -63,6 +65,13 @@ def _reason_to_leave_out(steps: list[GoldStep], policy: ReleasePolicy) -> str | 
     return None
 
 
+def _versions_shown(trajectory_ids: list[int]) -> dict[tuple[int, int], str]:
+    """By trajectory and annotator: the model version whose suggestions they were shown, in whichever slot."""
+    sights = sorted(blind.in_slots(Trajectory.objects.filter(pk__in=trajectory_ids)), key=lambda one: one.at)
+    slots = Assignment.objects.select_related("hint_version").in_bulk({one.slot for one in sights})
+    return {(one.trajectory, one.person): str(slots[one.slot].hint_version) for one in sights if one.slot}
+
+
 class _Behind:
     """Everything behind the gold of some trajectories, read with one query per table."""
 
@@ -73,9 +82,10 @@ class _Behind:
             self._steps[step.trajectory_id].append(step)
         golds = GoldLabel.objects.filter(trajectory__in=trajectory_ids).select_related("acceptance")
         self._gold = {(gold.trajectory_id, gold.step_id): gold for gold in golds}
+        self._shown = _versions_shown(trajectory_ids)
         self._labels: dict[tuple[int, int | None], list[RawLabel]] = defaultdict(list)
         labels = Label.objects.submitted().filter(annotation__trajectory__in=trajectory_ids)
-        for label in labels.select_related("annotation__assignment__hint_version", "guideline", "root").order_by(
+        for label in labels.select_related("annotation__assignment", "guideline", "root").order_by(
             "annotation__submitted_at", "id"
         ):
             self._labels[label.annotation.trajectory_id, label.step_id].append(self._label(label))
@@ -134,7 +144,7 @@ class _Behind:
     def _label(self, label: Label) -> RawLabel:
         submitted_at, assignment = label.annotation.submitted_at, label.annotation.assignment
         assert submitted_at is not None  # only submitted labels are read
-        was_shown = label.annotation.hints_shown_at is not None
+        rater = label.annotation.trajectory_id, label.annotation.annotator_id
         return {
             "rater": self._code(label.annotation.annotator_id),
             "value": label.value,
@@ -147,7 +157,7 @@ class _Behind:
             "local_value": label.local_value,
             "extras": label.extras,
             "hint_arm": assignment.hint_arm,
-            "hint_version": str(assignment.hint_version) if was_shown else None,
+            "hint_version": self._shown.get(rater),
             "hint_value": label.hint_value,
             "is_after_hint": label.is_after_hint,
         }

@@ -1,12 +1,16 @@
 """The hint arm of a slot: drawn when it is claimed, with what it is drawn for, and never again."""
 
+from datetime import timedelta
+
 import pytest
 from django.db import IntegrityError
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.models import Assignment, Calibration, ModelVersion, Prediction, Project
+from annotator.labelling import hints
+from annotator.models import Annotation, Assignment, Calibration, Label, ModelVersion, Prediction, Project
 from annotator.queue import actions as queue
-from tests.factories import World, judge, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_member, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -143,7 +147,7 @@ def test_the_database_refuses_hints_of_no_version(world: World) -> None:
         Assignment.objects.update(hint_arm="hinted")
 
 
-def test_whoever_saw_the_suggestions_in_another_slot_is_not_blind_in_this_one(world: World) -> None:
+def test_what_somebody_saw_in_another_slot_leaves_the_arm_of_this_one_as_it_is_drawn(world: World) -> None:
     set_policy(world, hinted=50)
     numbers = (f"x-{number}" for number in range(100))
     arms = ("hinted", "blind")
@@ -157,11 +161,50 @@ def test_whoever_saw_the_suggestions_in_another_slot_is_not_blind_in_this_one(wo
     assert claim(world, "second").pk == first.pk
     again = claim(world)
     assert (again.trajectory, again.slot) == (trajectory, 1)
-    assert (again.hint_arm, again.hint_version, again.no_hints) == ("hinted", version, "seen_before")
-    queue.release_claim(again.pk, world.annotator)
-    Assignment.objects.filter(pk=again.pk).update(hint_arm="", no_hints="", hint_version=None)
+    assert (again.hint_arm, again.hint_version, again.no_hints) == ("blind", version, "")
+    queue.skip(again.pk, world.annotator, "I have seen it.")
     other = claim(world, "reviewer")  # who has seen nothing
-    assert (other.pk, other.hint_arm, other.no_hints) == (again.pk, "blind", "")
+    assert (other.slot, other.hint_arm, other.hint_version, other.no_hints) == (1, "blind", version, "")
+
+
+def test_a_claim_of_somebody_who_saw_the_suggestions_shows_them_to_nobody_who_labels_blind(world: World) -> None:
+    set_policy(world, hinted=100)
+    predict(make_trajectory(world.project, n_steps=2), [1, -1])
+    seen = claim(world, "second")
+    queue.release_claim(seen.pk, world.second)
+    claim(world, "reviewer")  # takes that slot
+    Project.objects.update(hint_policy={})
+    world.project.refresh_from_db()
+    blind = claim(world)
+    label(blind, world.annotator, {0: 1})
+    Assignment.objects.filter(pk=blind.pk).update(lease_expires_at=now() - timedelta(minutes=1))
+    assert claim(world, "second").pk == blind.pk
+    queue.release_claim(blind.pk, world.second)
+    label(blind, world.annotator, {1: -1}, outcome=1)
+    slot = Assignment.objects.get(pk=blind.pk)
+    assert (slot.annotator, slot.hint_arm) == (world.annotator, "blind")
+    assert hints.shown(slot, Annotation.objects.get()) == {}
+    labels = Label.objects.order_by("step__index").values_list("value", "hint_value", "is_after_hint")
+    assert list(labels) == [(1, None, False), (-1, None, False), (1, None, False)]
+
+
+def test_a_question_about_single_steps_is_blind_for_whoever_saw_the_suggestions_too() -> None:
+    world = make_world(overlap=2, max_overlap=3, hint_policy={"hinted": 100, "model": "judge"})
+    leaver = make_member(world.project)
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, 1, 1])
+    seen = queue.claim_next(world.project, leaver)
+    assert seen is not None
+    queue.release_claim(seen.pk, leaver)
+    judge(trajectory, world.annotator, [1, 1, 1])
+    judge(trajectory, world.second, [1, -1, 1])
+    spot = queue.claim_next(world.project, leaver)
+    assert spot is not None
+    assert (spot.wanted_steps, spot.hint_arm, spot.no_hints) == ([1], "blind", "spot_question")
+    queue.skip(spot.pk, leaver, "no time")
+    again = queue.claim_next(world.project, world.reviewer)
+    assert again is not None
+    assert (again.wanted_steps, again.hint_arm, again.no_hints) == ([1], "blind", "spot_question")
 
 
 def test_a_skipped_slot_keeps_its_arm(world: World) -> None:

@@ -129,6 +129,15 @@ def test_suggestions_seen_in_a_slot_that_was_given_back_are_in_sight_in_the_next
     assert blind.in_sight(world.project) == {"judge": {trajectory.pk}}
 
 
+def test_whoever_saw_suggestions_in_another_slot_is_in_none_of_the_arms_of_the_report() -> None:
+    world, trajectory = shown_world("hinted")
+    seen = claim(world, world.annotator)
+    queue.release_claim(seen.pk, world.annotator)
+    judge(trajectory, world.second, [1, 1])
+    judge(trajectory, world.annotator, [1, -1])
+    assert [one.rater for one in hint_reading.read(world.project, "gold")] == [world.second.pk]
+
+
 def test_suggestions_seen_in_a_slot_that_was_given_back_are_in_sight_of_a_later_decision() -> None:
     world, trajectory = shown_world("reveal_after")
     slot = claim(world, world.reviewer)

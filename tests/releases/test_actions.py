@@ -468,6 +468,24 @@ def test_a_label_says_what_its_rater_was_shown() -> None:
     ] * 3
 
 
+def test_a_label_says_what_its_rater_had_been_shown_in_another_slot() -> None:
+    world = make_world(overlap=2, asks_outcome=False, hint_policy={"hinted": 100, "model": "judge"})
+    trajectory = make_trajectory(world.project)
+    predict(trajectory, [1, -1, None])
+    seen = queue.claim_next(world.project, world.annotator)
+    assert seen is not None
+    queue.release_claim(seen.pk, world.annotator)
+    trajectory.assignments.exclude(pk=seen.pk).update(hint_arm="blind")
+    judge(trajectory, world.second, [1, -1, 1])
+    judge(trajectory, world.annotator, [1, -1, 1])
+    [row] = rows_of(publish(world))
+    keys = ("hint_arm", "hint_version", "hint_value", "is_after_hint")
+    assert [[each[key] for key in keys] for each in row["steps"][1]["labels"]] == [
+        ["hinted", "judge v1", -1, True],
+        ["blind", "judge v1", None, False],
+    ]
+
+
 def test_a_release_of_an_earlier_version_gives_the_bytes_that_it_gave_then(world: World) -> None:
     agreed(world, [1, 0, -1])
     release = actions.begin(world.project, ReleasePolicy(), user=world.admin)

@@ -31,9 +31,9 @@ class RawLabel(TypedDict):
     one. `local_value` judges the step as if what it builds on were right (None: the same as `value`). `extras` is what
     the project's label scheme asks for. Releases published before these were kept lack all four.
 
-    `hint_arm`: blind, reveal_after or hinted. `hint_version` is the model version whose suggestions were shown,
-    `hint_value` what it suggested here (None: nothing was shown). `is_after_hint`: the label was given or changed in
-    sight of it. Releases of format version 1 lack these four.
+    `hint_arm`, of the slot: blind, reveal_after or hinted. `hint_version` is the model version whose suggestions its
+    rater was shown, there or before in another slot; `hint_value` what it suggested here (None: nothing was shown).
+    `is_after_hint`: the label was given or changed in sight of it. Releases of format version 1 lack these four.
     """
 
     rater: str
