@@ -45,9 +45,9 @@ def settle(trajectory_id: int) -> bool:
     gold: dict[int | None, tuple[str, int | None]] = {}
     disputed: dict[int | None, int] = {}
     escalated: list[int | None] = []
-    if project.scheme.mode == "stop_at_first_error":
-        for stopped in _beyond_a_first_error(trajectory, values):
-            values.pop(stopped, None)
+    for stopped in _beyond_a_first_error(trajectory, values):
+        values.pop(stopped, None)
+        if stopped not in decided:
             gold[stopped] = (GoldLabel.Provenance.DISCARDED, None)
     for step_id, given in values.items():
         verdict = judge(given, rule)
@@ -88,7 +88,8 @@ def settle(trajectory_id: int) -> bool:
 def _beyond_a_first_error(trajectory: Trajectory, values: Mapping[int | None, list[int]]) -> list[int]:
     """Steps that not everybody who was asked has judged, because somebody stopped at an earlier error.
 
-    A judgement of those who went on alone would look unanimous, so such a step stays without gold.
+    A judgement of those who went on alone would look unanimous, so such a step stays without gold. What somebody has
+    left out says it, not the label scheme: that may have changed since they submitted.
     """
     annotations = Annotation.objects.submitted().filter(trajectory=trajectory).select_related("assignment")
     asked = [annotation.assignment for annotation in annotations]

@@ -10,7 +10,7 @@ from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
 from annotator.labelling import revisions
-from annotator.models import Annotation, Assignment, AuditEvent, Dispute, GoldLabel, Review, Trajectory, User
+from annotator.models import Annotation, Assignment, AuditEvent, Dispute, GoldLabel, Project, Review, Trajectory, User
 from annotator.queue import actions as queue
 from tests.factories import judge, label, make_member, make_project, make_trajectory
 from tests.queue.test_concurrency import run_at_once
@@ -30,11 +30,15 @@ def disputes_of(trajectory: Trajectory) -> dict[int | None, int]:
 
 
 def judged(
-    values: list[list[int]], *, outcomes: list[int] | None = None, settings: dict[str, Any] | None = None
+    values: list[list[int]],
+    *,
+    outcomes: list[int] | None = None,
+    settings: dict[str, Any] | None = None,
+    n_steps: int | None = None,
 ) -> Trajectory:
     """A trajectory that one person after the other has judged."""
     project = make_project(**(settings or {}))
-    trajectory = make_trajectory(project, n_steps=len(values[0]))
+    trajectory = make_trajectory(project, n_steps=n_steps or len(values[0]))
     for number, given in enumerate(values):
         judge(trajectory, make_member(project), given, outcomes[number] if outcomes else 1)
     return trajectory
@@ -281,6 +285,34 @@ def test_what_only_some_have_judged_because_others_stopped_at_an_error_stays_wit
         None: (1, "unanimous"),
     }
     assert disputes_of(trajectory) == {1: 2}
+
+
+@pytest.mark.django_db
+def test_it_stays_without_gold_also_where_the_label_scheme_has_changed_since() -> None:
+    trajectory = judged([[1, -1], [1, -1]], settings={"label_scheme": {"mode": "stop_at_first_error"}}, n_steps=4)
+    first, _ = raters_of(trajectory)
+    Project.objects.update(label_scheme={"mode": "every_step"})
+    corrected(trajectory, first, {2: 1, 3: -1})
+    assert gold_of(trajectory) == {
+        0: (1, "unanimous"),
+        1: (-1, "unanimous"),
+        2: (None, "discarded"),
+        3: (None, "discarded"),
+        None: (1, "unanimous"),
+    }
+    assert disputes_of(trajectory) == {}
+
+
+@pytest.mark.django_db
+def test_what_a_reviewer_has_decided_stays_where_somebody_stops_before_it_later() -> None:
+    trajectory = judged([[1, 1, 1], [1, 1, -1]], settings={"label_scheme": {"mode": "stop_at_first_error"}})
+    dispute = Dispute.objects.get(trajectory=trajectory)
+    reviewer = make_member(trajectory.project, "reviewer")
+    adjudication.decide(dispute, reviewer, DecisionIn(value=-1, reason_code="clear_error"))
+    first, _ = raters_of(trajectory)
+    corrected(trajectory, first, {1: -1})
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 2: (-1, "adjudicated"), None: (1, "unanimous")}
+    assert disputes_of(trajectory) == {1: 2, 2: 2}
 
 
 @pytest.mark.django_db

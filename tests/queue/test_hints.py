@@ -173,9 +173,8 @@ def test_a_claim_of_somebody_who_saw_the_suggestions_shows_them_to_nobody_who_la
     seen = claim(world, "second")
     queue.release_claim(seen.pk, world.second)
     claim(world, "reviewer")  # takes that slot
-    Project.objects.update(hint_policy={})
-    world.project.refresh_from_db()
     blind = claim(world)
+    Assignment.objects.filter(pk=blind.pk).update(hint_arm="blind")
     label(blind, world.annotator, {0: 1})
     Assignment.objects.filter(pk=blind.pk).update(lease_expires_at=now() - timedelta(minutes=1))
     assert claim(world, "second").pk == blind.pk
