@@ -80,7 +80,7 @@ def _save(basis: Basis, changes: Changes) -> bool:
             cleared.append(before)
     at, assignment, draft = now(), basis.assignment, basis.draft
     assignment.lease_expires_at = queue.renewed_lease(assignment, basis.claim_minutes)
-    is_revealed = basis.scheme.reveal == "always" or (draft is not None and draft.revealed_at is not None)
+    is_revealed = basis.scheme.reveal == "always" or basis.is_revealed
     draft_id = store.write(basis, written, cleared, at=at, is_after_reveal=is_revealed)
     if draft_id is None:
         return False

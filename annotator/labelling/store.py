@@ -52,6 +52,7 @@ class Basis:
     guideline_id: int | None  # what the labels are given under
     guideline_version: int  # the newest; 0: there is none
     draft: Annotation | None  # None: nothing was saved yet
+    is_revealed: bool  # whether the user has been shown the reference, in this slot or in another one
     steps: dict[int, int]  # index -> id, in order
     labels: dict[int | None, StoredLabel]  # by the step's id
 
@@ -74,6 +75,10 @@ READ = """
            (SELECT json_build_array(id, version) FROM annotator_guideline
              WHERE project_id = project.id ORDER BY version DESC LIMIT 1),
            draft.id, draft.revision, draft.created_at, draft.revealed_at, draft.hints_shown_at,
+           -- In whichever slot of the trajectory: they know it in this one, too.
+           EXISTS (SELECT FROM annotator_annotation
+                    WHERE trajectory_id = assignment.trajectory_id AND annotator_id = %(user)s
+                      AND revealed_at IS NOT NULL),
            (SELECT json_agg(json_build_array(index, id) ORDER BY index) FROM annotator_step
              WHERE trajectory_id = assignment.trajectory_id),
            (SELECT json_agg(label) FROM (
@@ -153,7 +158,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         return None
     version, project_id, trajectory_id, wanted_steps, wants_outcome, status, annotator_id, lease, n_saves, *others = row
     hint_arm, hint_version_id, hint_calibration_id, claim_minutes, scheme, guideline, *others = others
-    draft_id, revision, created_at, revealed_at, hints_shown_at, steps, labels = others
+    draft_id, revision, created_at, revealed_at, hints_shown_at, is_revealed, steps, labels = others
     guideline_id, guideline_version = guideline or (None, 0)
     assignment = Assignment(
         id=assignment_id,
@@ -188,6 +193,7 @@ def read(assignment_id: int, user: User, *, as_member: bool = False) -> Basis | 
         guideline_id=guideline_id,
         guideline_version=guideline_version,
         draft=draft,
+        is_revealed=is_revealed,
         steps=dict(steps or ()),
         labels={label["step_id"]: StoredLabel(**label) for label in labels or ()},
     )

@@ -150,6 +150,23 @@ def test_the_reference_is_shown_after_labelling_and_later_changes_are_marked() -
     assert list(LabelEvent.objects.filter(is_after_reveal=True).values_list("step__index", "value")) == [(1, -1)]
 
 
+def test_what_is_said_in_another_slot_after_the_reference_was_shown_is_marked_too() -> None:
+    world, slot = claim(n_steps=2, reveal="after_labels")
+    save(world, slot, {0: 1, 1: 1})
+    actions.reveal(slot.pk, world.annotator)
+    queue.release_claim(slot.pk, world.annotator)
+    assert queue.claim_next(world.project, world.second) == slot
+    actions.save_labels(slot.pk, world.second, Changes({0: 1}, {}))
+    Assignment.objects.create(project=world.project, trajectory=slot.trajectory, slot=1)
+    other = queue.claim_next(world.project, world.annotator)
+    assert other is not None
+    draft = save(world, other, {0: -1, 1: 1})
+    assert draft.revealed_at is None  # it is not shown again before all is labelled
+    assert set(draft.labels.values_list("is_after_reveal", flat=True)) == {True}
+    assert set(draft.label_events.values_list("is_after_reveal", flat=True)) == {True}
+    assert not Label.objects.get(annotation__annotator=world.second).is_after_reveal
+
+
 def test_a_project_that_never_reveals_refuses_to() -> None:
     world, slot = claim(n_steps=1)
     save(world, slot, {0: 1})
