@@ -17,6 +17,7 @@ from annotator.models import (
     GoldLabel,
     Guideline,
     Label,
+    Membership,
     Step,
     StepComment,
     Trajectory,
@@ -32,8 +33,8 @@ MAX_TEXT = 10_000
 def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assignment:
     """Sends a submitted annotation back to its author, who alone can submit its next revision.
 
-    Raises InvalidInput without a message, and AnnotationFinal for a draft, an earlier revision or one that is already
-    with its author.
+    Raises InvalidInput without a message, and AnnotationFinal for a draft, an earlier revision, one that is already
+    with its author or one whose author has left the project.
     """
     said = _text(message, "message", "Say in a few words what the annotator should look at again.")
     annotation = Annotation.objects.get(pk=annotation_id)
@@ -45,6 +46,11 @@ def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assig
         raise AnnotationFinal("A later revision has replaced this annotation. Return the later one.")
     if assignment.status == Status.RETURNED:
         raise AnnotationFinal("The annotation is already with its author. Wait for the next revision.")
+    if not Membership.objects.filter(project=assignment.project_id, user=annotation.annotator_id).exists():
+        raise AnnotationFinal(
+            "Its author has left the project, so nobody could correct it: what was submitted counts. Settle what is "
+            "disputed yourself, or have an admin invite them again."
+        )
     AnnotationReturn.objects.create(annotation=annotation, reviewer=reviewer, message=said)
     _begin_revision(assignment, annotation)
     audit.log(

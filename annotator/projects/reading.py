@@ -53,6 +53,7 @@ def given_under_older(project: Project, current: Guideline) -> AnnotationQuerySe
     return (
         Annotation.objects.submitted()
         .filter(Exists(older.filter(annotation=OuterRef("pk"))), assignment__project=project)
+        .annotate(has_author=Exists(project.memberships.filter(user=OuterRef("annotator"))))
         .select_related("assignment", "annotator", "trajectory")
         .only(
             "annotator__username",
@@ -72,6 +73,7 @@ class Older:
 
     annotation: Annotation
     labels: list[Label]
+    has_author: bool  # who is still a member; to nobody else it can be sent back
 
     @property
     def listed(self) -> list[Label]:
@@ -94,4 +96,4 @@ class Older:
 
 def older_of(annotations: Iterable[Annotation]) -> list[Older]:
     """Annotations of `given_under_older`, with the labels that it fetched."""
-    return [Older(annotation, annotation.older) for annotation in annotations]  # type: ignore[attr-defined]  # to_attr
+    return [Older(one, one.older, one.has_author) for one in annotations]  # type: ignore[attr-defined]  # annotated

@@ -16,9 +16,9 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from annotator import access
-from annotator.errors import InvalidInput, InvalidSettings
+from annotator.adjudication.actions import return_to_author
+from annotator.errors import InvalidInput, InvalidSettings, ReviewHeld
 from annotator.http import Request
-from annotator.labelling.revisions import return_annotation
 from annotator.models import Guideline, Invitation, Membership
 from annotator.projects import actions, invitations, reading
 from annotator.projects.forms import (
@@ -232,8 +232,11 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
     status = 200
     if request.method == "POST":
         if form.is_valid() and chosen:
-            n = _return_all(request, membership, current, chosen, form.cleaned_data["message"])
+            n, n_held = _return_all(request, membership, current, chosen, form.cleaned_data["message"])
             messages.success(request, f"{n} annotation{'' if n == 1 else 's'} went back.", extra_tags="good")
+            if n_held:
+                said = f"{n_held} did not: another reviewer holds the trajectory. Send what is still listed back later."
+                messages.warning(request, said, extra_tags="warn")
             return redirect("guideline-older", slug)
         if not chosen:
             form.add_error(None, "Choose at least one annotation.")
@@ -253,15 +256,24 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
 
 
 @transaction.atomic
-def _return_all(request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str) -> int:
-    """Returns those of the chosen annotations that are listed on the page and not with their author already."""
+def _return_all(
+    request: Request, membership: Membership, current: Guideline, chosen: set[int], message: str
+) -> tuple[int, int]:
+    """Returns those of the chosen annotations that the page offers; how many, and how many a reviewer's hold kept."""
     found = reading.given_under_older(membership.project, current).filter(pk__in=chosen)
     # In the order in which whoever takes several trajectories takes them.
     found = found.order_by("trajectory_id", "assignment_id")
-    returned = [row.annotation for row in reading.older_of(found) if not row.is_with_author]
-    for annotation in returned:
-        return_annotation(annotation.pk, request.user, message)
-    return len(returned)
+    n = n_held = 0
+    for row in reading.older_of(found):
+        if row.is_with_author or not row.has_author:
+            continue
+        try:
+            return_to_author(row.annotation.pk, request.user, message)
+        except ReviewHeld:
+            n_held += 1
+        else:
+            n += 1
+    return n, n_held
 
 
 @require_http_methods(["GET", "POST"])

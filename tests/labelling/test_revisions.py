@@ -80,6 +80,15 @@ def test_returning_twice_is_refused(world: World) -> None:
     assert Annotation.objects.count() == 2
 
 
+def test_nothing_is_returned_to_who_has_left_the_project(world: World) -> None:
+    annotation = judge(make_trajectory(world.project), world.annotator, [1, 1, 1])
+    world.project.memberships.filter(user=world.annotator).delete()
+    with pytest.raises(AnnotationFinal, match=r"Its author has left the project.*what was submitted counts"):
+        revisions.return_annotation(annotation.pk, world.reviewer, "Look again.")
+    assert Assignment.objects.get(pk=annotation.assignment_id).status == "submitted"
+    assert not AnnotationReturn.objects.exists()
+
+
 def test_a_draft_and_a_replaced_revision_cannot_be_returned(world: World) -> None:
     _, annotation = one_judged(world, [1])
     revisions.return_annotation(annotation.pk, world.reviewer, "Again, please.")

@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
-from annotator.models import AnnotationReturn, Assignment, AuditEvent, Guideline
+from annotator.adjudication import actions as reviews
+from annotator.models import AnnotationReturn, Assignment, AuditEvent, Guideline, Review
 from annotator.projects import actions, reading
 from tests.factories import World, judge, make_trajectory, make_world
 
@@ -128,6 +129,29 @@ def test_all_of_a_page_go_back_at_once(client: Client, world: World) -> None:
     response = client.post(f"{URL}older/", {"listed": listed, "message": "Again.", "all": "1"}, follow=True)
     assert "2 annotations went back." in response.content.decode()
     assert AnnotationReturn.objects.count() == 2
+
+
+def test_nothing_is_sent_to_who_has_left_nor_taken_from_a_reviewer_who_holds_it(client: Client, world: World) -> None:
+    free, held, left = (make_trajectory(world.project, n_steps=1) for _ in range(3))
+    mine, kept = judge(free, world.annotator, [1]), judge(held, world.annotator, [1])
+    judge(held, world.second, [-1])
+    theirs = judge(left, world.second, [1])
+    review = Review.objects.get()
+    reviews.claim(review.pk, world.reviewer)
+    actions.remove_member(world.project.memberships.get(user=world.second), user=world.admin)
+    actions.add_guideline(world.project, "Second", user=None)
+    client.force_login(world.admin)
+    html = client.get(f"{URL}older/").content.decode()
+    assert set(re.findall(r'name="listed" value="(\d+)"', html)) == {str(mine.pk), str(kept.pk)}
+    assert html.count("its author has left") == 2
+    listed = [mine.pk, kept.pk, theirs.pk]
+    response = client.post(f"{URL}older/", {"listed": listed, "message": "Again.", "all": "1"}, follow=True)
+    html = response.content.decode()
+    assert "1 annotation went back." in html
+    assert "1 did not: another reviewer holds the trajectory. Send what is still listed back later." in html
+    assert list(Assignment.objects.filter(status="returned").values_list("pk", flat=True)) == [mine.assignment_id]
+    review.refresh_from_db()
+    assert (review.status, review.reviewer) == ("claimed", world.reviewer)
 
 
 def test_the_oldest_version_of_an_annotation_is_named(client: Client, world: World) -> None:
