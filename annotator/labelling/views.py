@@ -145,7 +145,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "scheme": scheme,
         "scripts": SCRIPTS,
         "texts_url": f"/assignments/{assignment.pk}/texts/",
-        "earlier": _earlier_revision(assignment, annotation),
+        "sent_back": _sent_back(annotation),
         "error": error,
         "data": {
             "scheme": scheme.fingerprint,
@@ -159,12 +159,12 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
     return render(request, "labelling/page.html", context, status=error.status if error else 200)
 
 
-def _earlier_revision(assignment: Assignment, annotation: Annotation | None) -> AnnotationReturn | None:
-    """Why a reviewer sent the revision before this one back, if that is why there is another."""
+def _sent_back(annotation: Annotation | None) -> AnnotationReturn | None:
+    """Why a reviewer sent back the revision that this one corrects, if one did: its author may have reopened it."""
     if annotation is None or annotation.revision == 1:
         return None
-    returns = AnnotationReturn.objects.filter(annotation__assignment=assignment).select_related("reviewer")
-    return returns.order_by("-id").first()
+    before = {"annotation__assignment": annotation.assignment_id, "annotation__revision": annotation.revision - 1}
+    return AnnotationReturn.objects.filter(**before, annotation__annotator=annotation.annotator_id).last()
 
 
 @require_GET

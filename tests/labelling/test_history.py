@@ -115,6 +115,21 @@ def test_reopening_goes_on_to_the_labelling_page(world: World, as_annotator: Cli
     assert "Reopen " not in text
 
 
+def test_the_labelling_page_says_who_sent_it_back_only_where_somebody_did(world: World, as_annotator: Client) -> None:
+    annotation = judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
+    page = reverse("assignment-detail", args=[annotation.assignment_id])
+    revisions.return_annotation(annotation.pk, world.reviewer, "Look at <step> 1.")
+    html = as_annotator.get(page).content.decode()
+    assert "<strong>Returned by a reviewer:</strong> Look at &lt;step&gt; 1." in html
+    assert world.reviewer.username not in html
+    assert "Skip this trajectory" not in html  # it has a submitted revision that counts
+    flow.submit(annotation.assignment_id, world.annotator)
+    revisions.reopen(annotation.assignment_id, world.annotator)
+    html = as_annotator.get(page).content.decode()
+    assert "Look at &lt;step&gt; 1." not in html
+    assert "Returned by a reviewer" not in html
+
+
 def test_what_is_settled_or_disputed_offers_no_reopening_and_refuses_it(world: World, as_annotator: Client) -> None:
     _, annotation = differing(world)
     assert "Reopen" not in text_of(as_annotator)
