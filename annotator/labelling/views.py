@@ -148,7 +148,7 @@ def _render_page(request: Request, assignment: Assignment, error: DomainError | 
         "sent_back": _sent_back(annotation),
         "error": error,
         "data": {
-            "scheme": scheme.fingerprint,
+            "asked": _asked(scheme, assignment),
             "mode": scheme.mode,
             "required": [name for name in ("category", "rationale") if scheme.missing_extras(-1, {}).count(name)],
             "labels": {index: _as_data(assignment, label) for index, label in labels.items() if index is not None},
@@ -207,7 +207,7 @@ def save_labels(request: Request, pk: int) -> HttpResponse:
     """What the outbox of the page sends: the API's JSON, and in `X-Saves` how many saves of the assignment it knows of.
 
     So a request that was under way for so long that the page has sent a later one meanwhile is refused. The page may be
-    older than the label scheme: what it no longer asks for is left out, and the page is told.
+    older than what is asked for: what the label scheme no longer wants is left out, and the page is told.
     """
     basis = access.get_basis(request.user, pk)
     changes = _read_json(request.body).with_extras(basis.scheme.asked_extras)
@@ -215,13 +215,12 @@ def save_labels(request: Request, pk: int) -> HttpResponse:
     try:
         basis = actions.save(basis, request.user, changes)
     except DomainError as error:
-        return _refuse(error, basis.scheme)
-    draft, n_saves, scheme = basis.draft, basis.assignment.n_saves, basis.scheme.fingerprint
+        return _refuse(error, basis.scheme, basis.assignment)
     said = {
-        "annotation": draft and draft.pk,
+        "annotation": basis.draft and basis.draft.pk,
         "guideline": basis.guideline_version,
-        "n_saves": n_saves,
-        "scheme": scheme,
+        "n_saves": basis.assignment.n_saves,
+        "asked": _asked(basis.scheme, basis.assignment),
     }
     return JsonResponse(said)
 
@@ -240,7 +239,7 @@ def submit(request: Request, pk: int) -> HttpResponse:
         flow.submit(pk, request.user, shown=shown, heeds_warnings=request.POST.get("confirmed") != "1")
     except DomainError as error:
         if _wants_json(request):
-            return _refuse(error, assignment.project.scheme)
+            return _refuse(error, assignment.project.scheme, assignment)
         return _render_page(request, assignment, error)
     return _go_to_next(request, assignment, "Submitted.")
 
@@ -302,9 +301,14 @@ def _wants_json(request: Request) -> bool:
     return request.get_preferred_type(["text/html", "application/json"]) == "application/json"
 
 
-def _refuse(error: DomainError, scheme: LabelScheme) -> JsonResponse:
-    """Told to the script, with the label scheme there is now: that it is another than the page's may be why."""
-    return JsonResponse({**error.as_json(), "scheme": scheme.fingerprint}, status=error.status)
+def _asked(scheme: LabelScheme, assignment: Assignment) -> str:
+    """Equal as long as the same is asked for in the same way: by it an open page knows that it shows something else."""
+    return f"{scheme.fingerprint} {assignment.wanted_steps} {assignment.wants_outcome}"
+
+
+def _refuse(error: DomainError, scheme: LabelScheme, assignment: Assignment) -> JsonResponse:
+    """Told to the script, with what is asked for now: that it is something else than the page shows may be why."""
+    return JsonResponse({**error.as_json(), "asked": _asked(scheme, assignment)}, status=error.status)
 
 
 def _read_json(body: str | bytes) -> Changes:

@@ -44,13 +44,13 @@ const startLabelling = () => {
     Object.fromEntries(Object.entries(data.labels).map(([target, label]) => [target, label.active_ms])),
     life.signal,
   );
-  let asksOtherwise = false; // the project asks for something else than this page by now
+  let asksOtherwise = false; // something else is asked for by now than this page shows
 
   const hear = (said) => {
     sayNewerGuideline(guideline, said.guideline);
-    if (!said.scheme || said.scheme === data.scheme) return;
+    if (!said.asked || said.asked === data.asked) return;
     asksOtherwise = true;
-    sayOtherScheme();
+    sayAsksOtherwise();
   };
 
   const outbox = new Outbox({

@@ -1,5 +1,5 @@
-// What the labelling page says above its progress until the next trajectory: of labels elsewhere, of a newer guideline, of another
-// label scheme.
+// What the labelling page says above its progress until the next trajectory: of labels elsewhere, of a newer guideline, of
+// something else that is asked for.
 "use strict";
 
 const sayInDock = (kind, role, ...parts) => {
@@ -39,10 +39,10 @@ const sayNewerGuideline = (shown, newest) => {
   sayInDock("warn", "status", said, link, " to read the new one; your labels stay.").id = "newer-guideline";
 };
 
-// The label scheme may change, too; by then the page asks for something else than the server.
-const sayOtherScheme = () => {
-  if (document.getElementById("other-scheme")) return;
+// The label scheme may change, too, and which steps are asked for; by then the page shows something else than is wanted.
+const sayAsksOtherwise = () => {
+  if (document.getElementById("asks-otherwise")) return;
   const link = linkTo(location.pathname, "Reload the page");
   const said = "The project has changed what it asks for since this page was opened. ";
-  sayInDock("warn", "alert", said, link, " to see it; your labels and notes stay.").id = "other-scheme";
+  sayInDock("warn", "alert", said, link, " to see it; your labels and notes stay.").id = "asks-otherwise";
 };

@@ -58,7 +58,7 @@ def stored(slot: Assignment) -> list[tuple[Any, ...]]:
 
 
 def reload_by_notice(page: Page) -> None:
-    notice = page.locator("#other-scheme")
+    notice = page.locator("#asks-otherwise")
     expect(notice).to_have_text(NOTICE)
     expect(notice).to_have_count(1)
     notice.get_by_role("link").click()
@@ -95,7 +95,25 @@ def test_it_stops_at_the_first_error_now(open_as: OpenAs) -> None:
     set_scheme(world, mode="stop_at_first_error")
     press(page, "-")
     saved(page)
-    expect(page.locator("#other-scheme")).to_have_text(NOTICE)
+    expect(page.locator("#asks-otherwise")).to_have_text(NOTICE)
+    press(page, "Enter")
+    assert submitted(page, slot)
+    assert stored(slot) == [(0, 1, {}), (1, -1, {})]
+
+
+def test_more_steps_are_asked_for_now(open_as: OpenAs, console_errors: list[str]) -> None:
+    """As it is when an acceptance is taken back while somebody labels the rest."""
+    world, slot = claim({})
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[1])
+    page = open_slot(open_as, world, slot)
+    press(page, "-")
+    saved(page)
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[0, 1])
+    press(page, "Enter")
+    expect(page.locator("#refusal")).to_have_text("Label step 1 before submitting.")
+    assert "422" in console_errors.pop()
+    reload_by_notice(page)
+    label(page, 0, "1")
     press(page, "Enter")
     assert submitted(page, slot)
     assert stored(slot) == [(0, 1, {}), (1, -1, {})]
@@ -134,7 +152,7 @@ def test_a_category_is_no_longer_asked_for(open_as: OpenAs, console_errors: list
     page.context.set_offline(False)
     saved(page)
     console_errors.clear()  # of the lost connection
-    expect(page.locator("#other-scheme")).to_have_text(NOTICE)
+    expect(page.locator("#asks-otherwise")).to_have_text(NOTICE)
     # The page goes on as it is, too: what nobody asks for any more is not stored and not missed.
     label(page, 2, "-")
     page.locator("#step-2").get_by_label("Kind of error").select_option("wrong_tool")
@@ -161,7 +179,7 @@ def test_what_waits_is_stored_after_a_reload_under_another_scheme(open_as: OpenA
     page.reload()
     saved(page)
     console_errors.clear()  # of the server that did not answer
-    expect(page.locator("#other-scheme")).to_have_count(0)
+    expect(page.locator("#asks-otherwise")).to_have_count(0)
     assert stored(slot) == [(0, -1, {}), (1, 1, {})]
     press(page, "Enter")
     assert submitted(page, slot)

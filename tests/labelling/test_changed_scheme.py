@@ -1,4 +1,4 @@
-"""The label scheme changes while a page is open: its saves and its submission hear of it, and nothing is stuck."""
+"""The label scheme, or which steps are asked for, changes while a page is open: its saves and its submission hear of it, and nothing is stuck."""
 
 import json
 from typing import Any
@@ -33,10 +33,10 @@ def slot(world: World) -> Assignment:
 
 
 def set_scheme(world: World, **scheme: Any) -> str:
-    """Changes it and returns what tells the new one from others."""
+    """Changes it and returns what tells from before what is asked for now, of every step."""
     world.project.label_scheme = scheme
     world.project.save(update_fields=["label_scheme"])
-    return world.project.scheme.fingerprint
+    return f"{world.project.scheme.fingerprint} None False"
 
 
 def put(client: Client, slot: Assignment, **body: Any) -> Any:
@@ -56,12 +56,12 @@ def extras() -> list[dict[str, Any]]:
 def test_the_page_names_its_scheme_and_a_save_names_the_one_there_is_now(
     client: Client, world: World, slot: Assignment
 ) -> None:
-    shown = world.project.scheme.fingerprint
-    assert f'"scheme": "{shown}"' in client.get(f"/assignments/{slot.pk}/").content.decode()
-    assert put(client, slot, labels=[{"step": 0, "value": 1}]).json()["scheme"] == shown
+    shown = f"{world.project.scheme.fingerprint} None False"
+    assert f'"asked": "{shown}"' in client.get(f"/assignments/{slot.pk}/").content.decode()
+    assert put(client, slot, labels=[{"step": 0, "value": 1}]).json()["asked"] == shown
     now = set_scheme(world, mode="stop_at_first_error")
     assert now != shown
-    assert put(client, slot, labels=[{"step": 0, "value": -1}]).json()["scheme"] == now
+    assert put(client, slot, labels=[{"step": 0, "value": -1}]).json()["asked"] == now
     # What the page does not show makes it no other one.
     assert set_scheme(world, mode="stop_at_first_error", shows_fate=True) == now
 
@@ -77,17 +77,36 @@ def test_a_refused_save_and_a_refused_submission_name_it_too(client: Client, wor
                 "message": "The labels were not saved. Step 1: category: Not one of the project's choices.",
                 "fields": {"step 0": "category: Not one of the project's choices."},
             },
-            "scheme": now,
+            "asked": now,
         },
     )
     assert Label.objects.count() == 0
     label(slot, world.annotator, {0: -1, 1: 1})
     answer = submit(client, slot, [{"step": 0, "value": -1}, {"step": 1, "value": 1}])
-    assert (answer.status_code, answer.json()["error"]["message"], answer.json()["scheme"]) == (
+    assert (answer.status_code, answer.json()["error"]["message"], answer.json()["asked"]) == (
         422,
         "Step 1 needs a category.",
         now,
     )
+
+
+def test_a_save_and_a_refused_submission_say_that_other_steps_are_asked_for_now(
+    client: Client, world: World, slot: Assignment
+) -> None:
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[1])
+    shown = f"{world.project.scheme.fingerprint} [1] False"
+    assert f'"asked": "{shown}"' in client.get(f"/assignments/{slot.pk}/").content.decode()
+    labels = [{"step": 1, "value": 1}]
+    assert put(client, slot, labels=labels).json()["asked"] == shown
+    # As it is when an acceptance is taken back.
+    Assignment.objects.filter(pk=slot.pk).update(wanted_steps=[0, 1], wants_outcome=True)
+    now = f"{world.project.scheme.fingerprint} [0, 1] True"
+    assert put(client, slot, labels=labels).json()["asked"] == now
+    answer = submit(client, slot, labels)
+    message = "Label step 1 and the outcome before submitting."
+    assert (answer.status_code, answer.json()["error"]["message"], answer.json()["asked"]) == (422, message, now)
+    slot.refresh_from_db()
+    assert slot.status == "claimed"
 
 
 def test_what_is_no_longer_asked_for_holds_up_neither_a_save_nor_the_submission(
