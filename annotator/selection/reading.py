@@ -5,23 +5,26 @@ from dataclasses import dataclass
 
 from django.db.models import Exists, OuterRef, Sum
 
-from annotator.models import AcceptanceAudit, Assignment, GoldLabel, Label, SelectionRound
+from annotator.models import AcceptanceAudit, Assignment, GoldLabel, Label, SelectionRound, Trajectory
+from annotator.raters import blind
 from annotator.selection.batch import RANDOM
 from annotator.selection.policy import STRATEGIES, SelectionPolicy
 
 
 @dataclass
 class Bought:
-    """Of one strategy in one round. Steps count where a person settled them and something was believed before."""
+    """Of one strategy in one round. Only steps that people settled blind tell how often a belief was wrong."""
 
     strategy: str
     n_wanted: int | None = None  # None for rounds from before this was kept
     n_picks: int = 0
     n_settled: int = 0  # trajectories with a settled step
-    n_steps: int = 0
-    n_wrong: int = 0  # steps whose settled value is not the one that was believed
+    n_steps: int = 0  # settled
+    n_in_sight: int = 0  # of these, with a model's word in sight
+    n_compared: int = 0  # the others of which something was believed when the round chose
+    n_wrong: int = 0  # of these, settled with another value than the one that was believed
     active_ms: int = 0
-    against_random: float | None = None  # wrong steps per settled step, over that of the random slice
+    against_random: float | None = None  # the wrong share, over that of the random slice
 
     @property
     def title(self) -> str:
@@ -33,7 +36,7 @@ class Bought:
 
     @property
     def wrong_share(self) -> float | None:
-        return self.n_wrong / self.n_steps if self.n_steps else None
+        return self.n_wrong / self.n_compared if self.n_compared else None
 
 
 def bought(round_: SelectionRound) -> list[Bought]:
@@ -52,6 +55,7 @@ def bought(round_: SelectionRound) -> list[Bought]:
         annotation__trajectory__picks__round=round_, annotation__submitted_at__gte=round_.created_at
     )
     spent = dict(labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms")))
+    steered = blind.steered(Trajectory.objects.filter(pk__in=values))
     wanted = round_.report.get("wanted")
     rows = {name: Bought(name, wanted and wanted.get(name, 0)) for name in STRATEGIES}
     for pk, pick in picks.items():
@@ -62,9 +66,12 @@ def bought(round_: SelectionRound) -> list[Bought]:
         row.active_ms += spent.get(pk) or 0
         settled = values.get(pk, [])
         row.n_settled += bool(settled)
-        believed = pick.before.get("values")
-        if believed:
-            row.n_steps += len(settled)
+        row.n_steps += len(settled)
+        if pk in steered:
+            # Whoever has a suggestion before them settles what it says more often, and chance is asked without any.
+            row.n_in_sight += len(settled)
+        elif believed := pick.before.get("values"):
+            row.n_compared += len(settled)
             row.n_wrong += sum(believed[index] != value for index, value in settled)
     by_chance = rows[RANDOM].wrong_share
     for row in rows.values():

@@ -85,6 +85,7 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
     round_ = get_object_or_404(rounds, project=membership.project, number=number)
     picks = round_.picks.select_related("trajectory").defer("trajectory__messages", "trajectory__tools")
     page = Paginator(picks, PER_PAGE).get_page(request.GET.get("page"))
+    rows_bought = bought(round_)
     context = {
         "membership": membership,
         "section": "selection",
@@ -93,7 +94,8 @@ def round_detail(request: Request, slug: str, number: int) -> HttpResponse:
         "rows": [(pick, STRATEGIES[pick.strategy][0], [i + 1 for i in pick.steps or []]) for pick in page],
         "says_asked": round_.picks.filter(steps__isnull=False).exists(),  # else everything is asked whole
         "why_short": why_short(round_),
-        "bought": bought(round_),
+        "bought": rows_bought,
+        "n_in_sight": sum(row.n_in_sight for row in rows_bought),
         "n_waiting": actions.waiting(round_),
         "not_taken": not_taken(round_),
     }

@@ -15,6 +15,7 @@ from annotator.errors import InvalidInput, JobConflict
 from annotator.models import Assignment, Fusion, Job, Posterior, Project, SelectionPick, SelectionRound, Trajectory
 from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
+from annotator.raters import blind
 from annotator.selection import actions
 from annotator.selection.policy import SelectionPolicy
 from annotator.selection.reading import bought
@@ -149,7 +150,7 @@ def test_single_steps_are_asked_where_doubt_is_and_chance_is_asked_whole(world: 
         judge(pick.trajectory, person, [1, -1, 1])
     assert list(pick.trajectory.gold_labels.values_list("step__index", "value")) == [(1, -1)]
     found = {row.strategy: row for row in bought(round_)}
-    assert (found["expected_errors"].n_settled, found["expected_errors"].n_steps) == (1, 1)
+    assert (found["expected_errors"].n_settled, found["expected_errors"].n_compared) == (1, 1)
     assert found["expected_errors"].wrong_share == 1
     assert found["random"].wrong_share is None
 
@@ -221,6 +222,45 @@ def test_what_a_later_round_brought_is_not_of_the_earlier_one(world: World) -> N
     assert sum(row.n_settled for row in bought(first)) == 0
     assert sum(row.n_picks for row in bought(first)) == 4
     assert sum(row.n_settled for row in bought(second)) == 1
+
+
+def test_what_people_settled_with_a_models_word_in_sight_says_nothing_of_how_often_it_was_wrong(
+    world: World, client: Client
+) -> None:
+    """Strategies choose what is shown with suggestions, and chance what is blind, unless somebody opened its page."""
+    for trajectory in pool(world):
+        predict(trajectory, [1, 1, 1])
+    change_settings(world.project, {"hint_policy": {"hinted": 100, "model": "judge"}}, user=world.admin)
+    world.project.refresh_from_db()
+    round_ = run(world, shares={"oldest": 50, "random": 50}, n_wanted=8)
+    by_chance = [pick.trajectory for pick in round_.picks.filter(strategy="random")]
+    blind.keep_reading(world.project, by_chance[:1], world.second)
+    for _ in round_.picks.all():
+        for person in (world.annotator, world.second):
+            slot = queue.claim_next(world.project, person)
+            assert slot is not None
+            label(slot, person, {0: -1, 1: 1, 2: 1}, 1)
+            flow.submit(slot.pk, person)
+    found = {row.strategy: row for row in bought(round_)}
+    figures = {name: (row.n_settled, row.n_steps, row.n_in_sight, row.n_compared) for name, row in found.items()}
+    assert figures == {"oldest": (4, 12, 12, 0), "random": (4, 12, 3, 9)}
+    assert (found["oldest"].wrong_share, found["oldest"].against_random) == (None, None)
+    assert (found["random"].n_wrong, found["random"].wrong_share) == (3, 1 / 3)
+    client.force_login(world.admin)
+    text = client.get("/projects/demo/selection/1/").content.decode()
+    assert "15 settled steps are left out of these two figures" in text
+    assert re.search(r"3 of 9 \(33\.3\W*%\)", text)
+
+
+def test_what_a_cold_round_settled_is_counted_though_nothing_had_been_believed(world: World) -> None:
+    for _ in range(4):
+        make_trajectory(world.project)
+    round_ = run(world, n_wanted=3)
+    for pick in round_.picks.all():
+        for person in (world.annotator, world.second):
+            judge(pick.trajectory, person, [1, -1, 1])
+    (row,) = bought(round_)
+    assert (row.n_settled, row.n_steps, row.n_compared, row.wrong_share) == (3, 9, 0, None)
 
 
 def test_what_is_chosen_at_random_is_judged_blind_also_after_a_skip(world: World) -> None:
@@ -323,7 +363,7 @@ def test_the_pages_say_what_was_chosen_why_and_what_it_bought(world: World, clie
     assert "drawn at random; one of 20 with probability 0.5" in text
     # Three steps, and what was expected to be wrong of the most doubtful one when the round chose.
     assert '<td class="num">3</td><td class="num">0.41</td>' in text
-    assert re.search(r"10 \(33\.3\W*%\)", text)
+    assert re.search(r"10 of 30 \(33\.3\W*%\)", text)
     assert (
         '<a href="/projects/demo/selection/1/">Round 1</a>' in client.get("/projects/demo/selection/").content.decode()
     )
