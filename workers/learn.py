@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from annotator import flow, jobs
 from annotator.agreement.coefficients import FloatArray
 from annotator.errors import JobFailed
+from annotator.labelling.effort import Effort
 from annotator.models import Job, LearningPoint
 from annotator.prelabelling import catalogue, learning, names
 from annotator.prelabelling.learning_figures import Verdict, difference, judge, measure
@@ -158,12 +159,13 @@ def _made(
 ) -> learning.Made:
     """With the sizes of what was learnt from: what is held out cost people time, too, but taught nothing."""
     learning_from = [row for row, one in zip(rows, examples, strict=True) if not one.is_test]
+    effort = sum((row.effort for row in learning_from), Effort())
     return learning.Made(
         n_trajectories=len(learning_from),
         n_steps=sum(int(row.gold.has_gold.sum()) for row in learning_from),
-        effort_seconds=round(sum(row.active_ms for row in learning_from) / 1000),
+        effort_seconds=effort.seconds or 0,
         metrics=metrics,
-        facts={**facts, "n_labels": sum(row.n_labels for row in learning_from)},
+        facts={**facts, "n_labels": effort.n_labels, "n_timed": effort.n_timed},
         reason=reason,
         is_kept=is_kept,
     )

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import Count, Exists, OuterRef, Sum
+from django.db.models import Exists, OuterRef
 from pydantic import JsonValue
 
 from annotator import audit, jobs
 from annotator.errors import DomainError, InvalidInput, InvalidSettings, JobConflict
+from annotator.labelling.effort import Effort, by_trajectory
 from annotator.models import (
     Assignment,
     Dispute,
@@ -150,13 +151,12 @@ def start_due() -> int:
 
 @dataclass(frozen=True)
 class GoldRow:
-    """One trajectory as it was when the training began. `active_ms`: of people, on the steps that have gold."""
+    """One trajectory as it was when the training began. `effort`: of people, on the steps that have gold."""
 
     text: TrajectoryText
     gold: GoldTrajectory
     content_sha256: str
-    active_ms: int
-    n_labels: int
+    effort: Effort
     is_baseline: bool
 
 
@@ -193,8 +193,7 @@ def read_snapshot(job: Job) -> Snapshot:
                 text=TrajectoryText(row.instruction, row.messages, row.tools),
                 gold=_gold_of(row, values[row.pk]),
                 content_sha256=row.content_sha256,
-                active_ms=efforts.get(row.pk, (0, 0))[0],
-                n_labels=efforts.get(row.pk, (0, 0))[1],
+                effort=efforts.get(row.pk, Effort()),
                 is_baseline=row.pk in at_random if has_rounds else is_in_half(row.external_id),
             )
             for row in chosen.only("n_steps", *fields).iterator(chunk_size=200)
@@ -226,15 +225,15 @@ def _values(chosen: TrajectoryQuerySet) -> dict[int, list[tuple[int, int]]]:
     return found
 
 
-def _efforts(chosen: TrajectoryQuerySet) -> dict[int, tuple[int, int]]:
-    """By trajectory: active milliseconds and number of people's submitted labels on steps that have their gold."""
-    labels = Label.objects.submitted().filter(
-        annotation__trajectory__in=chosen.values("pk"),
-        step__gold_labels__value__isnull=False,
-        step__gold_labels__acceptance__isnull=True,
+def _efforts(chosen: TrajectoryQuerySet) -> dict[int, Effort]:
+    """By trajectory: what people's submitted labels on steps that have their gold have cost."""
+    return by_trajectory(
+        Label.objects.filter(
+            annotation__trajectory__in=chosen.values("pk"),
+            step__gold_labels__value__isnull=False,
+            step__gold_labels__acceptance__isnull=True,
+        )
     )
-    rows = labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms"), Count("pk"))
-    return {pk: (ms, n) for pk, ms, n in rows}
 
 
 def _gold_of(row: Trajectory, given: list[tuple[int, int]]) -> GoldTrajectory:

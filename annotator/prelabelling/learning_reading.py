@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from annotator.labelling.effort import Effort
 from annotator.models import Job, LearningPoint, Project, SelectionRound
 from annotator.prelabelling import catalogue, learning
 from annotator.prelabelling.learning_curve import Conclusions, Curve, CurvePoint, Share, conclude, draw
@@ -16,6 +17,12 @@ class Row:
 
     point: LearningPoint
     figures: list[tuple[str, str]]  # value and interval, in the order of FIGURES
+
+    @property
+    def timed(self) -> str:
+        """Which share of the labels was timed; empty where all were, or where that was not kept."""
+        facts = self.point.facts
+        return Effort(facts["n_labels"], facts["n_timed"]).timed if "n_timed" in facts else ""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from django.db.models import Count, Sum
 
 from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.labelling.effort import judgements
 from annotator.models import Fusion, Label, Posterior, Project
 from annotator.models.importing import TrajectoryQuerySet
 from annotator.queue.rest import rest_of
@@ -16,7 +16,7 @@ from annotator.selection.policy import SelectionPolicy
 
 # Candidates per trajectory wanted, of which `spread` takes those that are far from each other.
 _CANDIDATES = 5
-# The latest annotations from whose times costs are fitted.
+# The latest judgements from whose times costs are fitted.
 _TIMED = 5_000
 
 
@@ -92,10 +92,9 @@ def read_pool(project: Project, policy: SelectionPolicy, untouched: TrajectoryQu
 
 def _opening(project: Project) -> float:
     """From the project's own timing log, once there is one."""
-    timed = Label.objects.submitted().filter(annotation__assignment__project=project, step__isnull=False)
-    rows = timed.order_by().values("annotation").annotate(n=Count("pk"), ms=Sum("active_ms")).filter(ms__gt=0)
-    latest = rows.order_by("-annotation").values_list("n", "ms")[:_TIMED]
-    n_steps, active_ms = zip(*latest, strict=True) if latest else ((), ())
+    labels = Label.objects.filter(annotation__assignment__project=project, step__isnull=False)
+    latest = list(judgements(labels).filter(ms__gt=0)[:_TIMED])
+    _, n_steps, active_ms = zip(*latest, strict=True) if latest else ((), (), ())
     fitted = fitted_opening(np.array(n_steps, dtype=np.int64), np.array(active_ms, dtype=np.float64))
     return OPENING_COST if fitted is None else fitted
 

@@ -1,10 +1,11 @@
 """What a round bought: by strategy, how much people settled of what it chose, and how often the belief was wrong."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from django.db.models import Exists, OuterRef, Sum
+from django.db.models import Exists, OuterRef
 
+from annotator.labelling.effort import Effort, by_trajectory
 from annotator.models import AcceptanceAudit, Assignment, GoldLabel, Label, SelectionRound, Trajectory
 from annotator.raters import blind
 from annotator.selection.batch import RANDOM
@@ -23,16 +24,12 @@ class Bought:
     n_in_sight: int = 0  # of these, with a model's word in sight
     n_compared: int = 0  # the others of which something was believed when the round chose
     n_wrong: int = 0  # of these, settled with another value than the one that was believed
-    active_ms: int = 0
+    effort: Effort = field(default_factory=Effort)
     against_random: float | None = None  # the wrong share, over that of the random slice
 
     @property
     def title(self) -> str:
         return STRATEGIES[self.strategy][0]
-
-    @property
-    def active_seconds(self) -> int:
-        return self.active_ms // 1000
 
     @property
     def wrong_share(self) -> float | None:
@@ -51,10 +48,11 @@ def bought(round_: SelectionRound) -> list[Bought]:
     for trajectory, index, value in gold.values_list("trajectory_id", "step__index", "value"):
         assert value is not None  # filtered above
         values[trajectory].append((index, value))
-    labels = Label.objects.submitted().filter(
-        annotation__trajectory__picks__round=round_, annotation__submitted_at__gte=round_.created_at
+    spent = by_trajectory(
+        Label.objects.filter(
+            annotation__trajectory__picks__round=round_, annotation__submitted_at__gte=round_.created_at
+        )
     )
-    spent = dict(labels.order_by().values_list("annotation__trajectory").annotate(Sum("active_ms")))
     steered = blind.steered(Trajectory.objects.filter(pk__in=values))
     wanted = round_.report.get("wanted")
     rows = {name: Bought(name, wanted and wanted.get(name, 0)) for name in STRATEGIES}
@@ -63,7 +61,7 @@ def bought(round_: SelectionRound) -> list[Bought]:
         row.n_picks += 1
         if pk not in taken:
             continue
-        row.active_ms += spent.get(pk) or 0
+        row.effort += spent.get(pk, Effort())
         settled = values.get(pk, [])
         row.n_settled += bool(settled)
         row.n_steps += len(settled)

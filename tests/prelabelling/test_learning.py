@@ -358,7 +358,7 @@ def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> 
     assert "It is right on fewer steps." in page
     assert page.count("<polyline") == 4  # two curves, each with its baseline
     assert page.count("<title>Not kept: 70.0 %") == 1
-    assert "One training without recorded time is not in the curve over time." in page
+    assert "One training of which fewer than half of the labels were timed is not in the curve over time." in page
     assert "The last training has no dot for the random slice alone: the slice is too small." in page
     assert '<td class="num">80.0<div class="muted small nowrap">70.0 to 90.0</div></td>' in page
 

@@ -74,7 +74,7 @@ class LearningPointSerializer(S.ModelSerializer[LearningPoint]):
     is_kept = S.BooleanField(help_text="It replaced the version before it.")
     n_trajectories = S.IntegerField(help_text="That it learnt from; what is held out is not among them.")
     n_steps = S.IntegerField()
-    effort_seconds = S.IntegerField(help_text="Active time of people on these steps.")
+    effort_seconds = S.IntegerField(help_text="Active time of people on these steps; 0: not known.")
     metrics = S.DictField(help_text="On the held-out tasks; docs/scorer.md lists what is in it.")
     facts = S.DictField(help_text="Data hash, seed, version of the code, what the baseline is or why there is none.")
     reason = S.CharField(help_text="Why it was kept or not, in a sentence.")

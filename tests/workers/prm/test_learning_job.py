@@ -136,11 +136,14 @@ def test_the_time_of_people_is_counted_on_what_it_learnt_from(toys: World) -> No
     for number, trajectory in enumerate(add(toys, range(30), judged=False)):
         slot = Assignment.objects.claimable_by(toys.annotator).get(trajectory=trajectory)
         annotation = label(slot, toys.annotator, dict(enumerate(toy.values_of(number))), 1)
-        Label.objects.filter(annotation=annotation).update(active_ms=2_500)  # also of the outcome, which counts not
+        if number % 3:
+            Label.objects.filter(annotation=annotation).update(active_ms=2_500)  # also of the outcome, which counts not
         flow.submit(slot.pk, toys.annotator)
     train(toys)
     (point,) = main_points()
-    assert point.effort_seconds == round(2.5 * point.n_steps)
+    assert point.effort_seconds == round(2.5 * point.n_steps)  # as if the others had taken as long
+    assert point.facts["n_labels"] == point.n_steps
+    assert point.n_steps / 2 < point.facts["n_timed"] < point.n_steps
 
 
 @pytest.fixture
