@@ -132,7 +132,8 @@ def _compared(job: Job, said: Sequence[tuple[Example, FloatArray]]) -> tuple[dic
     said_before = [probs for _, probs in _said(old, held_out)]
     found = difference(gold, new, said_before)
     before = measure(gold, said_before)
-    metrics["before"] = {"weights_sha256": now.weights_sha256, "step_acc": before["step_acc"], "nll": before["nll"]}
+    shown = {name: before[name] for name in ("step_acc", "nll", "over_always")}
+    metrics["before"] = {"weights_sha256": now.weights_sha256, **shown}
     metrics["difference"] = asdict(found)
     return metrics, judge(found)
 
@@ -165,7 +166,12 @@ def _made(
         n_steps=sum(int(row.gold.has_gold.sum()) for row in learning_from),
         effort_seconds=effort.seconds or 0,
         metrics=metrics,
-        facts={**facts, "n_labels": effort.n_labels, "n_timed": effort.n_timed},
+        facts={
+            **facts,
+            "n_labels": effort.n_labels,
+            "n_timed": effort.n_timed,
+            "n_chosen": sum(row.is_chosen for row in learning_from),
+        },
         reason=reason,
         is_kept=is_kept,
     )

@@ -12,8 +12,8 @@ from django.db.models import Count, Max, Q, QuerySet, Sum
 from annotator.models import Label
 
 
-def judgements(labels: QuerySet[Label]) -> QuerySet[Label, tuple[int, int, int]]:
-    """Of these labels (trajectory, n, ms) of each judgement that stands, the latest first.
+def judgements(labels: QuerySet[Label], *, timed: bool = False) -> QuerySet[Label, tuple[int, int, int]]:
+    """Of these labels (trajectory, n, ms) of each judgement that stands, the latest first; only `timed` ones if wanted.
 
     n: how many of its labels are among them; ms: their active time over all its revisions, 0 where none was measured.
     """
@@ -22,7 +22,7 @@ def judgements(labels: QuerySet[Label]) -> QuerySet[Label, tuple[int, int, int]]
     rows = of_each.annotate(
         n=Count("pk", filter=Q(annotation__is_superseded=False)), ms=Sum("active_ms"), last=Max("annotation")
     )
-    return rows.filter(n__gt=0).order_by("-last").values_list("annotation__trajectory", "n", "ms")
+    return rows.filter(n__gt=0, ms__gte=int(timed)).order_by("-last").values_list("annotation__trajectory", "n", "ms")
 
 
 @dataclass(frozen=True)

@@ -158,6 +158,7 @@ class GoldRow:
     content_sha256: str
     effort: Effort
     is_baseline: bool
+    is_chosen: bool  # by a strategy
 
 
 @dataclass(frozen=True)
@@ -185,8 +186,9 @@ def read_snapshot(job: Job) -> Snapshot:
         efforts = _efforts(chosen)
         has_rounds = SelectionRound.objects.filter(project=project, picks__isnull=False).exists()
         # Not what a later round put back into the pool: whoever chose that one, it was not this draw.
-        picks = SelectionPick.objects.taken().filter(round__project=project, probability__isnull=False)
-        at_random = set(picks.values_list("trajectory_id", flat=True))
+        picks = SelectionPick.objects.taken().filter(round__project=project)
+        probability_of = dict(picks.values_list("trajectory_id", "probability"))
+        at_random = {pk for pk, probability in probability_of.items() if probability is not None}
         fields = ("instruction", "messages", "tools", "group_key", "content_sha256", "external_id", "metadata")
         rows = [
             GoldRow(
@@ -195,6 +197,7 @@ def read_snapshot(job: Job) -> Snapshot:
                 content_sha256=row.content_sha256,
                 effort=efforts.get(row.pk, Effort()),
                 is_baseline=row.pk in at_random if has_rounds else is_in_half(row.external_id),
+                is_chosen=row.pk in probability_of and row.pk not in at_random,
             )
             for row in chosen.only("n_steps", *fields).iterator(chunk_size=200)
         ]

@@ -12,6 +12,7 @@ import numpy as np
 from annotator.agreement.coefficients import FloatArray
 from annotator.agreement.sums import VALUES
 from annotator.raters.metrics import GoldTrajectory, compare, verdicts
+from annotator.raters.reliability import FEWEST_TASKS
 
 RESAMPLES = 2000
 _FIGURES = ("step_acc", "macro_f1", "first_err_acc", "ece", "brier")
@@ -33,6 +34,7 @@ class Difference:
 
     step_acc: Interval
     nll: Interval
+    n_tasks: int
 
 
 @dataclass(frozen=True)
@@ -67,36 +69,44 @@ def difference(gold: Sequence[GoldTrajectory], new: Sequence[FloatArray], old: S
     of_new, of_old = _sums(gold, new), _sums(gold, old)
     draws = _draws(len(of_new))
     by_task = of_new - of_old
-    return Difference(*(_interval(by_task[:, column], of_new[:, 0], draws) for column in (1, 2)))
+    acc, nll = (_interval(by_task[:, column], of_new[:, 0], draws) for column in (1, 2))
+    return Difference(acc, nll, len(of_new))
 
 
 def judge(found: Difference) -> Verdict:
     """The rule by which a new scorer replaces the one before it.
 
     It must be right on more of the held-out steps or, where it is right on as many, give the gold a higher likelihood;
-    and neither its share of right steps nor its likelihood may be clearly worse (95 % interval of the difference).
+    and neither its share of right steps nor its likelihood may be worse in nearly all resamples (95 % interval of the
+    difference). On few tasks that is no proof, and the reason does not say so: two would show the same difference in
+    every resample whenever they happen to agree.
     """
-    acc, nll = found.step_acc, found.nll
-    by = f"{_points(acc)}; negative log likelihood {_nats(nll)}"
+    acc, nll, is_few = found.step_acc, found.nll, found.n_tasks < FEWEST_TASKS
+    by = f"{_points(acc, is_few)}; negative log likelihood {_nats(nll, is_few)}"
     if acc.value < 0:
         return Verdict(False, f"It is right on fewer of the held-out steps than the one before ({by}).")
     if acc.value == 0 and nll.value >= 0:
         return Verdict(False, f"It is right on as many held-out steps as the one before, and no likelier ({by}).")
     if (nll.low is not None and nll.low > 0) or (acc.high is not None and acc.high < 0):
-        return Verdict(False, f"It is right on more held-out steps, but its probabilities are clearly worse ({by}).")
+        worse = "worse" if is_few else "clearly worse"
+        return Verdict(False, f"It is right on more held-out steps, but its probabilities are {worse} ({by}).")
     how = "right on more of the held-out steps" if acc.value > 0 else "as often right, and likelier on held-out steps"
     deciding = (acc.low is not None and acc.low > 0) if acc.value > 0 else (nll.high is not None and nll.high < 0)
     sure = "and that is more than chance" if deciding else "though the interval does not rule out chance"
+    if is_few:
+        sure = f"though it takes {FEWEST_TASKS} held-out tasks to tell that from chance, and there are {found.n_tasks}"
     return Verdict(True, f"It is {how}, {sure} ({by}).")
 
 
-def _points(of: Interval) -> str:
-    bounds = "" if of.low is None or of.high is None else f", 95 % interval {100 * of.low:+.1f} to {100 * of.high:+.1f}"
+def _points(of: Interval, is_few: bool) -> str:
+    bounds = ""
+    if of.low is not None and of.high is not None and not is_few:
+        bounds = f", 95 % interval {100 * of.low:+.1f} to {100 * of.high:+.1f}"
     return f"StepAcc {100 * of.value:+.1f} points{bounds}".replace("-", "−")
 
 
-def _nats(of: Interval) -> str:
-    bounds = "" if of.low is None or of.high is None else f", {of.low:+.3f} to {of.high:+.3f}"
+def _nats(of: Interval, is_few: bool) -> str:
+    bounds = "" if of.low is None or of.high is None or is_few else f", {of.low:+.3f} to {of.high:+.3f}"
     return f"{of.value:+.3f}{bounds}".replace("-", "−")
 
 

@@ -32,6 +32,7 @@ class Page:
     name: str
     job: Job | None  # the latest training
     current: LearningPoint | None  # whose version is in use
+    of_current: CurvePoint | None
     is_there: bool  # a model file of the name
     points: list[LearningPoint]  # oldest first
     rows: list[Row]  # newest first, each followed by its baseline
@@ -61,7 +62,8 @@ def current_of(project: Project, points: list[LearningPoint]) -> LearningPoint |
 
 def read(project: Project) -> Page:
     points = points_of(project)
-    curve = [curve_point(point) for point in points]
+    curve = curve_points(points)
+    current = current_of(project, points)
     main = [point for point in points if not point.is_baseline]
     baseline = str(main[-1].facts.get("baseline", "")) if main else ""
     is_skipped = baseline.startswith("skipped: ")
@@ -73,7 +75,8 @@ def read(project: Project) -> Page:
         missing=learning.missing(project),
         name=name,
         job=learning.latest_job(project),
-        current=current_of(project, points),
+        current=current,
+        of_current=curve[points.index(current)] if current else None,
         is_there=name in catalogue.read(project.slug).models,
         points=points,
         rows=[Row(p, _figures(p.metrics)) for p in sorted(points, key=lambda p: (-p.facts["job"], p.is_baseline))],
@@ -85,18 +88,35 @@ def read(project: Project) -> Page:
     )
 
 
-def curve_point(point: LearningPoint) -> CurvePoint:
-    metrics = point.metrics
+def curve_points(points: list[LearningPoint]) -> list[CurvePoint]:
+    """The same points for the curve. The version that the latest training replaced, or not, as measured anew by it."""
+    main = [point for point in points if not point.is_baseline]
+    return [_curve_point(point, main[-1]) for point in points] if main else []
+
+
+def _curve_point(point: LearningPoint, latest: LearningPoint) -> CurvePoint:
+    metrics, before = point.metrics, latest.metrics["before"]
+    is_of_now = point.facts["job"] == latest.facts["job"]
+    if not is_of_now and before and point.is_kept and point.facts.get("weights_sha256") == before["weights_sha256"]:
+        over = before["step_acc"]["value"] - latest.metrics["always_positive"]["value"]
+        # Trainings from before it was kept have no interval of it.
+        metrics = {**latest.metrics, "over_always": {"value": over, "low": None, "high": None}, **before}
+        is_of_now = True
+    difference = point.metrics.get("difference")
     return CurvePoint(
         is_baseline=point.is_baseline,
         is_kept=point.is_kept,
         n_trajectories=point.n_trajectories,
         n_steps=point.n_steps,
+        n_chosen=point.facts.get("n_chosen", 0),
         seconds=point.effort_seconds,
         step_acc=_share(metrics["step_acc"]),
         always_positive=_share(metrics["always_positive"]),
         over_always=_share(metrics["over_always"]),
+        over_before=_share(difference["step_acc"]) if difference else None,
         n_held_out_tasks=metrics["held_out"]["n_tasks"],
+        n_held_out_steps=metrics["held_out"]["n_steps"],
+        is_of_now=is_of_now,
     )
 
 

@@ -93,7 +93,7 @@ def read_pool(project: Project, policy: SelectionPolicy, untouched: TrajectoryQu
 def _opening(project: Project) -> float:
     """From the project's own timing log, once there is one."""
     labels = Label.objects.filter(annotation__assignment__project=project, step__isnull=False)
-    latest = list(judgements(labels).filter(ms__gt=0)[:_TIMED])
+    latest = list(judgements(labels, timed=True)[:_TIMED])
     _, n_steps, active_ms = zip(*latest, strict=True) if latest else ((), (), ())
     fitted = fitted_opening(np.array(n_steps, dtype=np.int64), np.array(active_ms, dtype=np.float64))
     return OPENING_COST if fitted is None else fitted

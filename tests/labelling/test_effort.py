@@ -9,6 +9,7 @@ from annotator.labelling.effort import Effort, judgements
 from annotator.models import Annotation, Label, Project, Trajectory, User
 from annotator.prelabelling import learning
 from annotator.selection import pool, reading
+from annotator.selection.acquisition import OPENING_COST
 from tests.factories import World, judge, label, make_trajectory
 from tests.selection.test_rounds import run
 
@@ -42,7 +43,7 @@ def opening_of(project: Project, monkeypatch: pytest.MonkeyPatch) -> list[tuple[
         seen.extend(zip(n_steps.tolist(), active_ms.tolist(), strict=True))
 
     monkeypatch.setattr(pool, "fitted_opening", fitted)
-    assert pool._opening(project) == pool.OPENING_COST
+    assert pool._opening(project) == OPENING_COST
     return seen
 
 

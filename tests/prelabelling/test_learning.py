@@ -18,6 +18,7 @@ from annotator.prelabelling import learning
 from annotator.prelabelling.learning_curve import CurvePoint, Share, conclude, draw
 from annotator.prelabelling.learning_figures import Difference, Interval, difference, judge, measure
 from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, LearningPolicy, is_held_out, what_is_missing
+from annotator.prelabelling.learning_reading import curve_points
 from annotator.raters.metrics import GoldTrajectory
 from tests.api.client import client_of
 from tests.factories import World, make_learning_point, make_trajectory, make_world, predict
@@ -121,18 +122,57 @@ def test_steps_without_gold_count_nowhere() -> None:
     ],
 )
 def test_a_version_is_kept_only_if_it_is_better(acc: Any, nll: Any, is_kept: bool, words: str) -> None:
-    found = judge(Difference(Interval(*acc), Interval(*nll)))
+    found = judge(Difference(Interval(*acc), Interval(*nll), 20))
     assert found.is_kept is is_kept
     assert words in found.reason
+
+
+def test_few_tasks_decide_but_prove_nothing() -> None:
+    """Two that happen to gain alike do so in every resample, which is no interval."""
+    settled = gold([1, 1, -1], [1, 1, -1])
+    right, wrong = says([1, 1, -1], [1, 1, -1], sure=0.9), says([1, 1, 1], [1, 1, 1], sure=0.9)
+    found = difference(settled, right, wrong)
+    assert (found.step_acc.low, found.n_tasks) == (found.step_acc.high, 2)
+    assert judge(found).is_kept
+    assert judge(found).reason == (
+        "It is right on more of the held-out steps, though it takes 20 held-out tasks to tell that from chance, and "
+        "there are 2 (StepAcc +33.3 points; negative log likelihood −0.963)."
+    )
+    likelier = Difference(Interval(0.0, 0.0, 0.0), Interval(-0.1, -0.1, -0.1), 19)
+    assert "as often right, and likelier on held-out steps, though it takes 20" in judge(likelier).reason
+    worse = judge(Difference(Interval(0.1, 0.1, 0.1), Interval(0.2, 0.1, 0.3), 2))
+    assert (worse.is_kept, worse.reason) == (
+        False,
+        "It is right on more held-out steps, but its probabilities are worse (StepAcc +10.0 points; negative log "
+        "likelihood +0.200).",
+    )
 
 
 # The curve
 
 
-def point(n: int, acc: float, *, wide: float = 0.05, is_baseline: bool = False, is_kept: bool = True) -> CurvePoint:
-    share = Share(acc, acc - wide, acc + wide)
-    over = Share(acc - 0.5, acc - 0.5 - wide, acc - 0.5 + wide)
-    return CurvePoint(is_baseline, is_kept, n // 5, n, 60 * n, share, Share(0.5, 0.45, 0.55), over, 30)
+def around(value: float, wide: float = 0.05) -> Share:
+    return Share(value, value - wide, value + wide)
+
+
+def point(n: int, acc: float, **fields: Any) -> CurvePoint:
+    """Learnt from n steps, of which a strategy chose some."""
+    made = CurvePoint(
+        is_baseline=False,
+        is_kept=True,
+        n_trajectories=n // 5,
+        n_steps=n,
+        n_chosen=n // 10,
+        seconds=60 * n,
+        step_acc=around(acc),
+        always_positive=around(0.5),
+        over_always=around(acc - 0.5),
+        over_before=None,
+        n_held_out_tasks=30,
+        n_held_out_steps=90,
+        is_of_now=True,
+    )
+    return replace(made, **fields)
 
 
 def test_the_curve_places_its_marks() -> None:
@@ -146,6 +186,7 @@ def test_the_curve_places_its_marks() -> None:
     assert curve.baseline == f"{xs[1]},{curve.marks[1].y}"
     assert [tick.text for tick in curve.x_ticks] == ["0", "100", "200", "300", "400", "500"]
     assert curve.marks[2].title == "Not kept: 80.0 % (75.0 to 85.0 %), learnt from 80 trajectories with 400 steps"
+    assert curve.line == curve.line_of_all
     hours = draw([point(300, 0.6)], "seconds")
     assert hours is not None
     assert (hours.axis, [tick.text for tick in hours.x_ticks]) == (
@@ -180,28 +221,62 @@ def test_what_cannot_be_concluded_is_said() -> None:
         "Whether more gold makes it better: it takes a second training, with more gold.",
         "Whether choosing what people label beats chance: no selection round has run, so nothing was chosen yet.",
     ]
-    overlapping = [point(100, 0.7), point(400, 0.75), point(150, 0.66, is_baseline=True)]
+    overlapping = [point(100, 0.7), point(150, 0.66, is_baseline=True), point(400, 0.75, over_before=around(0.05))]
     said = conclude(overlapping, has_rounds=True)
     assert [sentence.split(":")[0] for sentence in said.open] == [
         "Whether more gold makes it better",
         "Whether choosing what people label beats chance",
     ]
-    worse = conclude([point(100, 0.7), point(400, 0.3), point(150, 0.85, is_baseline=True)], has_rounds=True)
+    less = point(400, 0.3, over_before=around(-0.4))
+    worse = conclude([point(100, 0.7), point(150, 0.85, is_baseline=True), less], has_rounds=True)
     assert worse.open == []
     assert worse.known == [
         "The scorer in use is worse than saying +1 always: 30.0 % of the held-out steps are right, 50.0 % saying +1 "
         "always, −20.0 points (95 % interval −25.0 to −15.0).",
-        "More gold has made it worse: 30.0 % of the held-out steps (25.0 to 35.0 %) with 80 trajectories, 70.0 % of "
-        "the held-out steps (65.0 to 75.0 %) with 20.",
+        "More gold has made it worse: 30.0 % with 80 trajectories, 70.0 % with 20, on the same held-out steps, −40.0 "
+        "points (95 % interval −45.0 to −35.0).",
         "Choosing what people label does worse than chance: 70.0 % of the held-out steps (65.0 to 75.0 %) with 100 "
         "steps against 85.0 % of the held-out steps (80.0 to 90.0 %) with the 150 of the random slice.",
     ]
-    apart = [point(100, 0.7), point(400, 0.85), point(150, 0.55, is_baseline=True)]
-    assert conclude(apart, has_rounds=True).open == []
-    assert [sentence.split(":")[0] for sentence in conclude(apart, has_rounds=True).known] == [
+    assert conclude(APART, has_rounds=True).open == []
+    assert [sentence.split(":")[0] for sentence in conclude(APART, has_rounds=True).known] == [
         "The scorer in use is better than saying +1 always",
         "More gold has helped",
         "Choosing what people label beats chance",
+    ]
+
+
+APART = [point(100, 0.7), point(150, 0.55, is_baseline=True), point(400, 0.85, over_before=around(0.15))]
+
+
+def test_too_few_held_out_tasks_conclude_nothing() -> None:
+    found = conclude([replace(one, n_held_out_tasks=19) for one in APART], has_rounds=True)
+    assert found.known == []
+    too_few = "it takes 20 held-out tasks to tell that from chance, and there are 19."
+    assert [sentence.endswith(too_few) for sentence in found.open] == [True, True, True, False]
+    assert found.open[1] == (
+        "Whether more gold makes it better: 85.0 % with 80 trajectories, 70.0 % with 20, on the same held-out steps, "
+        f"+15.0 points; {too_few}"
+    )
+
+
+def test_only_what_was_measured_on_the_same_steps_is_compared() -> None:
+    then = [replace(APART[0], is_of_now=False, n_held_out_steps=52), *APART[1:]]
+    assert conclude(then, has_rounds=True).open == [
+        "Whether more gold makes it better: it takes a second training, with more gold.",
+        "Whether choosing what people label beats chance: no training that was measured on the same steps has had as "
+        "few to learn from as the random slice, 150.",
+    ]
+    curve = draw([*then, point(300, 0.8)], "steps")
+    assert curve is not None
+    assert [mark.is_of_now for mark in curve.marks] == [False, True, True, True]
+    assert (len(curve.line.split()), len(curve.line_of_all.split())) == (2, 3)
+    assert curve.marks[0].title.endswith("; measured on the 52 held-out steps of then")
+    # What chance alone chose says nothing of choosing.
+    by_chance = [replace(one, n_chosen=0) for one in APART]
+    assert conclude(by_chance, has_rounds=True).open == [
+        "Whether choosing what people label beats chance: nothing that the latest trainings learnt from had been "
+        "chosen by a strategy."
     ]
 
 
@@ -364,6 +439,33 @@ def test_the_page_tells_a_newcomer_what_happens(client: Client, solo: World) -> 
 
 
 @pytest.mark.django_db
+def test_the_version_in_use_is_shown_as_the_latest_training_measured_it(client: Client, solo: World) -> None:
+    """It was right on 80 % of 40 held-out steps; the training after it had more of them."""
+    about = {"baseline": "skipped: x", "weights_sha256": "a" * 64}
+    first = make_learning_point(solo.project, 0.8, is_kept=True, facts={**about, "job": 1})
+    second = make_learning_point(solo.project, 0.6, n_steps=200, n_trajectories=55, facts={**about, "job": 2})
+    figure = {"value": 0.7, "low": 0.65, "high": 0.75}
+    second.metrics["before"] = {"weights_sha256": "a" * 64, "step_acc": figure, "nll": figure, "over_always": figure}
+    second.metrics["difference"] = {"step_acc": {"value": -0.1, "low": -0.2, "high": -0.05}, "nll": figure}
+    second.metrics["held_out"] = {"n_trajectories": 40, "n_steps": 130, "n_tasks": 25}
+    now_, latest = curve_points([first, second])
+    assert (now_.step_acc, now_.over_always, now_.n_held_out_steps, now_.is_of_now) == (
+        Share(0.7, 0.65, 0.75),
+        Share(0.7, 0.65, 0.75),
+        130,
+        True,
+    )
+    assert (latest.step_acc.value, latest.over_before) == (0.6, Share(-0.1, -0.2, -0.05))
+    (known,) = conclude([now_, latest], has_rounds=False).known[1:]
+    assert known.startswith("More gold has made it worse: 60.0 % with 55 trajectories, 70.0 % with 40, on the same")
+    del second.metrics["before"]["over_always"]  # as trainings were recorded before
+    assert curve_points([first, second])[0].over_always == Share(0.7 - 0.5, None, None)
+    second.metrics["before"] = None
+    (then, _) = curve_points([first, second])
+    assert (then.step_acc.value, then.n_held_out_steps, then.is_of_now) == (0.8, 40, False)
+
+
+@pytest.mark.django_db
 def test_the_page_changes_the_policy_and_starts(client: Client, solo: World) -> None:
     client.force_login(solo.admin)
     form = {"every": "9", "at_least": "12", "name": "solo-scorer", "encoder": "hashed", "is_on": "on"}
@@ -415,8 +517,9 @@ def test_the_api_reads_changes_and_starts(solo: World) -> None:
     assert (found["name"], found["current"]) == ("solo-scorer", None)  # there is no model file
     assert [(p["id"], p["is_kept"], p["version"]) for p in found["points"]] == [(kept.pk, True, None)]
     assert found["points"][0]["metrics"]["step_acc"]["value"] == 0.8
-    assert len(found["not_concluded"]) == 3
-    assert found["concluded"][0].startswith("The scorer in use is better than saying +1 always: 80.0 %")
+    assert found["not_concluded"][0].startswith("Whether the scorer in use is better than saying +1 always: 80.0 %")
+    assert len(found["not_concluded"]) == 4
+    assert found["concluded"] == []  # on six tasks
     changed = client.patch(address, {"every": 5}, "json")
     assert (changed.status_code, changed.json()["policy"]["every"], changed.json()["policy"]["is_on"]) == (200, 5, True)
     refused = client.patch(address, {"every": 0, "days": 1}, "json")
