@@ -64,7 +64,7 @@ class RunIn(Body):
     description="Starts a model over the trajectories that it has not scored; watch and cancel its job. For admins.",
     request=PrelabelRequestSerializer,
     answers={200: PrelabelRunSerializer, 202: PrelabelRunSerializer},
-    refusals=(400, 403, 404),
+    refusals=(400, 403, 404, 409),
 )
 @endpoint("GET", "POST")
 def run_list(request: ApiRequest, slug: str) -> Response:

@@ -15,7 +15,7 @@ from django.utils.timezone import now
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from annotator import audit, jobs
-from annotator.errors import InvalidInput, JobFailed, fields_of, in_words
+from annotator.errors import InvalidInput, JobConflict, JobFailed, fields_of, in_words
 from annotator.models import (
     GoldLabel,
     Job,
@@ -28,7 +28,7 @@ from annotator.models import (
     User,
 )
 from annotator.prelabelling import names
-from annotator.prelabelling.configs import ModelConfig
+from annotator.prelabelling.configs import ModelConfig, from_data, known_by
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.learning_policy import is_held_out
 from annotator.prelabelling.rules_config import RulesConfig
@@ -97,7 +97,15 @@ def sees_reference(config: ModelConfig) -> bool:
 def start(
     project: Project, config: ModelConfig, selection: Selection, *, estimate: dict[str, Any], user: User | None
 ) -> PrelabelRun:
-    """Queues a run. Raises InvalidInput when the selection holds no trajectory, or the name is another model's."""
+    """Queues a run. Raises JobConflict while one of the same version is under way: both would score, and pay for, the
+    same trajectories. Raises InvalidInput when the selection holds none, or the name is another model's.
+    """
+    Project.objects.select_for_update(no_key=True).only("pk").get(pk=project.pk)  # one at a time
+    if busy := under_way(project, config):
+        raise JobConflict(
+            f"Nothing was started: {config.name} is under way already, as run {busy.pk}. Wait until that has ended, or "
+            f"cancel it: its job is number {busy.job_id}."
+        )
     if taken := names.why_taken(project.pk, config.name, config.kind):
         raise InvalidInput(f"Nothing was started: {taken}", {"model": taken})
     chosen = selection.of(project)
@@ -122,6 +130,13 @@ def start(
     n_workers = settings.PRELABEL_WORKERS if queue == Job.Queue.GPU else 1
     transaction.on_commit(partial(jobs.send, job.pk, n_workers=n_workers))
     return run
+
+
+def under_way(project: Project, config: ModelConfig) -> PrelabelRun | None:
+    """The run of this model, with this content of its file, that has not ended yet."""
+    runs = PrelabelRun.objects.filter(project=project, model_name=config.name, job__finished_at=None)
+    known = known_by(config)
+    return next((run for run in runs if known_by(from_data(run.config, "the model file of the run")) == known), None)
 
 
 def version_of(

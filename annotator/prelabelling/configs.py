@@ -68,6 +68,14 @@ def read_folder(folder: Path) -> dict[str, ModelConfig]:
     return found
 
 
+def known_by(config: ModelConfig) -> dict[str, str]:
+    """What a model file says of the version that it makes; the other hashes are known once a worker has loaded it."""
+    if isinstance(config, DiscriminativeConfig):
+        return {"config_sha256": canonical_sha256(config)}
+    found = {"config_sha256": json_sha256(config.identity())}
+    return found | {"weights_sha256": config.weights_sha256} if isinstance(config, ScorerConfig) else found
+
+
 def canonical_sha256(config: BaseModel) -> str:
     """SHA-256 of a config, or of a part of one, as canonical JSON: defaults filled in, keys sorted."""
     return json_sha256(config.model_dump(mode="json"))

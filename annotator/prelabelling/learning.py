@@ -313,6 +313,8 @@ def prelabel_rest(job: Job, config: ScorerConfig) -> PrelabelRun | None:
     estimate = reading.estimate(job.project, config, selection)
     if not estimate["n_steps"]:
         return None
-    run = actions.start(job.project, config, selection, estimate=estimate, user=job.created_by)
+    run = actions.under_way(job.project, config) or actions.start(
+        job.project, config, selection, estimate=estimate, user=job.created_by
+    )
     jobs.remember(job, prelabel_run=run.pk)
     return run

@@ -65,6 +65,18 @@ def test_a_wrong_form_comes_back_and_starts_nothing(world: World) -> None:
     assert PrelabelRun.objects.count() == 0
 
 
+def test_a_second_start_is_refused_while_the_first_is_under_way(world: World) -> None:
+    run = run_of(world)
+    page = _client(world).post("/projects/demo/models/", {"model": "rules", "gold": "any"})
+    said = f"Nothing was started: rules is under way already, as run {run.pk}."
+    assert page.status_code == 409
+    assert said in page.content.decode()
+    answer = post(_client(world), "/api/v1/projects/demo/prelabel-runs/", {"model": "rules"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "job.conflict")
+    assert answer.json()["error"]["message"].startswith(said)
+    assert PrelabelRun.objects.get() == run
+
+
 def test_the_page_of_a_run_says_how_far_it_is(
     world: World, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:

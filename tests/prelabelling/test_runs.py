@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
 from annotator import jobs
-from annotator.errors import InvalidInput, JobFailed
+from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.models import (
     AuditEvent,
     GoldLabel,
@@ -25,7 +25,7 @@ from annotator.prelabelling import actions, catalogue
 from annotator.prelabelling.actions import Identity, Result, Selection
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores
-from tests.factories import World, judge, make_trajectory
+from tests.factories import World, judge, make_trajectory, make_world
 from workers.prelabel import run as worker
 
 pytestmark = pytest.mark.django_db
@@ -132,6 +132,25 @@ def test_nothing_is_started_for_an_empty_selection_or_a_wrong_one(world: World) 
     with pytest.raises(InvalidInput, match=r"gold: Input should be 'any', 'with', 'without' or 'not_learnt'"):
         Selection.parse({"gold": "some"})
     assert (Job.objects.count(), PrelabelRun.objects.count()) == (0, 0)
+
+
+def test_a_model_that_is_under_way_is_not_started_a_second_time(world: World) -> None:
+    make_trajectory(world.project)
+    run = start(world)
+    refused = rf"rules is under way already, as run {run.pk}\..*: its job is number {run.job_id}\."
+    for config in (RULES, RulesConfig(title="Another title makes no other version")):
+        with pytest.raises(JobConflict, match=refused):
+            start(world, config=config)
+    jobs.start(run.job_id)
+    with pytest.raises(JobConflict, match=refused):
+        start(world, gold="without")
+    assert (PrelabelRun.objects.count(), Job.objects.count()) == (1, 1)
+    start(world, config=RulesConfig(off=["R9"]))  # another version
+    other = make_world("other")
+    make_trajectory(other.project)
+    start(other)
+    Job.objects.filter(pk=run.job_id).update(status="cancelled", finished_at=now())
+    start(world)
 
 
 def test_two_workers_never_get_the_same(world: World) -> None:
