@@ -139,12 +139,13 @@ def is_due(project: Project) -> bool:
 
 
 def waiting(round_: SelectionRound) -> int:
-    """How many trajectories of the round still have an open slot that some member may take.
+    """How many trajectories of the round still have an open slot that some annotator may take.
 
-    What everybody has had or skipped waits for nobody.
+    What every annotator has had or skipped waits for nobody.
     """
     had = Assignment.objects.filter(trajectory=OuterRef(OuterRef("trajectory")), annotator=OuterRef("user"))
-    takers = Membership.objects.filter(~Exists(had), project=round_.project_id, user__is_active=True)
+    annotators = Membership.objects.filter(role=Membership.Role.ANNOTATOR, user__is_active=True)
+    takers = annotators.filter(~Exists(had), project=round_.project_id)
     slots = Assignment.objects.open().filter(Exists(takers), pick__round=round_)
     return slots.values("trajectory").distinct().count()
 

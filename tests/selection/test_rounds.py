@@ -12,7 +12,17 @@ from django.utils.timezone import now
 
 from annotator import flow, jobs
 from annotator.errors import InvalidInput, JobConflict
-from annotator.models import Assignment, Fusion, Job, Posterior, Project, SelectionPick, SelectionRound, Trajectory
+from annotator.models import (
+    Assignment,
+    Fusion,
+    Job,
+    Membership,
+    Posterior,
+    Project,
+    SelectionPick,
+    SelectionRound,
+    Trajectory,
+)
 from annotator.projects.actions import change_settings
 from annotator.queue import actions as queue
 from annotator.raters import blind
@@ -329,6 +339,20 @@ def test_the_schedule_starts_a_round_when_the_last_one_is_nearly_taken(world: Wo
         for person in (world.annotator, world.second):
             judge(pick.trajectory, person, [1, 1, 1])
     assert actions.start_due() == 1
+
+
+def test_a_slot_that_only_a_reviewer_or_an_admin_is_left_for_waits_for_nobody(world: World) -> None:
+    """With fewer annotators than judgements are wanted of each: only annotators can claim."""
+    pool(world)
+    Membership.objects.filter(user=world.second).delete()
+    round_ = run(world, is_on=True, n_wanted=5)
+    picks = list(round_.picks.all())
+    for pick in picks[:3]:
+        judge(pick.trajectory, world.annotator, [1, 1, 1])
+    assert (actions.waiting(round_), actions.start_due()) == (2, 0)
+    for pick in picks[3:]:
+        judge(pick.trajectory, world.annotator, [1, 1, 1])
+    assert (actions.waiting(round_), actions.start_due()) == (0, 1)
 
 
 @pytest.mark.parametrize(("who", "status"), [("annotator", 403), ("reviewer", 403), ("outsider", 404)])
