@@ -44,7 +44,7 @@ CLAIMED_AT_ONCE = 64
 
 
 class Selection(BaseModel):
-    """Which trajectories of the project a run is for; those that the version has scored already are left out anyway.
+    """Which trajectories of the project a run is for, of those that the version has not scored yet.
 
     gold `not_learnt`: those without gold, and those of tasks that a scorer in the loop only measures itself on.
     """
@@ -53,7 +53,7 @@ class Selection(BaseModel):
 
     gold: Literal["any", "with", "without", "not_learnt"] = "any"
     ids: str = Field(default="", max_length=200)  # part of the external id
-    limit: int | None = Field(default=None, ge=1)  # the first so many
+    limit: int | None = Field(default=None, ge=1)  # the first so many that are left
 
     @classmethod
     def parse(cls, data: object) -> "Selection":
@@ -64,7 +64,7 @@ class Selection(BaseModel):
             fields = fields_of(error, "filter")
         raise InvalidInput(f"The selection does not fit. {in_words(fields)}.", fields)
 
-    def of(self, project: Project) -> QuerySet[Trajectory]:
+    def of(self, project: Project, *, unscored_by: ModelVersion | None = None) -> QuerySet[Trajectory]:
         chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()
         if self.gold != "any":
             has_gold = Exists(GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False))
@@ -73,6 +73,8 @@ class Selection(BaseModel):
                 tasks = chosen.filter(has_gold).order_by().values_list("group_key", flat=True).distinct()
                 wanted |= Q(group_key__in=[task for task in tasks if is_held_out(task)])
             chosen = chosen.filter(wanted)
+        if unscored_by is not None:
+            chosen = chosen.filter(~Exists(Prediction.objects.filter(version=unscored_by, trajectory=OuterRef("pk"))))
         chosen = chosen.order_by("id")
         return chosen[: self.limit] if self.limit else chosen
 
@@ -139,6 +141,20 @@ def under_way(project: Project, config: ModelConfig) -> PrelabelRun | None:
     return next((run for run in runs if known_by(from_data(run.config, "the model file of the run")) == known), None)
 
 
+def expected_version(project: Project, config: ModelConfig) -> ModelVersion | None:
+    """The version that a run of now would belong to, if one like it has run: a worker that loads the model knows.
+
+    It is that of the latest run of the same model file; for a judge, of those since its guideline was saved.
+    """
+    runs = PrelabelRun.objects.filter(project=project, model_name=config.name)
+    runs = runs.filter(**{f"version__{name}": sha256 for name, sha256 in known_by(config).items()})
+    guideline = project.guidelines.first()
+    if isinstance(config, JudgeConfig) and guideline is not None:
+        runs = runs.filter(job__queued_at__gte=guideline.created_at)
+    latest = runs.select_related("version").order_by("-id").first()
+    return latest.version if latest else None
+
+
 def version_of(
     project_id: int, kind: str, name: str, config: dict[str, Any], identity: Identity, *, sees_reference: bool
 ) -> ModelVersion:
@@ -187,10 +203,9 @@ def plan(run: PrelabelRun) -> None:
     """Makes a target of every selected trajectory that the version has not scored; doing it again changes nothing."""
     PrelabelRun.objects.select_for_update().only("pk").get(pk=run.pk)
     if not run.targets.exists():
-        scored = Prediction.objects.filter(version=run.version_id, trajectory=OuterRef("pk"))
-        chosen = Selection.parse(run.selection).of(run.project).values("pk")
-        missing = Trajectory.objects.filter(~Exists(scored), pk__in=chosen).order_by("id").values_list("pk", flat=True)
-        targets = (PrelabelTarget(run=run, trajectory_id=pk) for pk in missing.iterator(chunk_size=5_000))
+        missing = Selection.parse(run.selection).of(run.project, unscored_by=run.version)
+        ids = missing.values_list("pk", flat=True).iterator(chunk_size=5_000)
+        targets = (PrelabelTarget(run=run, trajectory_id=pk) for pk in ids)
         PrelabelTarget.objects.bulk_create(targets, batch_size=5_000)
     steps = Sum("trajectory__n_steps")
     sums = run.targets.aggregate(total=steps, done=Sum("trajectory__n_steps", filter=_ended))

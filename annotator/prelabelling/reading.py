@@ -9,7 +9,7 @@ from django.db.models.functions import Cast, Length
 from django.utils.timezone import now
 
 from annotator.models import Guideline, Job, ModelVersion, Prediction, PrelabelRun, PrelabelTarget, Project, Trajectory
-from annotator.prelabelling.actions import Selection
+from annotator.prelabelling.actions import Selection, expected_version
 from annotator.prelabelling.configs import ModelConfig
 from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.judge_costs import PROMPT_BYTES, TOKENS_PER_BYTE
@@ -26,9 +26,11 @@ MOST_FAILURES = 50
 def estimate(project: Project, config: ModelConfig, selection: Selection) -> dict[str, Any]:
     """What a run over the selection is expected to take: trajectories, steps, tokens, money and seconds.
 
-    Money is null without a price in the model file, seconds are null until a run of this model has been measured.
+    What the model has scored already is left out. Money is null without a price in the model file, seconds are null
+    until a run of this model has been measured.
     """
-    chosen = Trajectory.objects.filter(pk__in=selection.of(project).values("pk"))
+    missing = selection.of(project, unscored_by=expected_version(project, config))
+    chosen = Trajectory.objects.filter(pk__in=missing.values("pk"))
     sums = chosen.aggregate(n_trajectories=Count("pk"), n_steps=Sum("n_steps"))
     n_trajectories, n_steps = sums["n_trajectories"], sums["n_steps"] or 0
     characters = Length(Cast("messages", TextField())) + Length(Cast("tools", TextField()))

@@ -11,7 +11,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotator import access
 from annotator.errors import InvalidInput
 from annotator.http import Request
-from annotator.models import Job, Membership, PrelabelRun
+from annotator.models import Job, Membership, PrelabelRun, PrelabelTarget
 from annotator.prelabelling import actions, catalogue, reading, training
 from annotator.prelabelling.configs import from_data
 from annotator.prelabelling.forms import RunForm, TrainForm
@@ -110,5 +110,8 @@ def _again(run: PrelabelRun, request: Request) -> PrelabelRun:
     current = catalogue.read(run.project.slug).models.get(run.model_name)
     config = current or from_data(run.config, "the model file of the run")
     selection = actions.Selection.parse(run.selection)
+    n_left = run.targets.exclude(status=PrelabelTarget.Status.DONE).count()
+    if selection.limit and n_left and run.job.status != Job.Status.DONE:
+        selection = selection.model_copy(update={"limit": n_left})  # goes on, and takes no further portion
     estimate = reading.estimate(run.project, config, selection)
     return actions.start(run.project, config, selection, estimate=estimate, user=request.user)

@@ -5,10 +5,11 @@ import json
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
+from annotator.management.commands import prelabel
 from annotator.models import Job, PrelabelRun
 from tests.factories import World, make_trajectory
 from workers.prelabel import run as worker
@@ -91,6 +92,8 @@ def test_the_page_of_a_run_says_how_far_it_is(
     assert "2 of 2 steps" in text
     assert "1 scored, 0 failed, 0 left" in text
     assert "hx-trigger" not in text
+    form = {"model": "rules", "gold": "any", "estimate": "1"}
+    assert "Nothing is left to score" in client.post("/projects/demo/models/", form).content.decode()
     again = client.post(f"/prelabel-runs/{run.pk}/again/")
     assert again["Location"] == f"/prelabel-runs/{PrelabelRun.objects.latest('pk').pk}/"
     assert PrelabelRun.objects.count() == 2
@@ -105,8 +108,42 @@ def test_the_command_estimates_starts_and_says_what_came_of_it(world: World, mon
     call_command("prelabel", "demo", model="rules", no_wait=True, stdout=out)
     worker.work(Job.objects.get().pk)
     call_command("prelabel", "demo", model="rules", no_wait=True, stdout=out)
-    assert out.getvalue().splitlines()[1].startswith("1 trajectories with 2 steps")
+    first, again = out.getvalue().splitlines()[1::2]
+    assert first == "1 trajectories with 2 steps"
+    assert again.startswith("0 trajectories with 0 steps")
     assert [job.status for job in Job.objects.order_by("pk")] == ["done", "queued"]
+
+
+def test_the_command_fails_where_nothing_is_left_to_score(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def watch(_: object, job_id: int) -> Job:
+        worker.work(job_id)
+        return Job.objects.get(pk=job_id)
+
+    monkeypatch.setattr(prelabel, "watch", watch)
+    make_trajectory(world.project, n_steps=2)
+    out = io.StringIO()
+    call_command("prelabel", "demo", model="rules", stdout=out)
+    assert "1 trajectories with 2 steps scored" in out.getvalue()
+    with pytest.raises(CommandError, match=r"Nothing was left to score: rules v1 has scored all of these trajectories"):
+        call_command("prelabel", "demo", model="rules", stdout=out)
+
+
+def test_going_on_with_a_limited_run_takes_no_more_than_it_had_left(world: World) -> None:
+    for _ in range(5):
+        make_trajectory(world.project, n_steps=1)
+    client = _client(world)
+    client.post("/projects/demo/models/", {"model": "rules", "gold": "any", "limit": "3"})
+    run = PrelabelRun.objects.get()
+    worker.work(run.job_id)
+    first = run.targets.earliest("id")
+    Job.objects.update(status="cancelled")  # as if, but for the first, nothing of it had been scored yet
+    run.targets.exclude(pk=first.pk).update(status="waiting")
+    client.post(f"/prelabel-runs/{run.pk}/again/")
+    again = PrelabelRun.objects.latest("pk")
+    assert again.selection["limit"] == 2
+    worker.work(again.job_id)
+    client.post(f"/prelabel-runs/{again.pk}/again/")  # this one came to its end: the next so many
+    assert PrelabelRun.objects.latest("pk").selection["limit"] == 2
 
 
 def post(client: Client, path: str, body: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from annotator.models import (
     Prediction,
     PrelabelRun,
 )
-from annotator.prelabelling import actions, catalogue
+from annotator.prelabelling import actions, catalogue, reading
 from annotator.prelabelling.actions import Identity, Result, Selection
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores
@@ -113,6 +113,20 @@ def test_findings_are_kept_as_findings(world: World) -> None:
     assert prediction.rationales[0].startswith("R1: ")
     assert prediction.values == [None, None]
     assert prediction.probs == [[None] * 3] * 2
+
+
+def test_a_limit_counts_what_is_missing_so_that_portions_get_to_the_end(world: World) -> None:
+    made = [make_trajectory(world.project, n_steps=i + 1).pk for i in range(5)]
+    found = []
+    for left in ([2, 3], [2, 7], [1, 5], [0, 0]):
+        expected = reading.estimate(world.project, RULES, Selection(limit=2))
+        assert [expected["n_trajectories"], expected["n_steps"]] == left
+        run = start(world, limit=2)
+        worker.work(run.job_id)
+        found.append(sorted(run.targets.values_list("trajectory", flat=True)))
+    assert found == [made[:2], made[2:4], made[4:], []]
+    # Another version has everything before it again.
+    assert reading.estimate(world.project, RulesConfig(off=["R9"]), Selection())["n_trajectories"] == 5
 
 
 @pytest.mark.parametrize(("gold", "expected"), [("with", [0]), ("without", [1]), ("any", [0, 1])])

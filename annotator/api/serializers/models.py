@@ -21,7 +21,8 @@ class ModelSerializer(S.Serializer[Any]):
 class PrelabelRequestSerializer(S.Serializer[Any]):
     model = S.CharField(help_text="Its name.")
     filter = S.DictField(
-        required=False, help_text="`gold`: any, with or without; `ids`: part of the external id; `limit`: the first N."
+        required=False,
+        help_text="`gold`: any, with or without; `ids`: part of the external id; `limit`: the first N that are left.",
     )
     dry_run = S.BooleanField(default=False, help_text="true: only estimate it.")
 

@@ -21,7 +21,7 @@ class Command(BaseCommand):
             "--gold", choices=["any", "with", "without"], default="any", help="only trajectories … gold"
         )
         parser.add_argument("--ids", default="", metavar="TEXT", help="only external ids that contain this")
-        parser.add_argument("--limit", type=positive, metavar="N", help="only the first N")
+        parser.add_argument("--limit", type=positive, metavar="N", help="only the first N that are left to score")
         parser.add_argument("--estimate", action="store_true", help="only say what it would take")
         parser.add_argument("--no-wait", action="store_true", help="start it and return")
 
@@ -48,6 +48,9 @@ class Command(BaseCommand):
             )
         if job.status != Job.Status.DONE:
             raise CommandError(job.error or "The run was cancelled. What is scored stays; start it again to go on.")
+        if not job.result["n_trajectories"] + job.result["n_failed"]:
+            version = job.result["version"]
+            raise CommandError(f"Nothing was left to score: {version} has scored all of these trajectories already.")
 
 
 def _words(estimate: dict[str, Any]) -> str:
