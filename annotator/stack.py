@@ -20,7 +20,7 @@ from annotator import embedded
 ROOT = Path(__file__).resolve().parent.parent
 KEPT_LOGS = 3
 # How long each may take to end before it is killed: the worker finishes the tasks that it has begun.
-PATIENCE = {"web": 15.0, "beat": 10.0, "worker": 60.0, "models": 60.0}
+PATIENCE = {"web": 15.0, "beat": 10.0, "worker": 60.0, "judges": 60.0, "models": 60.0}
 
 
 class Child:
@@ -100,13 +100,15 @@ class Supervisor:
             celery = ["celery", "-A", "annotator.celery"]
             web = ["gunicorn", "annotator.wsgi:application", "--bind", bind, "--workers", "2", "--threads", "4"]
             web += ["--worker-class", "gthread", "--timeout", "120", "--graceful-timeout", "10", "--no-control-socket"]
-            alone = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]  # neither needs to know of the other
+            alone = ["--loglevel", "INFO", "--without-gossip", "--without-mingle"]  # none needs to know of the others
             worker = ["worker", "-Q", "default", "--concurrency", "2", *alone]
-            # Models apart: one at a time, in a process that may grow large, while imports and releases go on.
+            # Judges apart: they wait for their endpoints for hours, in threads, while imports and releases go on.
+            judges = ["worker", "-n", "judges@%h", "-Q", "judges", "--pool", "threads", "--concurrency", "4", *alone]
+            # Models apart, too: one at a time, in a process that may grow large.
             models = ["worker", "-n", "models@%h", "-Q", "gpu", "--pool", "solo", *alone]
             beat = ["beat", "--loglevel", "INFO", "--schedule", str(self._home / "run/beat-schedule")]
             self._add("web", web)
-            for name, arguments in (("worker", worker), ("models", models), ("beat", beat)):
+            for name, arguments in (("worker", worker), ("judges", judges), ("models", models), ("beat", beat)):
                 self._add(name, [*celery, *arguments])
             self._watch(accounts)
             return 0
@@ -206,10 +208,10 @@ class Supervisor:
         say(f"\nData and logs: {self._home}. Ctrl-C stops everything.")
 
     def _stop(self) -> None:
-        for name in ("web", "beat", "models", "worker"):
+        for name in ("web", "beat", "models", "judges", "worker"):
             for child in self._children:
                 if child.name == name:
-                    is_patient = name in ("worker", "models")
+                    is_patient = name in ("worker", "judges", "models")
                     say(f"Stopping {name} …" + (" (Ctrl-C again does not wait)" if is_patient else ""))
                     child.stop(lambda: self._signals > 1)
         if self._redis:

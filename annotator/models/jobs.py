@@ -39,9 +39,10 @@ class Job(models.Model):
         WITHDRAW = "withdraw", "withdrawal of accepted labels"
 
     class Queue(models.TextChoices):
-        """Which workers take it: those on a machine with a GPU listen to `gpu`."""
+        """Which workers take it: those on a machine with a GPU listen to `gpu`, those that ask judges to `judges`."""
 
         DEFAULT = "default"
+        JUDGES = "judges"
         GPU = "gpu"
 
     class Status(models.TextChoices):

@@ -41,6 +41,13 @@ Status = PrelabelTarget.Status
 LEASE = timedelta(minutes=10)
 # How many trajectories a worker claims at a time: batches need many, and a killed worker should not hold all.
 CLAIMED_AT_ONCE = 64
+# A judge waits for its endpoint, often for hours: it would keep imports and housekeeping waiting.
+_QUEUES = {
+    "discriminative": Job.Queue.GPU,
+    "scorer": Job.Queue.GPU,
+    "judge": Job.Queue.JUDGES,
+    "rules": Job.Queue.DEFAULT,
+}
 
 
 class Selection(BaseModel):
@@ -116,7 +123,7 @@ def start(
         raise InvalidInput(
             "Nothing was started: the selection holds no trajectory of this project.", {"filter": "Empty."}
         )
-    queue = Job.Queue.GPU if config.kind in ("discriminative", "scorer") else Job.Queue.DEFAULT
+    queue = _QUEUES[config.kind]
     params = {"name": config.name}
     job = jobs.create(project, Job.Kind.PRELABEL, params, unit="steps", n_total=sums["steps"], user=user, queue=queue)
     run = PrelabelRun.objects.create(
@@ -190,8 +197,9 @@ def attach_version(run: PrelabelRun, config: ModelConfig, identity: Identity) ->
     current = PrelabelRun.objects.values_list("version", flat=True).get(pk=run.pk)
     if current not in (None, version.pk):
         raise JobFailed(
-            f"The {config.name} of this worker is not the one that the run began with: its weights or its model file "
-            "differ. Give all workers the same checkpoint, then start the model again."
+            f"The {config.name} of this worker is not the one that the run began with: its weights, or how it reads a "
+            "trajectory, differ. Give all workers the same checkpoint and the same version of Stepmark, then start the "
+            "model again."
         )
     PrelabelRun.objects.filter(pk=run.pk).update(version=version)
     run.version = version
@@ -207,9 +215,15 @@ def plan(run: PrelabelRun) -> None:
         ids = missing.values_list("pk", flat=True).iterator(chunk_size=5_000)
         targets = (PrelabelTarget(run=run, trajectory_id=pk) for pk in ids)
         PrelabelTarget.objects.bulk_create(targets, batch_size=5_000)
-    steps = Sum("trajectory__n_steps")
-    sums = run.targets.aggregate(total=steps, done=Sum("trajectory__n_steps", filter=_ended))
-    Job.objects.filter(pk=run.job_id).update(n_total=sums["total"] or 0, n_done=sums["done"] or 0)
+    n_done, n_total = progress(run)
+    Job.objects.filter(pk=run.job_id).update(n_total=n_total or 0, n_done=n_done)
+
+
+def progress(run: PrelabelRun) -> tuple[int, int | None]:
+    """Steps of the trajectories that have ended, and of all; of all is not known before the run is planned."""
+    steps = "trajectory__n_steps"
+    sums = run.targets.aggregate(done=Sum(steps, filter=_ended), total=Sum(steps))
+    return sums["done"] or 0, sums["total"]
 
 
 _ended = Q(status__in=[Status.DONE, Status.FAILED])

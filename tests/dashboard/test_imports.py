@@ -155,9 +155,11 @@ def test_an_unfinished_job_asks_for_itself_and_a_finished_one_does_not(admin: Cl
 
 def test_a_job_that_nobody_takes_asks_for_a_worker(admin: Client, world: World) -> None:
     job = jobs.create(world.project, Job.Kind.IMPORT, {}, unit="bytes", n_total=1, user=world.admin)
-    assert "is one running?" not in page(admin, job)
+    assert "Waiting for a worker" not in page(admin, job)
     Job.objects.filter(pk=job.pk).update(queued_at=now() - timedelta(seconds=11))
-    assert "Waiting for a worker; is one running?" in page(admin, job)
+    assert "Waiting for a worker of the queue <code>default</code>: all are busy, or none is running." in page(
+        admin, job
+    )
 
 
 def test_a_job_is_cancelled_by_its_button(admin: Client, world: World) -> None:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
 from annotator import jobs
+from annotator.celery import app
 from annotator.errors import InvalidInput, JobConflict, JobFailed
 from annotator.models import (
     AuditEvent,
@@ -25,8 +27,10 @@ from annotator.prelabelling import actions, catalogue, reading
 from annotator.prelabelling.actions import Identity, Result, Selection
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores
+from annotator.projects.actions import add_guideline
 from tests.factories import World, judge, make_trajectory, make_world
 from workers.prelabel import run as worker
+from workers.prelabel.loading import load
 
 pytestmark = pytest.mark.django_db
 
@@ -167,6 +171,24 @@ def test_a_model_that_is_under_way_is_not_started_a_second_time(world: World) ->
     start(world)
 
 
+def test_judges_have_a_queue_of_their_own_and_one_worker_each(
+    world: World, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Any
+) -> None:
+    """They wait for their endpoints for hours: imports and housekeeping go on meanwhile."""
+    make_trajectory(world.project)
+    sent: list[tuple[str, str]] = []
+    monkeypatch.setattr(app, "send_task", lambda name, _, queue: sent.append((name, queue)))
+    configs = [catalogue.read("demo").models[name] for name in ("judge-blind", "rules", "qwen2.5-math-prm-7b")]
+    with django_capture_on_commit_callbacks(execute=True):
+        runs = [actions.start(world.project, each, Selection(), estimate={}, user=world.admin) for each in configs]
+    expected = ["judges", "default", *["gpu"] * settings.PRELABEL_WORKERS]
+    assert sent == [("workers.tasks.prelabel", queue) for queue in expected]
+    # A message that came twice: what a judge may spend, and ask at once, is counted by one worker alone.
+    jobs.start(runs[0].job_id)
+    monkeypatch.setattr(worker, "load", lambda *_: pytest.fail("a second worker takes part"))
+    worker.work(runs[0].job_id)
+
+
 def test_two_workers_never_get_the_same(world: World) -> None:
     for _ in range(3):
         make_trajectory(world.project)
@@ -234,8 +256,6 @@ def test_a_run_goes_on_where_a_killed_worker_left_it(world: World) -> None:
     run = start(world)
     config = RulesConfig()
     jobs.start(run.job_id)
-    from workers.prelabel.loading import load
-
     model = load(run, lambda: False)
     actions.attach_version(run, config, model.identity)
     actions.plan(run)
@@ -254,11 +274,56 @@ def test_a_run_goes_on_where_a_killed_worker_left_it(world: World) -> None:
 def test_another_model_under_the_same_name_does_not_join_a_run(world: World) -> None:
     make_trajectory(world.project)
     run = begun(world)
-    with pytest.raises(JobFailed, match="is not the one that the run began with"):
+    with pytest.raises(JobFailed, match=r"is not the one that the run began with: .* the same version of Stepmark"):
         actions.attach_version(run, RULES, Identity("d" * 64))
     run.refresh_from_db()
     assert run.version is not None
     assert run.version.config_sha256 == "c" * 64
+
+
+def test_a_judge_goes_on_with_the_guideline_that_its_run_began_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JUDGE_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("JUDGE_API_KEY", "key")
+    config = catalogue.read("demo").models["judge-blind"]
+    make_trajectory(world.project)
+    add_guideline(world.project, "Be strict.", user=world.admin)
+
+    def began() -> tuple[PrelabelRun, ModelVersion]:
+        run = actions.start(world.project, config, Selection(), estimate={}, user=world.admin)
+        return run, actions.attach_version(run, config, load(run, lambda: False).identity)
+
+    run, version = began()
+    assert actions.expected_version(world.project, config) == version
+    add_guideline(world.project, "Be kind.", user=world.admin)
+    assert actions.attach_version(run, config, load(run, lambda: False).identity) == version
+    assert actions.expected_version(world.project, config) is None  # what it will say now, nobody has asked
+    Job.objects.update(status="failed", finished_at=now())
+    _, other = began()
+    assert (str(version), str(other)) == ("judge-blind v1", "judge-blind v2")
+    assert actions.expected_version(world.project, config) == other
+
+
+@pytest.mark.parametrize(("is_cancelled", "status"), [(False, "failed"), (True, "cancelled")])
+def test_a_worker_that_takes_over_knows_what_is_done_and_what_was_cancelled(
+    world: World, monkeypatch: pytest.MonkeyPatch, is_cancelled: bool, status: str
+) -> None:
+    """Before it loads the model, which may take minutes or fail."""
+    done = make_trajectory(world.project)
+    make_trajectory(world.project)
+    run = begun(world)
+    list(actions.claimed(run, "killed", with_reference=False))
+    actions.store(run, "killed", [(done.pk, scores(3))])
+    Job.objects.update(status="queued", is_cancel_requested=is_cancelled)
+
+    def fail(*_: object) -> None:
+        raise JobFailed("There is no checkpoint.")
+
+    monkeypatch.setattr(worker, "load", fail)
+    worker.work(run.job_id)
+    run.job.refresh_from_db()
+    assert (run.job.status, run.job.n_done, run.job.n_total) == (status, 3, 6)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,7 +10,7 @@ import yaml
 from django.apps import apps
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = {"migrate", "web", "worker", "beat", "gpu-worker", "cpu-worker"}
+OURS = {"migrate", "web", "worker", "judge-worker", "beat", "gpu-worker", "cpu-worker"}
 
 
 def read(path: str) -> str:
@@ -67,8 +67,8 @@ def test_nothing_of_ours_starts_before_the_database_is_migrated(services: dict[s
 def test_only_the_workers_of_the_gpu_queue_use_the_image_with_torch(services: dict[str, Any]) -> None:
     targets = {name: services[name]["build"]["target"] for name in OURS}
     assert {name for name, target in targets.items() if target == "worker"} == {"gpu-worker", "cpu-worker"}
-    queues = {name: services[name]["command"][5] for name in ("worker", "gpu-worker", "cpu-worker")}
-    assert queues == {"worker": "default", "gpu-worker": "gpu", "cpu-worker": "gpu"}
+    queues = {name: services[name]["command"][5] for name in OURS if "worker" in name}
+    assert queues == {"worker": "default", "judge-worker": "judges", "gpu-worker": "gpu", "cpu-worker": "gpu"}
 
 
 def test_only_the_web_port_is_published_and_by_default_to_this_machine_alone(services: dict[str, Any]) -> None:

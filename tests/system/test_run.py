@@ -51,7 +51,7 @@ class Stack:
         assert processes_of(self.home) == []
 
     def child(self, word: str) -> psutil.Process:
-        """The direct child whose command line has `word`: gunicorn, beat, or the queue of a worker: default, gpu."""
+        """The direct child whose command line has `word`: gunicorn, beat, or a worker's queue: default, judges, gpu."""
         children = psutil.Process(self.process.pid).children()
         (child,) = (child for child in children if word in child.cmdline())
         return child
@@ -112,7 +112,7 @@ def test_the_stack_starts_stops_goes_on_and_recovers(home: Path, port: int) -> N
     assert (stack.get("/healthz/"), stack.get("/accounts/login/")) == (200, 200)
     for role in ("annotator", "reviewer", "admin"):
         assert f" {role} " in stack.output()
-    assert stack.queues() == ["default", "gpu"]
+    assert stack.queues() == ["default", "gpu", "judges"]
     stack.child("beat")
     others_find_it_running(home, port)
     a_dead_child_comes_back(stack)
@@ -134,7 +134,7 @@ def test_the_stack_starts_stops_goes_on_and_recovers(home: Path, port: int) -> N
     assert len(left) > 5
     stack = Stack(home, port)
     stack.wait_ready()
-    assert stack.output().count("left over from a killed run") == 4
+    assert stack.output().count("left over from a killed run") == 5
     survivors = set(left) & set(processes_of(home))
     assert [line for line in survivors if "postgres" not in line] == []  # PostgreSQL is joined, the rest is new
     assert stack.get("/healthz/") == 200

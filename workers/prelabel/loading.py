@@ -63,7 +63,8 @@ def _judge(config: JudgeConfig, run: PrelabelRun, should_stop: Callable[[], bool
     from workers.prelabel.judge.prompts import prompt_sha256
     from workers.prelabel.judge.scoring import Judge
 
-    latest = Guideline.objects.filter(project=run.project_id).first()
+    # As it was when the run was started, whichever worker takes it up, and when.
+    latest = Guideline.objects.filter(project=run.project_id, created_at__lte=run.job.queued_at).first()
     guideline = latest.text if latest else ""
     try:
         judge = Judge.from_environment(config, guideline=guideline, spent_before=run.cost)

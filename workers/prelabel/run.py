@@ -34,6 +34,7 @@ def work(job_id: int) -> None:
 def lead(job: Job) -> dict[str, Any]:
     """Scores until every trajectory of the run has ended, also those that others had claimed and left behind."""
     run = PrelabelRun.objects.select_related("project").get(job=job)
+    jobs.report(job, *actions.progress(run))  # of one that another worker has begun; not if it was cancelled meanwhile
     model = load(run, _asks_to_stop(job.pk))
     actions.attach_version(run, model.config, model.identity)
     actions.plan(run)
@@ -49,9 +50,12 @@ def lead(job: Job) -> dict[str, Any]:
 
 
 def help_out(job_id: int) -> None:
-    """Takes a share of a run that another worker leads; what goes wrong here is left to the leader."""
-    running = PrelabelRun.objects.filter(job=job_id, job__status=Job.Status.RUNNING).select_related("project")
-    run = running.first()
+    """Takes a share of a run that another worker leads; what goes wrong here is left to the leader.
+
+    Of runs that need a GPU: what a judge asks at once, and may spend, is counted by one worker alone.
+    """
+    shared = PrelabelRun.objects.filter(job__queue=Job.Queue.GPU).select_related("project")
+    run = shared.filter(job=job_id, job__status=Job.Status.RUNNING).first()
     if run is None or (run.targets.exists() and actions.is_complete(run)):
         return
     try:
