@@ -87,6 +87,7 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
     except ValidationError as error:
         fields = {name: " ".join(messages) for name, messages in error.message_dict.items()}
         raise InvalidSettings(f"The project cannot be created: {' '.join(fields.values())}", fields) from None
+    _check_together(project)
     project.save()
     audit.log("project.created", project, user=user, project_id=project.pk, data=settings.model_dump(mode="json"))
     if settings.guideline:
@@ -135,10 +136,22 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         differing = [name for name in after if after[name] != before[name]]
         difference["old"]["label_scheme"] = {name: before[name] for name in differing}
         difference["new"]["label_scheme"] = {name: after[name] for name in differing}
+    if not {"label_scheme", "selection_policy"}.isdisjoint(names):
+        _check_together(current)
     if names:
         current.save(update_fields=names)
         audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
     return difference
+
+
+def _check_together(project: Project) -> None:
+    """No round could start in a project with both, also not one that starts by itself, which nobody watches."""
+    if project.scheme.mode == "stop_at_first_error" and project.selection.unit == "steps":
+        message = (
+            "A project that stops at the first error cannot ask for single steps. Have selection rounds ask for whole "
+            "trajectories, or choose another mode of labelling."
+        )
+        raise InvalidSettings(f"The settings were not saved: {message}", {"selection_policy": message})
 
 
 def _by_setting(error: ValidationError) -> dict[str, str]:

@@ -94,7 +94,7 @@ def start(project: Project, *, user: User | None, is_scheduled: bool = False) ->
             else "Nothing was started: there is no trajectory in the queue. Import some first."
         )
     policy = current.selection
-    if policy.unit == "steps" and not _can_ask_single_steps(current):
+    if not can_ask(current, policy):
         raise InvalidInput(f"Nothing was started: {_NO_SINGLE_STEPS}")
     params = {"is_scheduled": is_scheduled}
     job = jobs.enqueue(current, Job.Kind.SELECT, params, unit="trajectories", n_total=None, user=user)
@@ -162,7 +162,7 @@ def choose_next(job: Job) -> dict[str, Any]:
         policy = SelectionPolicy.model_validate(round_.settings)
         if _has_fused(job) or (policy.needs_beliefs and fusion.is_worth_it(round_.project)):
             fusion.fuse(job)
-        if policy.unit == "steps" and not _can_ask_single_steps(round_.project):
+        if not can_ask(round_.project, policy):
             raise JobFailed(f"Nothing was chosen: {_NO_SINGLE_STEPS}")  # the settings have changed meanwhile
         pool = read_pool(round_.project, policy, untouched(round_.project))
         jobs.report(job, 0, len(pool.ids))
@@ -176,8 +176,9 @@ def choose_next(job: Job) -> dict[str, Any]:
     return _result(round_)
 
 
-def _can_ask_single_steps(project: Project) -> bool:
-    return project.scheme.mode != "stop_at_first_error"
+def can_ask(project: Project, policy: SelectionPolicy) -> bool:
+    """Whether a round may ask so: where labelling stops at the first error, single steps cannot be asked for."""
+    return policy.unit != "steps" or project.scheme.mode != "stop_at_first_error"
 
 
 def _has_fused(job: Job) -> bool:

@@ -57,6 +57,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
         "page": page,
         "is_busy": last is not None and last.is_open and not last.job.is_finished,
         "stopped": last.job if last is not None and last.job.status in actions.STOPPED else None,
+        "can_ask": actions.can_ask(project, project.selection),
         "n_pool": actions.untouched(project).count(),
         "fusion": latest,
         "fuses_first": project.selection.needs_beliefs and fusion.is_worth_it(project),

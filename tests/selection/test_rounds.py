@@ -11,7 +11,7 @@ from django.test import Client
 from django.utils.timezone import now
 
 from annotator import flow, jobs
-from annotator.errors import InvalidInput, JobConflict
+from annotator.errors import InvalidInput, InvalidSettings, JobConflict
 from annotator.models import (
     Assignment,
     Fusion,
@@ -23,7 +23,7 @@ from annotator.models import (
     SelectionRound,
     Trajectory,
 )
-from annotator.projects.actions import change_settings
+from annotator.projects.actions import ProjectSettings, change_settings, create_project
 from annotator.queue import actions as queue
 from annotator.raters import blind
 from annotator.selection import actions
@@ -32,6 +32,7 @@ from annotator.selection.reading import bought
 from tests.factories import World, judge, label, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
+SINGLE = {"unit": "steps", "is_on": True}
 ONLY_ERRORS = {"expected_errors": 90, "random": 10}
 
 
@@ -165,13 +166,34 @@ def test_single_steps_are_asked_where_doubt_is_and_chance_is_asked_whole(world: 
     assert found["random"].wrong_share is None
 
 
-def test_a_project_that_stops_at_the_first_error_is_asked_whole(world: World) -> None:
+@pytest.mark.parametrize("first", [{"label_scheme": {"mode": "stop_at_first_error"}}, {"selection_policy": SINGLE}, {}])
+def test_stopping_at_the_first_error_and_rounds_of_single_steps_exclude_each_other(
+    world: World, client: Client, first: dict[str, Any]
+) -> None:
+    change_settings(world.project, first, user=world.admin)
+    before = Project.objects.values().get()
+    both = {"label_scheme": {"mode": "stop_at_first_error"}, "selection_policy": SINGLE}
+    for rest in (both, {name: both[name] for name in both.keys() - first.keys()}):
+        with pytest.raises(InvalidSettings, match="cannot ask for single steps") as refused:
+            change_settings(world.project, rest, user=world.admin)
+        assert list(refused.value.fields) == ["selection_policy"]
+    with pytest.raises(InvalidSettings, match="cannot ask for single steps"):
+        create_project("other", ProjectSettings.parse(both), user=world.admin)
+    assert Project.objects.values().get() == before
+    client.force_login(world.admin)
+    page = client.get("/projects/demo/selection/").content.decode()
+    assert ("by itself, when less than" in page) == ("selection_policy" in first)
+
+
+def test_a_project_that_stops_at_the_first_error_is_asked_whole(world: World, client: Client) -> None:
+    """Also one whose settings were saved before these excluded each other; its page says so."""
     pool(world, 2)
-    change_settings(
-        world.project,
-        {"label_scheme": {"mode": "stop_at_first_error"}, "selection_policy": {"unit": "steps"}},
-        user=world.admin,
-    )
+    policy = SelectionPolicy.parse(SINGLE).model_dump(mode="json")
+    Project.objects.update(label_scheme={"mode": "stop_at_first_error"}, selection_policy=policy)
+    change_settings(world.project, {"name": "Anything else"}, user=world.admin)
+    client.force_login(world.admin)
+    page = client.get("/projects/demo/selection/").content.decode()
+    assert "not by itself, because this project stops at the first error" in page
     with pytest.raises(InvalidInput, match="stops at the first error"):
         actions.start(world.project, user=world.admin)
     assert not SelectionRound.objects.exists()
