@@ -24,7 +24,7 @@ def create_token(owner: User, *, user: User | None, lifetime: timedelta | None =
 def revoke_token(owner: User, key: str) -> bool:
     """Ends the owner's tokens that begin with `key`; False if there is none."""
     # The key is the start of the token and not unique by itself; the digest is.
-    if not AuthToken.objects.filter(user=owner, token_key=key).delete()[0]:
+    if "\0" in key or not AuthToken.objects.filter(user=owner, token_key=key).delete()[0]:
         return False
     audit.log("token.revoked", owner, user=owner, project_id=None, data={"key": key})
     return True

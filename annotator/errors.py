@@ -146,6 +146,17 @@ class JobFailed(DomainError):
         self.result = result or {}
 
 
+def text_of(given: str, field: str, what_to_do: str, *, most: int) -> str:
+    """What a person wrote, as it can be stored; raises InvalidInput if nothing is left of it, or more than `most`."""
+    said = given.replace("\0", "").strip()  # PostgreSQL stores no NUL
+    if not said:
+        raise InvalidInput(what_to_do, {field: what_to_do})
+    if len(said) > most:
+        message = f"The text has {len(said)} characters; at most {most} are stored. Shorten it."
+        raise InvalidInput(message, {field: message})
+    return said
+
+
 def message_of(refused: ErrorDetails) -> str:
     """One thing that a schema refused; a sentence of our own as we wrote it."""
     return refused["msg"].removeprefix("Value error, ")

@@ -97,11 +97,17 @@ def decide_run(
 
 
 @transaction.atomic
-def take_back_all(project: Project, former: User, reviewer: User) -> int:
-    """Takes back every annotation that waits for somebody who is no longer a member; returns how many."""
+def take_back_all(project: Project, former: str, reviewer: User) -> int:
+    """Takes back every annotation that waits for somebody who is no longer a member; returns how many.
+
+    Whoever has none here, and a name that nobody has, are one and the same: a reviewer sees no account of elsewhere.
+    """
     left = ~Exists(Membership.objects.filter(project=project, user=OuterRef("annotator")))
     waiting = Annotation.objects.submitted().filter(
-        left, annotator=former, assignment__project=project, assignment__status=Assignment.Status.RETURNED
+        left,
+        annotator__username=former.replace("\0", ""),  # PostgreSQL knows no NUL
+        assignment__project=project,
+        assignment__status=Assignment.Status.RETURNED,
     )
     # In the order in which whoever takes several trajectories takes them.
     ids = list(waiting.order_by("trajectory_id", "assignment_id").values_list("pk", flat=True))

@@ -20,6 +20,11 @@ class Request(HttpRequest):
     htmx: HtmxDetails
 
 
+def number_of(given: str | None) -> int | None:
+    """A number from a form or an address; None for what is none, and for one that no id or version can be."""
+    return int(given) if given and given.isascii() and given.isdigit() and len(given) < 19 else None
+
+
 class SignedInMiddleware(LoginRequiredMiddleware):
     """Sends whoever is signed out to the sign-in page; not htmx, which would show it in a part of the page: 401."""
 

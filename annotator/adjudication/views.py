@@ -3,7 +3,7 @@
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 from django_htmx.http import reselect, reswap, retarget
@@ -13,9 +13,9 @@ from annotator.adjudication import actions, listing, reading
 from annotator.adjudication.forms import DecisionForm
 from annotator.adjudication.turns import Turn
 from annotator.errors import DomainError, ReviewHeld
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.labelling import revisions
-from annotator.models import Dispute, Membership, Review, User
+from annotator.models import Dispute, Membership, Review
 
 PER_PAGE = 50
 
@@ -50,9 +50,7 @@ def claim(request: Request, slug: str) -> HttpResponse:
 
 
 def _claim_one(request: Request, wanted: str) -> Review:
-    if not wanted.isdecimal():
-        raise Http404(f"There is no review {wanted!r}.")
-    _, review = access.get_review(request.user, int(wanted))
+    _, review = access.get_review(request.user, number_of(wanted) or 0)
     try:
         return actions.claim(review.pk, request.user)
     except ReviewHeld as error:
@@ -90,8 +88,8 @@ def decide(request: Request, pk: int, dispute_pk: int) -> HttpResponse:
     """
     membership, review = access.get_review(request.user, pk)
     review.project = membership.project
-    given = request.POST.getlist("dispute")
-    ids = list(dict.fromkeys([dispute_pk, *(int(each) for each in given if each.isdecimal())]))
+    given = (number_of(each) for each in request.POST.getlist("dispute"))
+    ids = list(dict.fromkeys([dispute_pk, *(each for each in given if each is not None)]))
     form = DecisionForm(dispute_pk, request.POST)
     if not form.is_valid():
         return _refuse(request, membership, review, ids, form, 422)
@@ -152,8 +150,7 @@ def take_back(request: Request, pk: int) -> HttpResponse:
 def take_back_all(request: Request, slug: str) -> HttpResponse:
     """The same for all that waits for one person who has left the project."""
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
-    former = get_object_or_404(User, username=request.POST.get("annotator", ""))
-    n = flow.take_back_all(membership.project, former, request.user)
+    n = flow.take_back_all(membership.project, request.POST.get("annotator", ""), request.user)
     said = f"{n} annotation{' counts' if n == 1 else 's count'} again as submitted." if n else "Nothing had to be done."
     messages.success(request, said, extra_tags="good")
     return redirect("project-overview", slug)
@@ -163,8 +160,7 @@ def take_back_all(request: Request, slug: str) -> HttpResponse:
 def comment(request: Request, pk: int) -> HttpResponse:
     """A word to the author of one judgement about a disputed step."""
     membership, dispute = access.get_dispute(request.user, pk)
-    given = request.POST.get("annotation", "")
-    _, annotation = access.get_annotation(request.user, int(given) if given.isdecimal() else 0)
+    _, annotation = access.get_annotation(request.user, number_of(request.POST.get("annotation")) or 0)
     if annotation.trajectory_id != dispute.trajectory_id:
         raise Http404("The annotation is of another trajectory.")
     try:

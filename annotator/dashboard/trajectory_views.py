@@ -16,7 +16,7 @@ from annotator import access
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.reading import letters_of
 from annotator.adjudication.turns import Shown, is_withheld, knows_reviewers, shown_to
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.labelling.conversation import Block, blocks_of
 from annotator.models import (
     Annotation,
@@ -288,7 +288,7 @@ def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
     siblings = membership.project.trajectories.filter(group_key=trajectory.group_key).exclude(pk=trajectory.pk)
     beside = None
     if wanted := request.GET.get("beside"):
-        other = siblings.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+        other = siblings.filter(pk=number_of(wanted) or 0).first()
         if other is None:
             raise Http404("There is no such trajectory of the same task.")
         beside = _whole(other, membership, request.user)

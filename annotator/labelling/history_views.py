@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotator import access
 from annotator.errors import DomainError
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.labelling import revisions
 from annotator.models import (
     Annotation,
@@ -185,7 +185,7 @@ def answer(request: Request, pk: int) -> HttpResponse:
     step = None
     if given:
         of_trajectory = Step.objects.filter(trajectory=annotation.trajectory_id)
-        step = of_trajectory.filter(pk=int(given)).first() if given.isdecimal() else None
+        step = of_trajectory.filter(pk=number_of(given) or 0).first()
         if step is None:
             raise Http404("The trajectory has no such step.")
     project = membership.project

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from annotator import audit
-from annotator.errors import AnnotationFinal, InvalidInput
+from annotator.errors import AnnotationFinal, text_of
 from annotator.models import (
     Annotation,
     AnnotationReturn,
@@ -36,7 +36,8 @@ def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assig
     Raises InvalidInput without a message, and AnnotationFinal for a draft, an earlier revision, one that is already
     with its author or one whose author has left the project.
     """
-    said = _text(message, "message", "Say in a few words what the annotator should look at again.")
+    what_to_do = "Say in a few words what the annotator should look at again."
+    said = text_of(message, "message", what_to_do, most=MAX_TEXT)
     annotation = Annotation.objects.get(pk=annotation_id)
     assignment = _lock(annotation.assignment_id)
     annotation.refresh_from_db()
@@ -136,20 +137,10 @@ def is_settled(trajectory_id: int) -> bool:
 @transaction.atomic
 def comment(annotation: Annotation, step: Step | None, author: User, text: str, *, project_id: int) -> StepComment:
     """Stores a word between a reviewer and the author of an annotation about one step (None: the outcome)."""
-    said = _text(text, "text", "Write what you want to say about the step.")
+    said = text_of(text, "text", "Write what you want to say about the step.", most=MAX_TEXT)
     stored = StepComment.objects.create(annotation=annotation, step=step, author=author, text=said)
     audit.log("annotation.commented", annotation, user=author, project_id=project_id, data={"comment": stored.pk})
     return stored
-
-
-def _text(given: str, field: str, what_to_do: str) -> str:
-    said = given.replace("\0", "").strip()  # PostgreSQL stores no NUL
-    if not said:
-        raise InvalidInput(what_to_do, {field: what_to_do})
-    if len(said) > MAX_TEXT:
-        message = f"The text has {len(said)} characters; at most {MAX_TEXT} are stored. Shorten it."
-        raise InvalidInput(message, {field: message})
-    return said
 
 
 def _lock(assignment_id: int) -> Assignment:

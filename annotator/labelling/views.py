@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 
 from annotator import access, flow
 from annotator.errors import DomainError, InvalidInput
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.labelling import actions, hints
 from annotator.labelling.conversation import Block, blocks_of, deferred_with, text_of_part
 from annotator.labelling.hints import Hint
@@ -211,7 +211,7 @@ def save_labels(request: Request, pk: int) -> HttpResponse:
     """
     basis = access.get_basis(request.user, pk)
     changes = _read_json(request.body).with_extras(basis.scheme.asked_extras)
-    changes = replace(changes, n_saves=_number_of(request.headers.get("X-Saves", "")))
+    changes = replace(changes, n_saves=number_of(request.headers.get("X-Saves")))
     try:
         basis = actions.save(basis, request.user, changes)
     except DomainError as error:
@@ -329,14 +329,14 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
     outcome: dict[str, int | None] = {}
     chosen = set()
     for name, given in request.POST.items():
-        number = name.removeprefix("step-")
-        if name != "outcome" and (number == name or not number.isdecimal()):
+        index = number_of(name.removeprefix("step-")) if name.startswith("step-") else None
+        if name != "outcome" and index is None:
             continue
         value = _value_of(name, str(given))
-        if name == "outcome":
+        if index is None:
             outcome[name] = value
         else:
-            steps[int(number)] = value
+            steps[index] = value
         if request.POST.get(f"was-{name}") != given:
             chosen.add(name)
     changed = {index: value for index, value in steps.items() if f"step-{index}" in chosen}
@@ -345,12 +345,8 @@ def _read_form(request: Request) -> tuple[Changes, Changes]:
         for index in changed
         if (name := f"hint-step-{index}") in request.POST
     }
-    read = _number_of(request.POST.get("guideline", ""))
+    read = number_of(request.POST.get("guideline"))
     return Changes(steps, outcome), Changes(changed, outcome if "outcome" in chosen else {}, details, read)
-
-
-def _number_of(given: str) -> int | None:
-    return int(given) if given.isdecimal() and len(given) < 10 else None
 
 
 def _value_of(name: str, given: str) -> int:

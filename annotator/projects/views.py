@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotator import access
 from annotator.adjudication.actions import return_to_author
 from annotator.errors import InvalidInput, InvalidSettings, ReviewHeld
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.models import Guideline, Invitation, Membership
 from annotator.projects import actions, invitations, reading
 from annotator.projects.forms import (
@@ -216,7 +216,7 @@ def guideline_changes(request: Request, slug: str) -> HttpResponse:
 
 def _number(given: str | None) -> int:
     """A version; 0, which none has, for anything that is no number."""
-    return int(given) if given and given.isascii() and given.isdigit() else 0
+    return number_of(given) or 0
 
 
 @require_http_methods(["GET", "POST"])

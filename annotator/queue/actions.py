@@ -6,7 +6,7 @@ from django.db import transaction
 from django.utils.timezone import now
 
 from annotator import audit
-from annotator.errors import AssignmentNotYours, InvalidInput
+from annotator.errors import AssignmentNotYours, text_of
 from annotator.models import Assignment, Project, Trajectory, User
 from annotator.queue import hints, store
 
@@ -14,6 +14,7 @@ Status = Assignment.Status
 
 # How long a slot waits for somebody who is about to finish another one.
 AHEAD_LEASE = timedelta(minutes=10)
+MAX_REASON = 500
 
 
 @transaction.atomic
@@ -146,12 +147,11 @@ def renewed_lease(assignment: Assignment, claim_minutes: int) -> datetime | None
 @transaction.atomic
 def skip(assignment_id: int, annotator: User, reason: str) -> None:
     """Gives the slot to somebody else for good, as it is; this annotator is not offered the trajectory again."""
-    if not reason.strip():
-        raise InvalidInput("Say in a few words why you skip this trajectory.", {"reason": "A reason is needed."})
+    said = text_of(reason, "reason", "Say in a few words why you skip this trajectory.", most=MAX_REASON)
     assignment = hold(assignment_id, annotator)
     _refuse_returned(assignment)
     assignment.status = Status.SKIPPED
-    assignment.skip_reason = reason.replace("\0", "").strip()[:500]  # PostgreSQL stores no NUL
+    assignment.skip_reason = said
     assignment.finished_at = now()
     assignment.lease_expires_at = None
     assignment.save(update_fields=["status", "skip_reason", "finished_at", "lease_expires_at"])
@@ -191,8 +191,9 @@ def expire(project: Project | None = None) -> int:
         claims = claims.filter(project=project)
     expired = list(claims.select_for_update(skip_locked=True, of=("self",)))
     _reopen(expired)
-    for assignment in expired:
-        audit.log("assignment.expired", assignment, user=None, project_id=assignment.project_id)
+    for project_id in {assignment.project_id for assignment in expired}:
+        of_project = [assignment for assignment in expired if assignment.project_id == project_id]
+        audit.log_all("assignment.expired", of_project, user=None, project_id=project_id)
     return len(expired)
 
 

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from annotator import access
 from annotator.errors import DomainError
-from annotator.http import Request
+from annotator.http import Request, number_of
 from annotator.models import Calibration, Membership, ModelVersion, Trajectory
 from annotator.raters import actions, hint_figures, hint_reading, hint_words, reading
 from annotator.raters.actions import Against
@@ -117,10 +117,7 @@ class StepRow:
 def rater_steps(request: Request, slug: str) -> HttpResponse:
     """The steps of one cell: what gold says, what the model says and why."""
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
-    given = request.GET.get("version", "")
-    version = get_object_or_404(
-        ModelVersion, pk=int(given) if given.isdecimal() and len(given) < 18 else 0, project=membership.project
-    )
+    version = get_object_or_404(ModelVersion, pk=number_of(request.GET.get("version")) or 0, project=membership.project)
     form = CellForm(request.GET)
     form.is_valid()
     against = _against(request, membership.project.pk)

@@ -189,7 +189,7 @@ def test_skipping_asks_for_a_reason_and_offers_the_next_trajectory(world: World,
     assert body["trajectory"]["id"] == first.pk
     path = f"/api/v1/assignments/{body['id']}/skip/"
     error = refused(post(client, path, {"reason": "  "}), 400, "input.invalid")
-    assert error["fields"] == {"reason": "A reason is needed."}
+    assert error["fields"] == {"reason": "Say in a few words why you skip this trajectory."}
     assert refused(post(client, path), 400, "input.invalid")["fields"] == {"reason": "Field required"}
     assert post(client, path, {"reason": "Not my language."}).json()["status"] == "skipped"
     assert Assignment.objects.get(pk=body["id"]).skip_reason == "Not my language."

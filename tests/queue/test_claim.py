@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 from django.db import IntegrityError
 from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
 from annotator.errors import AssignmentNotYours, InvalidInput
@@ -135,10 +136,16 @@ def test_whoever_comes_back_after_it_was_taken_is_told_and_the_draft_stays(world
 def test_skipping_needs_a_reason(world: World) -> None:
     make_trajectory(world.project)
     slot = claim(world)
-    with pytest.raises(InvalidInput, match="Say in a few words why"):
-        queue.skip(slot.pk, world.annotator, "  ")
+    for nothing in ("  ", "\0", " \0 "):
+        with pytest.raises(InvalidInput, match="Say in a few words why"):
+            queue.skip(slot.pk, world.annotator, nothing)
+    with pytest.raises(InvalidInput, match="The text has 501 characters; at most 500 are stored"):
+        queue.skip(slot.pk, world.annotator, "x" * 501)
     slot.refresh_from_db()
-    assert slot.status == "claimed"
+    assert (slot.status, slot.skip_reason) == ("claimed", "")
+    queue.skip(slot.pk, world.annotator, " " + "x" * 500)
+    slot.refresh_from_db()
+    assert (slot.status, slot.skip_reason) == ("skipped", "x" * 500)
 
 
 def test_a_skipped_slot_goes_to_somebody_else_and_never_back(world: World) -> None:
@@ -171,3 +178,20 @@ def test_a_submitted_assignment_can_neither_be_skipped_nor_labelled(world: World
     with pytest.raises(AssignmentNotYours, match="already submitted"):
         labelling.save_labels(slot.pk, world.annotator, Changes({0: -1}, {}))
     assert Label.objects.get(step__index=0).value == 1
+
+
+def test_lapsed_claims_are_reopened_by_as_many_statements_however_many_they_are(
+    world: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    for n in (2, 6):
+        people = [make_member(world.project) for _ in range(n)]
+        for _ in range(n):
+            make_trajectory(world.project)
+        slots = [queue.claim_next(world.project, person) for person in people]
+        Assignment.objects.filter(pk__in=[slot.pk for slot in slots if slot]).update(
+            lease_expires_at=now() - timedelta(seconds=1)
+        )
+        with django_assert_num_queries(5):  # a savepoint and its release, the claims, their change, their events
+            assert queue.expire() == n
+    events = AuditEvent.objects.filter(action="assignment.expired")
+    assert list(events.values_list("project_id", flat=True)) == [world.project.pk] * 8
