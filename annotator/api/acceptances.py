@@ -47,7 +47,7 @@ def acceptance_list(request: ApiRequest, slug: str) -> Response:
     if request.method == "POST":
         terms = parse(Terms, read_json(request))
         return Response(JobSerializer(actions.start(project, terms, user=request.user)).data, status=202)
-    rows = project.acceptances.defer("parameters").order_by("-number")
+    rows = project.acceptances.defer("parameters").prefetch_related("audits").order_by("-number")
 
     def represent(some: Sequence[Acceptance]) -> Any:
         return [_represent(one) for one in some]

@@ -25,7 +25,7 @@ from annotator.api.serializers.models import (
     ReliabilitiesSerializer,
     TrainingSerializer,
 )
-from annotator.models import PrelabelRun
+from annotator.models import Calibration, PrelabelRun
 from annotator.prelabelling import actions, catalogue, learning, learning_reading, reading, training
 from annotator.prelabelling.learning_policy import LearningPolicy
 from annotator.raters import actions as raters
@@ -161,13 +161,14 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
     project = access.get_membership(request.user, slug, *SETTLERS).project
     against: raters.Against = "reference" if read_choice(request, "against", AGAINST) == "reference" else "gold"
     gold, compared, versions = raters.compare_models(project, against)
+    calibrated = set(Calibration.objects.filter(version__in=versions).values_list("version", flat=True))
     found = [
         {
             "model": version.name,
             "version": version.number,
             "kind": version.kind,
             "sees_reference": version.sees_reference,
-            "is_calibrated": version.calibrations.exists() or version.config.get("is_calibrated", False),
+            "is_calibrated": version.pk in calibrated or version.config.get("is_calibrated", False),
             "config_sha256": version.config_sha256,
             "weights_sha256": version.weights_sha256,
             "render_sha256": version.render_sha256,

@@ -5,7 +5,7 @@ Whoever opens a page that says what models said of a trajectory has it in sight 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -59,7 +59,8 @@ def in_slots(trajectories: Trajectories) -> list[Sight]:
     ]
 
 
-def _sights(trajectories: Trajectories) -> list[Sight]:
+def sights(trajectories: Trajectories) -> list[Sight]:
+    """Everybody's; whoever asks for `labels` and for what is `in_sight` reads them once, and gives them to both."""
     on_pages = [Sight(trajectory, who, at, None) for (trajectory, who), at in read_since(trajectories).items()]
     return in_slots(trajectories) + on_pages
 
@@ -75,7 +76,10 @@ def _readings(trajectories: Trajectories) -> QuerySet[AuditEvent]:
 
 
 def keep_reading(project: Project, trajectories: Iterable[Trajectory], reader: User) -> None:
-    """Keeps that somebody has read what models say: what they judge or decide there from now on is not blind."""
+    """Keeps that somebody has read what models say: what they judge or decide there from now on is not blind.
+
+    A GET writes it, for opening the page is what it records; opening it again writes nothing.
+    """
     read = {one.pk: one for one in trajectories}
     before = _readings(project.trajectories.filter(pk__in=read)).filter(user=reader)
     known = set(before.values_list("object_id", flat=True))
@@ -83,7 +87,7 @@ def keep_reading(project: Project, trajectories: Iterable[Trajectory], reader: U
     audit.log_all(_READ, new, user=reader, project_id=project.pk)
 
 
-def labels(trajectories: Trajectories) -> dict[str, IntArray]:
+def labels(trajectories: Trajectories, known: Sequence[Sight] | None = None) -> dict[str, IntArray]:
     """Submitted step labels (trajectory, step, rater, value, at) given with no model's word in sight.
 
     Of whoever had one in sight later, what stood before that, in the judgement that they submitted.
@@ -99,7 +103,7 @@ def labels(trajectories: Trajectories) -> dict[str, IntArray]:
     judgements = list(zip(given["trajectory"].tolist(), given["rater"].tolist(), strict=True))
     judged = set(judgements)
     since: dict[tuple[int, int], datetime] = {}
-    for one in _sights(trajectories):
+    for one in sights(trajectories) if known is None else known:
         if (pair := (one.trajectory, one.person)) in judged:
             since[pair] = min(one.at, since.get(pair, one.at))
     if not since:
@@ -130,10 +134,10 @@ def _before(since: dict[tuple[int, int], datetime]) -> dict[str, IntArray]:
     return dict(zip(("trajectory", "step", "rater", "value", "at"), table.T, strict=True))
 
 
-def _steered(trajectories: Trajectories) -> list[Sight]:
+def _steered(trajectories: Trajectories, known: Sequence[Sight] | None = None) -> list[Sight]:
     """Sights after which the same person judged or decided the trajectory."""
-    sights = _sights(trajectories)
-    if not sights:
+    known = sights(trajectories) if known is None else known
+    if not known:
         return []
     judged = Annotation.objects.submitted().filter(trajectory__in=trajectories)
     decided = Adjudication.objects.filter(dispute__trajectory__in=trajectories)
@@ -144,7 +148,7 @@ def _steered(trajectories: Trajectories) -> list[Sight]:
     ]:
         if at is not None:
             last[trajectory, person] = max(at, last.get((trajectory, person), at))
-    return [one for one in sights if (pair := (one.trajectory, one.person)) in last and one.at < last[pair]]
+    return [one for one in known if (pair := (one.trajectory, one.person)) in last and one.at < last[pair]]
 
 
 def steered(trajectories: Trajectories) -> set[int]:
@@ -152,21 +156,21 @@ def steered(trajectories: Trajectories) -> set[int]:
     return {one.trajectory for one in _steered(trajectories)}
 
 
-def in_sight(project: Project) -> dict[str, set[int]]:
+def in_sight(project: Project, known: Sequence[Sight] | None = None) -> dict[str, set[int]]:
     """By a model's name: trajectories that somebody judged, or decided, with what one of its versions says in sight.
 
     What all raters say together is the word of each model that it hears; on a page stands that of all models.
     """
-    sights = _steered(project.trajectories.all())
-    slots = project.assignments.filter(pk__in={one.slot for one in sights if one.slot is not None})
+    those = _steered(project.trajectories.all(), known)
+    slots = project.assignments.filter(pk__in={one.slot for one in those if one.slot is not None})
     version_of = dict(slots.values_list("pk", "hint_version"))
     names = {version.pk: _speaks_for(version) for version in ModelVersion.objects.filter(pk__in=version_of.values())}
     found: defaultdict[str, set[int]] = defaultdict(set)
-    for one in sights:
+    for one in those:
         if one.slot is not None:
             for name in names[version_of[one.slot]]:
                 found[name].add(one.trajectory)
-    read = {one.trajectory for one in sights if one.slot is None}
+    read = {one.trajectory for one in those if one.slot is None}
     said = Prediction.objects.filter(trajectory__in=read).order_by()
     for name, trajectory in said.values_list("version__name", "trajectory").distinct():
         found[name].add(trajectory)

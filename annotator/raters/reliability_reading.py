@@ -22,7 +22,6 @@ from annotator.agreement.labels import columns
 from annotator.agreement.sums import VALUES, Columns
 from annotator.models import (
     Adjudication,
-    Assignment,
     GoldLabel,
     Label,
     ModelVersion,
@@ -42,7 +41,6 @@ Against = Literal["gold", "posterior"]
 
 _K = len(VALUES)
 _NONE, _UNDECIDABLE = -9, -8  # in place of a decision
-_HINTED = Assignment.HintArm.HINTED
 
 
 @dataclass
@@ -121,8 +119,9 @@ def read(project: Project, against: Against) -> Reading:
     """Everybody who has submitted a step label and every model that gives values, beside gold or the posterior."""
     layout = _layout(project)
     beliefs = _beliefs(project, layout) if against == "posterior" else None
-    people, of_people = _people(project, layout, beliefs)
-    models, of_models = _models(project, layout, beliefs, first=len(people))
+    sights = blind.sights(project.trajectories.all())
+    people, of_people = _people(project, layout, beliefs, sights)
+    models, of_models = _models(project, layout, beliefs, sights, first=len(people))
     parts = [of_people, *of_models]
     said = Said(*(np.concatenate([getattr(part, one.name) for part in parts]) for one in fields(Said)))
     return Reading([*people, *models], said)
@@ -212,8 +211,10 @@ def _steps_of(rows: Sequence[tuple[int, Sequence[Any]]]) -> tuple[IntArray, IntA
 # People.
 
 
-def _people(project: Project, layout: _Layout, beliefs: _Beliefs | None) -> tuple[list[Rater], Said]:
-    labels = _Labels(**blind.labels(project.trajectories.all()))
+def _people(
+    project: Project, layout: _Layout, beliefs: _Beliefs | None, sights: Sequence[blind.Sight]
+) -> tuple[list[Rater], Said]:
+    labels = _Labels(**blind.labels(project.trajectories.all(), sights))
     place = layout.places(labels.trajectory, labels.step)
     if beliefs is None:
         truth = leave_one_out(labels.trajectory, labels.step, labels.rater, labels.value)
@@ -274,7 +275,7 @@ def _put_decisions(project: Project, layout: _Layout, labels: _Labels, place: In
 
 
 def _models(
-    project: Project, layout: _Layout, beliefs: _Beliefs | None, *, first: int
+    project: Project, layout: _Layout, beliefs: _Beliefs | None, sights: Sequence[blind.Sight], *, first: int
 ) -> tuple[list[Rater], list[Said]]:
     versions = latest_versions(project)
     if not versions:
@@ -284,7 +285,7 @@ def _models(
         hazard = truth[:, 0]
     else:
         truth, hazard = beliefs.probs, beliefs.hazard
-    shown = blind.in_sight(project)
+    shown = blind.in_sight(project, sights)
     heard = _heard(project) if beliefs is not None else set()
     raters: list[Rater] = []
     parts: list[Said] = []

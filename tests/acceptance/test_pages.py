@@ -8,6 +8,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils.timezone import now
+from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
 from annotator.acceptance import actions
@@ -298,3 +299,17 @@ def test_the_command_starts_one_and_names_what_is_wrong(alone: World) -> None:
     promise = Acceptance.objects.get()
     assert out.getvalue() == f"Started as job {promise.job_id}.\n"
     assert (promise.epsilon, promise.delta, promise.created_by) == (0.1, 0.1, None)
+
+
+def test_the_api_lists_many_promises_by_as_many_statements(
+    client: Client, alone: World, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    client.force_login(alone.admin)
+    trajectory = make_trajectory(alone.project)
+    for n in (1, 4):
+        while alone.project.acceptances.count() < n:
+            promise = make_acceptance(alone.project, status="stopped")
+            AcceptanceAudit.objects.create(acceptance=promise, trajectory=trajectory, values=[1, None, None])
+        with django_assert_num_queries(6):
+            found = client.get(API).json()["results"]
+        assert [one["audit"]["n_audits"] for one in found] == [1] * n

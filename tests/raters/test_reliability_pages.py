@@ -357,7 +357,7 @@ def test_the_page_says_it_in_words_and_its_figures_open_their_steps(
 ) -> None:
     first, *_ = overuser(world)
     client.force_login(world.reviewer)
-    with django_assert_max_num_queries(22):
+    with django_assert_max_num_queries(19):
         text = client.get("/projects/demo/raters/reliability/").content.decode()
     assert "overuses 0: gives 0 to 25.0 % of the steps, where 0.0 % are 0: +25.0 points (+25.0 to +25.0)." in text
     assert "misses first errors: passes over 100.0 % (86.2 to 100.0) of them, and says +1 to 0.0 %." in text
