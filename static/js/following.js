@@ -2,6 +2,7 @@
 "use strict";
 
 class Following {
+  static LIMIT = 15000; // ms; a page that takes longer is given up, and loaded as any other
   static shown = location.pathname; // the trajectory that this document shows now
 
   constructor({ url }) {
@@ -39,7 +40,11 @@ class Following {
 
   async #page(url, options = {}) {
     try {
-      const response = await fetch(url, { ...options, headers: { ...options.headers, Accept: "text/html" } });
+      const response = await fetch(url, {
+        ...options,
+        headers: { ...options.headers, Accept: "text/html" },
+        signal: AbortSignal.timeout(Following.LIMIT),
+      });
       return response.ok && response.status !== 204
         ? new DOMParser().parseFromString(await response.text(), "text/html")
         : null;

@@ -302,7 +302,9 @@ const startLabelling = () => {
     }
     const answer = await response.json().catch(() => null);
     if (response.ok && answer?.next) {
+      const isSlow = setTimeout(say, 1000, "Submitted. The next trajectory is being loaded.");
       await following.open(answer.next, answer.said);
+      clearTimeout(isSlow);
       life.abort();
       return;
     }

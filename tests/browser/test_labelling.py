@@ -92,6 +92,22 @@ def test_the_next_trajectory_is_there_before_it_is_asked_for(world: World, open_
     expect(page.locator("h1")).to_contain_text(following.instruction)
 
 
+def test_a_next_trajectory_that_does_not_arrive_is_loaded_in_the_ordinary_way(world: World, open_as: OpenAs) -> None:
+    slot = claim(world, n_steps=2)
+    following = make_trajectory(world.project, n_steps=2)
+    page = open_as(world.annotator, path(slot))
+    page.route("**/ahead/", lambda _: None)
+    page.evaluate("Following.LIMIT = 2500")
+    for key in ["1", "1", "1", "Enter"]:
+        page.keyboard.press(key)
+    expect(page.locator("#refusal")).to_have_text("Submitted. The next trajectory is being loaded.")
+    expect(page.locator("h1")).to_contain_text(following.instruction)
+    page.keyboard.press("-")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert stored(following.assignments.get()) == {0: -1}
+    assert stored(slot) == {0: 1, 1: 1, None: 1}
+
+
 def test_the_last_label_submits_for_who_wants_it(world: World, open_as: OpenAs) -> None:
     slot = claim(world, n_steps=5)
     following = make_trajectory(world.project, n_steps=1)
