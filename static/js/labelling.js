@@ -21,15 +21,8 @@ const startLabelling = () => {
   let current = -1;
 
   const say = (text, isRefusal = false) => {
-    if (!text && refusal.hidden) return;
-    const wasInSight = isInSight(cards[current]);
-    refusal.textContent = text;
-    refusal.hidden = !text;
     refusal.classList.toggle("bad", isRefusal);
-    // It stays there (position: sticky), and lies over the page: what moved on a press of the mouse would not be clicked.
-    refusal.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`;
-    refusal.style.marginBottom = `${-refusal.offsetHeight}px`;
-    if (wasInSight && !isInSight(cards[current])) bringIntoSight(cards[current]); // not below what is said
+    sayOver(refusal, text, cards[current]);
   };
 
   // Says what stands in the fields of a card but cannot be stored; answers whether there is such a thing.
@@ -220,16 +213,11 @@ const startLabelling = () => {
     return index;
   };
 
-  // The index of the current card for a key that judges it. A card that is not on the screen is shown instead: nobody
-  // judges what they do not see.
+  // The index of the current card for a key that judges it, or null.
   const toJudge = () => {
     const index = Math.max(current, 0);
-    const card = cards[index];
-    if (isBeforeReader(card)) return index;
-    goTo(index);
-    if (!isBeforeReader(card)) return index; // the window is too small to show it
-    say(`${card.querySelector(".n").textContent} was not on the screen, so nothing is stored. Here it is: press the key again.`);
-    return null;
+    const name = cards[index].querySelector(".n").textContent;
+    return mayJudge({ name, isSeen: () => isBeforeReader(cards[index]), show: () => goTo(index), say }) ? index : null;
   };
 
   const labelCurrent = (value, options) => {

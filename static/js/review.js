@@ -17,11 +17,29 @@ function makeCurrent(dispute) {
   current?.classList.add("current");
 }
 
+// What is judged of a dispute, and the form at its end; of a run that is more than one.
+const stepsOf = (dispute) => [...dispute.querySelectorAll(".step:not(.context)")];
+
 function goTo(dispute) {
   if (!dispute) return;
   makeCurrent(dispute);
   dispute.focus({ preventScroll: true });
-  dispute.querySelector(".step:not(.context)").scrollIntoView({ block: "nearest" });
+  if (!isInSight(stepsOf(dispute)[0])) bringIntoSight(stepsOf(dispute)[0]);
+}
+
+function say(text, dispute = current) {
+  sayOver(document.getElementById("review-trouble"), text, dispute && stepsOf(dispute)[0]);
+}
+
+// Whether a key may act on the current dispute.
+function mayAct() {
+  if (!current) return false;
+  const steps = stepsOf(current);
+  const name = current.matches(".run") ? "The run" : current.querySelector("h2").textContent;
+  const isSeen = () => isOnScreen(steps[0], steps.at(-1));
+  const may = mayJudge({ name, isSeen, show: () => goTo(current), say });
+  if (may) say("");
+  return may;
 }
 
 function move(by) {
@@ -40,6 +58,7 @@ function formOf(dispute) {
 }
 
 function choose(value) {
+  if (!mayAct()) return;
   const radio = formOf(current)?.querySelector(`input[name="value"][value="${value}"]`);
   if (!radio || radio.matches(":disabled")) return;
   radio.checked = true;
@@ -47,6 +66,7 @@ function choose(value) {
 }
 
 function decide() {
+  if (!mayAct()) return;
   const button = formOf(current)?.querySelector("button");
   if (button && !button.matches(":disabled")) button.form.requestSubmit(button);
 }
@@ -125,7 +145,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   const swapped = event.target;
   if (!(swapped instanceof Element) || !swapped.matches("[data-next]")) return;
   showKeypad();
-  document.getElementById("review-trouble").hidden = true;
+  say("");
   // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
   if (swapped.id === "review") {
     makeCurrent(null);
@@ -142,10 +162,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
   document.addEventListener(name, (event) => {
     if (event.detail.xhr.status === 401) return; // session.js says so
-    const trouble = document.getElementById("review-trouble");
-    trouble.textContent =
-      "The decision was not stored, because the server did not take it. Your choice is still in the form: try again.";
-    trouble.hidden = false;
+    say("The decision was not stored, because the server did not take it. Your choice is still in the form: try again.");
   });
 }
 

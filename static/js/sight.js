@@ -1,11 +1,11 @@
-// What of the trajectory is on the screen: the bar on top, what the page says below it and, on a small screen, the dock at
-// the bottom cover some of it.
+// What of the trajectory is on the screen, of the labelling page and of the review: the bar on top, what the page says below
+// it and, on a small screen, the dock at the bottom cover some of it.
 "use strict";
 
 const freeOfWindow = () => {
   const dock = document.querySelector(".dock");
-  const covered = getComputedStyle(dock).position === "fixed" ? dock.offsetHeight : 0;
-  const said = document.getElementById("refusal");
+  const covered = dock && getComputedStyle(dock).position === "fixed" ? dock.offsetHeight : 0;
+  const said = document.querySelector(".said");
   const bar = document.querySelector(".topbar").offsetHeight;
   return { top: Math.max(bar, said.getBoundingClientRect().bottom), bottom: window.innerHeight - covered };
 };
@@ -18,13 +18,28 @@ const isInSight = (card) => {
   return box.top >= top && Math.min(box.bottom, box.top + 160) <= bottom;
 };
 
+// Whether some of a card is on the screen, or of what stands from one card to another.
+const isOnScreen = (card, last = card) => {
+  const { top, bottom } = freeOfWindow();
+  return card.getBoundingClientRect().top <= bottom - 40 && last.getBoundingClientRect().bottom >= top + 40;
+};
+
 // Whether a card is before the reader: some of it is on the screen or, past its end, only what came of it.
 const isBeforeReader = (card) => {
+  if (isOnScreen(card)) return true;
   const { top, bottom } = freeOfWindow();
   const steps = [...document.querySelectorAll(".step")];
-  const box = card.getBoundingClientRect();
   const next = steps[steps.indexOf(card) + 1]?.getBoundingClientRect();
-  return box.top <= bottom - 40 && (box.bottom >= top + 40 || !(next?.top < bottom));
+  return card.getBoundingClientRect().bottom < top + 40 && !(next?.top < bottom);
+};
+
+// Whether a key may judge what it is about. What is not on the screen is shown instead: nobody judges what they do not see.
+const mayJudge = ({ name, isSeen, show, say }) => {
+  if (isSeen()) return true;
+  show();
+  if (!isSeen()) return true; // the window is too small to show it
+  say(`${name} was not on the screen, so nothing is stored. Here it is: press the key again.`);
+  return false;
 };
 
 // Shows a card, and what the step answers to as well when both fit on the screen.
@@ -36,6 +51,18 @@ const bringIntoSight = (card) => {
   const target = turn.offsetHeight <= room ? turn : card;
   target.scrollIntoView({ block: target.offsetHeight > room ? "start" : "center", behavior: "instant" });
   Object.assign(kept, { card, until: performance.now() + 1000 });
+};
+
+// Says something over the page, where it stays in sight (position: sticky): what moved on a press of the mouse would not be
+// clicked. card: the one that is not to be left below it.
+const sayOver = (place, text, card) => {
+  if (!text && place.hidden) return;
+  const wasInSight = isInSight(card);
+  place.textContent = text;
+  place.hidden = !text;
+  place.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`;
+  place.style.marginBottom = `${-place.offsetHeight}px`;
+  if (wasInSight && !isInSight(card)) bringIntoSight(card);
 };
 
 // The card that was shown last, for a moment or until the reader moves: long texts get their height only when they are

@@ -154,6 +154,34 @@ def test_a_run_that_has_lost_a_step_in_its_middle_asks_again_of_its_first_with_w
     assert gold(trajectory) == {0: -1}
 
 
+@pytest.mark.parametrize("values", [[-1, 1], [-1, -1]])  # a single step, a run
+def test_a_key_decides_nothing_that_is_not_on_the_screen(values: list[int], open_as: Open, world: World) -> None:
+    late = {9: -1, 17: -1, 25: -1}
+    trajectory = disputed(world, values + [late.get(index, 1) for index in range(2, 30)], [1] * 30)
+    page = open_review(open_as, world, trajectory)
+    trouble, dispute = page.locator("#review-trouble"), page.locator(".dispute").first
+    name = "The run" if values[1] < 0 else "Step 1"
+    said = f"{name} was not on the screen, so nothing is stored. Here it is: press the key again."
+
+    def press_elsewhere(key: str) -> None:
+        page.evaluate("scrollTo({ top: document.body.scrollHeight, behavior: 'instant' })")
+        expect(dispute).not_to_be_in_viewport()
+        page.keyboard.press(key)
+        expect(trouble).to_have_text(said)
+        expect(trouble).to_be_in_viewport(ratio=1)
+        expect(dispute).to_be_in_viewport()
+
+    press_elsewhere("-")
+    assert page.locator("[data-decision] input[type=radio]:checked").count() == 0
+    choose(page, "-")
+    expect(trouble).to_be_hidden()
+    press_elsewhere("Enter")
+    assert not Adjudication.objects.exists()
+    page.keyboard.press("Enter")
+    expect(page.locator(".dispute.current h2").first).to_have_text("Step 10")
+    assert gold(trajectory) == {index: -1 for index, value in enumerate(values) if value < 0}
+
+
 def test_on_a_phone_the_table_of_reviews_scrolls_and_the_page_does_not(open_as: Open, world: World) -> None:
     disputed(world, [-1], [1])
     page = open_as(world.reviewer, "/projects/demo/reviews/")
@@ -202,6 +230,8 @@ def test_a_page_sent_anew_keeps_what_was_entered_in_the_forms_whose_question_is_
     run = page.locator(".dispute.run")
     run.get_by_text("−1 incorrect").click()
     run.get_by_label("Why do the raters differ?").select_option("misread")
+    for note in page.locator("textarea").all():
+        note.evaluate("note => (note.style.height = '9rem')")  # as whoever drags its corner
     decide_elsewhere(world, 5)
     run.get_by_role("button", name="Decide the run").click()
     expect(page.get_by_text("2 steps decided at once; each can be decided again.")).to_be_visible()
