@@ -2,12 +2,15 @@
 // it and, on a small screen, the dock at the bottom cover some of it.
 "use strict";
 
+// How high the part of the page is that lies over the rest; 0 where it stands in its place, as on a low screen.
+const covers = (selector, position) => {
+  const part = document.querySelector(selector);
+  return part && getComputedStyle(part).position === position ? part.offsetHeight : 0;
+};
+
 const freeOfWindow = () => {
-  const dock = document.querySelector(".dock");
-  const covered = dock && getComputedStyle(dock).position === "fixed" ? dock.offsetHeight : 0;
-  const said = document.querySelector(".said");
-  const bar = document.querySelector(".topbar").offsetHeight;
-  return { top: Math.max(bar, said.getBoundingClientRect().bottom), bottom: window.innerHeight - covered };
+  const said = document.querySelector(".said").getBoundingClientRect();
+  return { top: Math.max(covers(".topbar", "sticky"), said.bottom), bottom: window.innerHeight - covers(".dock", "fixed") };
 };
 
 // Whether a card begins on the screen, with enough of it to be judged or to be read on.
@@ -15,7 +18,8 @@ const isInSight = (card) => {
   if (!card) return false;
   const box = card.getBoundingClientRect();
   const { top, bottom } = freeOfWindow();
-  return box.top >= top && Math.min(box.bottom, box.top + 160) <= bottom;
+  const enough = Math.min(160, bottom - top - 16);
+  return box.top >= top && Math.min(box.bottom, box.top + enough) <= bottom;
 };
 
 // Whether some of a card is on the screen, or of what stands from one card to another.
@@ -60,7 +64,7 @@ const sayOver = (place, text, card) => {
   const wasInSight = isInSight(card);
   place.textContent = text;
   place.hidden = !text;
-  place.style.top = `${document.querySelector(".topbar").offsetHeight + 8}px`;
+  place.style.top = `${covers(".topbar", "sticky") + 8}px`;
   place.style.marginBottom = `${-place.offsetHeight}px`;
   if (wasInSight && !isInSight(card)) bringIntoSight(card);
 };

@@ -8,7 +8,8 @@ from playwright.sync_api import Page, expect
 
 from annotator.models import Assignment, Label, User
 from annotator.queue import actions as queue
-from tests.factories import make_messages, make_trajectory, make_world
+from tests.browser.conftest import axe_violations
+from tests.factories import make_messages, make_trajectory, make_world, predict
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -115,3 +116,38 @@ def test_after_each_label_nothing_of_the_current_step_is_under_the_dock(open_as:
         hidden.append(hidden_below(page))
     assert hidden == [0] * 7
     expect(page.locator("#save-status")).to_have_text("All saved")
+
+
+@pytest.mark.parametrize(("width", "height", "free", "beside_a_message"), [(640, 400, 280, 210), (320, 256, 130, 60)])
+def test_a_zoomed_page_shows_the_step_that_is_judged(
+    open_as: OpenAs, page: Page, width: int, height: int, free: int, beside_a_message: int
+) -> None:
+    """1280 by 800 pixels at 200 % and at 400 %, where the dock has as many buttons as it can have."""
+    page.set_viewport_size({"width": width, "height": height})
+    hinted = {"hinted": 100, "model": "judge"}
+    world = make_world(overlap=1, asks_outcome=False, hint_policy=hinted, label_scheme={"mode": "carry_errors"})
+    predict(make_trajectory(world.project, messages=long_messages(4, each=6), enqueue=False), [1, -1, -1, 1])
+    queue.enqueue(world.project)
+    claimed = queue.claim_next(world.project, world.annotator)
+    assert claimed is not None
+    open_as(world.annotator, f"/assignments/{claimed.pk}/")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+
+    def n_free() -> int:
+        """How many pixels of the height show the trajectory, with nothing over it."""
+        seen = "(y) => document.elementFromPoint(innerWidth / 2, y)?.matches('#main, #main :not(.said)')"
+        return int(page.evaluate(f"[...Array(innerHeight).keys()].filter({seen}).length"))
+
+    page.keyboard.press("1")
+    expect(page.locator(".step.current h2")).to_be_in_viewport(ratio=1)
+    assert n_free() >= free
+    page.keyboard.press("Enter")
+    expect(page.locator("#refusal")).to_have_text("Not labelled yet: Step 2, Step 3, Step 4.")
+    assert n_free() >= beside_a_message
+    for key in "-1":
+        page.keyboard.press(key)
+        expect(page.locator(".step.current h2")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".step.current h2")).to_have_text("Step 4")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert axe_violations(page) == []
