@@ -1,4 +1,4 @@
-"""The label scheme, or which steps are asked for, changes while a page is open: its saves and its submission hear of it, and nothing is stuck."""
+"""A project's label scheme, or what is asked for, changes while a page is open: saves and submissions hear of it."""
 
 import json
 from typing import Any
