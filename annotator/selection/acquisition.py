@@ -4,7 +4,6 @@ P (m, 3) are the beliefs about the steps, `starts` (n + 1,) where each trajector
 """
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 
@@ -12,7 +11,10 @@ from annotator.agreement.coefficients import FloatArray, IntArray
 OPENING_COST = 4.0
 # Annotations with a time, before a project's own cost is believed; and what no project's opening exceeds.
 LEAST_TIMED, MOST_OPENING = 30, 50.0
-_BY_FAR = 0.5  # of the usual time: what misses a line by more counts ever less
+# Left out is what took longer than usual by so many standard deviations of the logarithms; never below the first of
+# these times as long, and always above the second.
+_BY_FAR, _FAR_IS = 4.0, (3.0, 8.0)
+_ROUNDS = 10  # of drawing the line and leaving out what lies above it by far
 
 
 def entropy(probs: FloatArray) -> FloatArray:
@@ -47,20 +49,26 @@ def cost(lengths: IntArray, opening: float = OPENING_COST, per_step: float = 1.0
 def fitted_opening(n_steps: IntArray, active_ms: FloatArray) -> float | None:
     """What opening a trajectory costs in steps, from how long people took; None where that cannot be told.
 
-    n_steps (n,): judged in each annotation; active_ms (n,): its time. The line time = opening + per step * n through
-    annotations. Misses count by their share of the time, for long ones vary more; one that misses by far hardly counts:
-    somebody left a page open. Cutting off the longest times would cut off the longest trajectories, and tilt the line.
+    n_steps (n,): judged in each judgement; active_ms (n,): its time. The line time = opening + per step * n by least
+    squares, where misses count by their share of the time, for long ones vary more. What lies above it by far is left
+    out: somebody left a page open. Nothing else may be: times have a long tail, shorter for long trajectories whose
+    steps even out, so cutting off more of it, or following the usual time and not the mean, would tilt the line.
     """
     if len(n_steps) < LEAST_TIMED or len(np.unique(n_steps)) < 2:
         return None
-    usual = cost(n_steps)
-    times = active_ms / np.median(active_ms / usual)
-
-    def misses(line: FloatArray) -> FloatArray:
-        return np.asarray((cost(n_steps, *line) - times) / usual, dtype=np.float64)
-
-    opening, per_step = least_squares(misses, [OPENING_COST, 1.0], loss="cauchy", f_scale=_BY_FAR).x
-    return float(np.clip(opening / per_step, 0.0, MOST_OPENING)) if per_step > 0 else None
+    expected = cost(n_steps)
+    times = active_ms / np.median(active_ms / expected)
+    for _ in range(_ROUNDS):
+        ratios = np.log(np.maximum(times, 1e-6) / expected)
+        above = ratios - np.median(ratios)
+        is_kept = above <= np.clip(_BY_FAR * 1.4826 * np.median(np.abs(above)), *np.log(_FAR_IS))
+        design = np.column_stack([np.ones(len(times)), n_steps]) / expected[:, None]
+        line, *_ = np.linalg.lstsq(design[is_kept], (times / expected)[is_kept])
+        opening, per_step = (float(part) for part in line)
+        if per_step <= 0:
+            return None
+        expected = cost(n_steps, max(opening, 0.0), per_step)
+    return float(np.clip(opening / per_step, 0.0, MOST_OPENING))
 
 
 def expected_errors_per_cost(probs: FloatArray, starts: IntArray, costs: FloatArray) -> FloatArray:

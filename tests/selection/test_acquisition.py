@@ -70,6 +70,15 @@ def test_the_cost_of_opening_does_not_grow_with_how_uneven_lengths_are(opening: 
         assert a.fitted_opening(n_steps, times) == pytest.approx(opening, rel=0.1)
 
 
+@pytest.mark.parametrize("spread", [0.2, 0.4, 0.7])
+def test_the_cost_of_opening_does_not_depend_on_how_much_times_vary(spread: float) -> None:
+    """Every step takes longer or shorter on its own, so the times of short trajectories have the longer tail."""
+    rng = np.random.default_rng(7)
+    n_steps = rng.geometric(0.3, 3000).clip(1, 20)
+    times = [(5_000.0 * rng.lognormal(-(spread**2) / 2, spread, n) * (n + 8) / n).sum() for n in n_steps]
+    assert a.fitted_opening(n_steps, np.array(times)) == pytest.approx(8, rel=0.1)
+
+
 @pytest.mark.parametrize(
     ("n_steps", "times"),
     [
