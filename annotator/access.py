@@ -58,8 +58,23 @@ def get_basis(user: User, pk: int) -> Basis:
 
 
 def get_trajectory(user: User, slug: str, pk: int) -> tuple[Membership, Trajectory]:
+    """With what people said of it: not while the user judges it, whatever their role has become meanwhile."""
     membership = get_membership(user, slug, *SETTLERS)
-    return membership, get_object_or_404(Trajectory, project=membership.project, pk=pk)
+    trajectory = get_object_or_404(Trajectory, project=membership.project, pk=pk)
+    refuse_while_judging(user, trajectory.pk)
+    return membership, trajectory
+
+
+def refuse_while_judging(user: User, trajectory_id: int) -> None:
+    """Who has seen colleagues' labels judges no longer on their own, and nothing in the labels would say so."""
+    own = Assignment.objects.in_work_by(user).filter(trajectory=trajectory_id).first()
+    if own is not None:
+        is_returned = own.status == Assignment.Status.RETURNED
+        raise PermissionDenied(
+            "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Finish "
+            f"your labels at /assignments/{own.pk}/ first: submit them{' again' if is_returned else ', or skip it,'} "
+            "there."
+        )
 
 
 def get_annotation(user: User, pk: int) -> tuple[Membership, Annotation]:
@@ -88,12 +103,16 @@ def get_prelabel_run(user: User, pk: int) -> tuple[Membership, PrelabelRun]:
 
 def get_review(user: User, pk: int) -> tuple[Membership, Review]:
     review = get_object_or_404(Review.objects.select_related("trajectory"), pk=pk)
-    return _membership_of(user, review.project_id, *SETTLERS), review
+    membership = _membership_of(user, review.project_id, *SETTLERS)
+    refuse_while_judging(user, review.trajectory_id)
+    return membership, review
 
 
 def get_dispute(user: User, pk: int) -> tuple[Membership, Dispute]:
     dispute = get_object_or_404(Dispute.objects.select_related("trajectory", "step"), pk=pk)
-    return _membership_of(user, dispute.trajectory.project_id, *SETTLERS), dispute
+    membership = _membership_of(user, dispute.trajectory.project_id, *SETTLERS)
+    refuse_while_judging(user, dispute.trajectory_id)
+    return membership, dispute
 
 
 def get_release(user: User, pk: int) -> tuple[Membership, Release]:

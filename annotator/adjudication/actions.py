@@ -107,9 +107,10 @@ def _draw(trajectory_id: int) -> bool:
 
 
 def decidable_by(reviewer: User) -> DisputeQuerySet:
-    """Undecided disputes but for those on which it is another reviewer's turn."""
+    """Undecided disputes but for those on which it is another reviewer's turn, or that they are judging as a rater."""
     own = Adjudication.objects.withheld().filter(dispute=OuterRef("pk"), reviewer=reviewer)
-    return Dispute.objects.undecided().filter(~Exists(own))
+    judging = Assignment.objects.in_work_by(reviewer).filter(trajectory=OuterRef("trajectory"))
+    return Dispute.objects.undecided().filter(~Exists(own), ~Exists(judging))
 
 
 def available(project: Project, reviewer: User) -> Q:

@@ -26,7 +26,7 @@ from annotator.api.serializers.disputes import (
     DecisionSerializer,
     DisputeSerializer,
 )
-from annotator.models import Adjudication, Dispute, Label, Project, User
+from annotator.models import Adjudication, Assignment, Dispute, Label, Project, User
 from annotator.projects import actions as projects
 
 TARGETS = ("steps", "outcome", "all")
@@ -61,11 +61,13 @@ def _raters(project: Project, user_ids: set[int]) -> dict[int, dict[str, str]]:
 def dispute_list(request: ApiRequest, slug: str) -> Response:
     """Disputes, worthiest first: of steps unless `target` says otherwise, open and decided. For reviewers and admins.
 
-    Where two reviewers decide blind, the first decision is not in the answer until the second is stored.
+    Where two reviewers decide blind, the first decision is not in the answer until the second is stored. Disputes of a
+    trajectory that you are labelling yourself are left out until you have submitted.
     """
     project = access.get_membership(request.user, slug, *SETTLERS).project
     target, status = read_choice(request, "target", TARGETS), read_choice(request, "status", STATUSES)
-    disputes = Dispute.objects.filter(trajectory__project=project).worthiest_first()
+    in_work = Assignment.objects.in_work_by(request.user).values("trajectory")
+    disputes = Dispute.objects.filter(trajectory__project=project).exclude(trajectory__in=in_work).worthiest_first()
     if target != "all":
         disputes = disputes.filter(step__isnull=target == "outcome")
     if status is not None:

@@ -291,6 +291,7 @@ def trajectory_detail(request: Request, slug: str, pk: int) -> HttpResponse:
         other = siblings.filter(pk=number_of(wanted) or 0).first()
         if other is None:
             raise Http404("There is no such trajectory of the same task.")
+        access.refuse_while_judging(request.user, other.pk)
         beside = _whole(other, membership, request.user)
     rows = ReleaseRow.objects.filter(trajectory=trajectory, release__published_at__isnull=False)
     context = {

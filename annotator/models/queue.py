@@ -25,6 +25,10 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         had_before = Assignment.objects.filter(annotator=user).values("trajectory_id")
         return self.open().exclude(trajectory_id__in=had_before)
 
+    def in_work_by(self, user: User) -> "AssignmentQuerySet":
+        """What this person is judging: claimed or returned, and not submitted."""
+        return self.filter(annotator=user, status__in=[Assignment.Status.CLAIMED, Assignment.Status.RETURNED])
+
     def best_first(self) -> "AssignmentQuerySet":
         # By id within a priority, so that a trajectory's slots fill up together and its labels can be compared early.
         return self.order_by("-priority", "id")

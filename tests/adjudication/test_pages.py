@@ -356,9 +356,9 @@ def test_detail_query_budget(
     decide(trajectory, 0, world.admin)
     decide(trajectory, 1, world.admin)
     url = detail_url(trajectory)
-    # session, user, review, membership, revealed, letters, annotations, returns, disputes, decisions, reviewers,
-    # labels, comments, guideline
-    with django_assert_max_num_queries(14):
+    # session, user, review, membership, own slot, revealed, letters, annotations, returns, disputes, decisions,
+    # reviewers, labels, comments, guideline
+    with django_assert_max_num_queries(15):
         as_reviewer.get(url)
 
 

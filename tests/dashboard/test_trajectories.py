@@ -15,7 +15,8 @@ from annotator.dashboard import trajectory_views
 from annotator.labelling import revisions
 from annotator.models import Dispute, ReferenceLabel, Release, ReleaseRow, Review, Step
 from annotator.queue import actions as queue
-from tests.factories import World, judge, label, make_trajectory
+from tests.api.client import client_of
+from tests.factories import World, judge, label, make_member, make_trajectory, make_world
 
 URL = "/projects/demo/trajectories/"
 
@@ -119,9 +120,9 @@ def test_the_detail_shows_what_is_known_of_each_step(
     judge(trajectory, world.annotator, [1, 0, 1])
     judge(trajectory, world.second, [1, 0, -1])
     client.force_login(world.reviewer)
-    # Session, user, membership, trajectory, review, names asked for, letters, annotations, labels, gold, reference
-    # labels, disputes, decisions, steps, slots, drafts, members, events, releases, siblings.
-    with django_assert_num_queries(21):
+    # Session, user, membership, trajectory, own slot, review, names asked for, letters, annotations, labels, gold,
+    # reference labels, disputes, decisions, steps, slots, drafts, members, events, releases, siblings.
+    with django_assert_num_queries(22):
         html = client.get(f"{URL}{trajectory.pk}/").content.decode()
     cards = [
         re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", card)) for card in re.findall(r"<article.*?</article>", html, re.S)
@@ -187,6 +188,41 @@ def test_reviewers_see_letters_until_they_asked_for_the_names(world: World, clie
     assert '<th scope="row">demo-ann</th>' in client.get(f"{URL}{trajectory.pk}/").content.decode()
 
 
+@pytest.mark.django_db
+def test_who_labels_a_trajectory_reads_no_colleagues_labels_of_it_whatever_their_role(client: Client) -> None:
+    world = make_world(overlap=3)
+    trajectory, sibling = (make_trajectory(world.project, n_steps=1, group_key="one") for _ in range(2))
+    for person, value in ((world.annotator, 1), (world.second, -1)):
+        judge(trajectory, person, [value])
+    late = make_member(world.project)
+    slot = queue.claim_next(world.project, late)
+    assert slot is not None and slot.trajectory == trajectory
+    Dispute.objects.create(trajectory=trajectory, step=trajectory.steps.get(), severity=2)  # of an earlier settlement
+    adjudication.refresh_review(trajectory.pk, world.project.pk)
+    review, dispute = Review.objects.get(), Dispute.objects.get()
+    world.project.memberships.filter(user=late).update(role="reviewer")
+    client.force_login(late)
+    said = (
+        "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Finish your "
+        f"labels at /assignments/{slot.pk}/ first: submit them, or skip it, there."
+    )
+    pages = [f"{URL}{trajectory.pk}/", f"{URL}{trajectory.pk}/models/", f"/reviews/{review.pk}/"]
+    for page in (*pages, f"{URL}{sibling.pk}/?beside={trajectory.pk}"):
+        response = client.get(page)
+        assert (response.status_code, said in response.content.decode()) == (403, True), page
+    assert adjudication.claim_next(world.project, late) is None
+    api = client_of(late)
+    assert api.get("/api/v1/projects/demo/disputes/").json()["results"] == []
+    decision = {"value": 1, "reason_code": "other"}
+    assert api.post(f"/api/v1/disputes/{dispute.pk}/decisions/", decision, format="json").status_code == 403
+    client.force_login(world.reviewer)
+    assert client.get(pages[0]).status_code == 200
+    label(slot, late, {0: 1}, outcome=1)
+    flow.submit(slot.pk, late)
+    client.force_login(late)
+    assert client.get(pages[0]).status_code == 200
+
+
 def test_two_trajectories_of_one_task_stand_side_by_side(world: World, client: Client) -> None:
     one, two = (make_trajectory(world.project, n_steps=1, group_key="tower", external_id=name) for name in "ab")
     other = make_trajectory(world.project, n_steps=1)
@@ -207,5 +243,5 @@ def test_the_detail_takes_the_same_queries_however_many_trajectories_share_its_t
 ) -> None:
     trajectory, *_ = (make_trajectory(world.project, group_key="one task") for _ in range(4))
     client.force_login(world.reviewer)
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(18):
         client.get(f"/projects/demo/trajectories/{trajectory.pk}/")

@@ -1,4 +1,4 @@
-"""A project's label scheme, or what is asked for, changes while a page is open: saves and submissions hear of it."""
+"""What is asked for changes while a page is open: its saves and its submission hear of it, and nothing is stuck."""
 
 import json
 from typing import Any

@@ -92,12 +92,12 @@ def test_labels_given_after_reading_what_models_said_are_not_blind(client: Clien
     assert silent["demo-rita"] == ["2 labels given with a model's word in sight."]
 
 
-def test_of_a_judgement_whose_author_read_on_the_way_what_stood_before_counts(client: Client, world: World) -> None:
+def test_of_a_judgement_whose_author_read_on_the_way_what_stood_before_counts(world: World) -> None:
     trajectory = make_trajectory(world.project, n_steps=2)
     predict(trajectory, [-1, -1])
     slot = claim(world, world.reviewer)
     label(slot, world.reviewer, {0: 1})
-    read(client, world.reviewer, trajectory)
+    blind.keep_reading(world.project, [trajectory], world.reviewer)  # as a list of steps does
     label(slot, world.reviewer, {0: -1, 1: -1}, outcome=1)
     assert blind_labels(world.project) == []
     flow.submit(slot.pk, world.reviewer)
@@ -154,9 +154,9 @@ def test_suggestions_seen_in_a_slot_that_was_given_back_are_in_sight_of_a_later_
 def test_whoever_has_read_what_models_said_is_in_no_arm_of_the_report(client: Client) -> None:
     world, trajectory = shown_world("reveal_after", overlap=3, max_overlap=3)
     for person in (world.annotator, world.second, world.reviewer):
-        slot = claim(world, person)
         if person == world.reviewer:
             read(client, person, trajectory)
+        slot = claim(world, person)
         label(slot, person, {0: 1, 1: 1}, outcome=1)
         flow.submit(slot.pk, person)
     read(client, world.admin, trajectory)
