@@ -71,9 +71,9 @@ def refuse_while_judging(user: User, trajectory_id: int) -> None:
     if own is not None:
         is_returned = own.status == Assignment.Status.RETURNED
         raise PermissionDenied(
-            "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Finish "
-            f"your labels at /assignments/{own.pk}/ first: submit them{' again' if is_returned else ', or skip it,'} "
-            "there."
+            "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Go on at "
+            f"/assignments/{own.pk}/ and submit your labels{' again' if is_returned else ', or skip the trajectory,'} "
+            "first."
         )
 
 

@@ -203,8 +203,8 @@ def test_who_labels_a_trajectory_reads_no_colleagues_labels_of_it_whatever_their
     world.project.memberships.filter(user=late).update(role="reviewer")
     client.force_login(late)
     said = (
-        "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Finish your "
-        f"labels at /assignments/{slot.pk}/ first: submit them, or skip it, there."
+        "You are labelling this trajectory yourself, so what others said of it is not shown to you yet. Go on at "
+        f"/assignments/{slot.pk}/ and submit your labels, or skip the trajectory, first."
     )
     pages = [f"{URL}{trajectory.pk}/", f"{URL}{trajectory.pk}/models/", f"/reviews/{review.pk}/"]
     for page in (*pages, f"{URL}{sibling.pk}/?beside={trajectory.pk}"):
