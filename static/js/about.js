@@ -6,6 +6,7 @@ class About {
   // between two words of a text.
   constructor({ template, required, changed }) {
     Object.assign(this, { template, required, changed });
+    this.takesNotes = template.content.querySelector("[data-extra=rationale]") !== null;
     this.asksMore = template.content.querySelectorAll("[data-extra]:not([data-extra=rationale])").length > 0;
   }
 

@@ -288,6 +288,7 @@ const startLabelling = () => {
     } catch {
       return say("Not submitted: there is no connection. Your labels are kept; submit again when it is back.", true);
     }
+    if (response.status === 404) return say(`Not submitted: ${Outbox.GONE}. Your labels are kept.`, true);
     const answer = await response.json().catch(() => null);
     if (response.ok && answer?.next) {
       const isSlow = setTimeout(say, 1000, "Submitted. The next trajectory is being loaded.");
@@ -345,7 +346,7 @@ const startLabelling = () => {
     },
     c: () => {
       const card = cards[Math.max(current, 0)];
-      if (isOutcome(card)) return;
+      if (isOutcome(card) || !about.takesNotes) return;
       about.paint(card, state.get(card.dataset.target), true);
       card.querySelector("[data-extra=rationale]")?.focus();
     },

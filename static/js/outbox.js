@@ -10,6 +10,8 @@ const capitalised = (text) => text[0].toUpperCase() + text.slice(1);
 
 class Outbox {
   static PREFIX = "stepmark:outbox:";
+  static GONE =
+    "you are no member of this project any more, or the trajectory is no longer there: ask an admin of the project";
 
   // who: "<user>:<assignment>"; show(n, why): called when the number of unsaved labels may have changed;
   // refuse(message): the server will not take them; evidence(target): what was noticed of the reading of a step;
@@ -209,7 +211,7 @@ class Outbox {
     return body;
   }
 
-  // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out), {state: "overtaken"}
+  // Answers {state: "stored", said}, {state: "later", why} (no connection, server down, signed out, no member), {state: "overtaken"}
   // or {state: "refused", code, message, places, said}, where places says it of single labels.
   async #send(key, outbox) {
     const body = this.#body(outbox);
@@ -232,6 +234,7 @@ class Outbox {
       return { state: "stored", said };
     }
     if (response.type === "opaqueredirect") return { state: "later", why: "you are signed out: sign in again in another tab" };
+    if (response.status === 404) return { state: "later", why: Outbox.GONE }; // whoever is a member again goes on
     if (response.status >= 500 || response.status === 429) return { state: "later", why: "the server does not answer" };
     const answer = await response.json().catch(() => null);
     if (answer?.error?.code === "account.other")

@@ -4,10 +4,13 @@
 
 class Search {
   static MOST = 1000;
+  static GAP =
+    ". The texts that are too long for the page could not be searched: there is no connection, or you are signed out. " +
+    "Search again when that is mended.";
 
   // url: where the server says which texts that are not in the page hold the words; leave(turn): the reader is done.
   constructor(input, status, turns, { url, leave }) {
-    Object.assign(this, { input, status, turns, url, found: [], at: -1 });
+    Object.assign(this, { input, status, turns, url, found: [], at: -1, gap: "" });
     input.addEventListener("input", () => this.find());
     input.addEventListener("keydown", async (event) => {
       if (event.key === "Escape") {
@@ -31,10 +34,13 @@ class Search {
     if (wanted !== this.#wanted) return; // typed on meanwhile
     this.searched = wanted;
     this.at = -1;
-    this.found = wanted ? this.turns.flatMap((turn) => this.#inTurn(turn, wanted, elsewhere)).slice(0, Search.MOST) : [];
+    this.gap = elsewhere ? "" : Search.GAP;
+    this.found = wanted
+      ? this.turns.flatMap((turn) => this.#inTurn(turn, wanted, elsewhere ?? new Set())).slice(0, Search.MOST)
+      : [];
     this.#highlight(this.found);
     const n = this.found.length;
-    this.status.textContent = wanted ? `${n === Search.MOST ? "More than " : ""}${n} place${n === 1 ? "" : "s"}` : "";
+    this.status.textContent = wanted ? `${n === Search.MOST ? "More than " : ""}${n} place${n === 1 ? "" : "s"}${this.gap}` : "";
   }
 
   async go(by) {
@@ -50,7 +56,7 @@ class Search {
       if (by < 0) this.at += inside.length - 1;
     }
     this.#show(this.found[this.at]);
-    this.status.textContent = `place ${this.at + 1} of ${this.found.length}`;
+    this.status.textContent = `place ${this.at + 1} of ${this.found.length}${this.gap}`;
   }
 
   // Every place in one turn, in the order of the page.
@@ -76,16 +82,17 @@ class Search {
     return places;
   }
 
-  // The addresses of the texts that are not in the page and hold the words.
+  // The addresses of the texts that are not in the page and hold the words; null where nobody knows.
   async #elsewhere(wanted) {
     if (!wanted || !this.turns.some((turn) => turn.querySelector("details[data-deferred]"))) return new Set();
     await new Promise((resolve) => setTimeout(resolve, 150)); // whoever types on asks for something else
     if (wanted !== this.#wanted) return new Set();
     try {
-      const response = await fetch(`${this.url}?${new URLSearchParams({ q: wanted })}`);
-      return new Set(response.ok ? (await response.json()).texts : []);
+      const about = { redirect: "manual", signal: AbortSignal.timeout(15000) };
+      const response = await fetch(`${this.url}?${new URLSearchParams({ q: wanted })}`, about);
+      return response.ok ? new Set((await response.json()).texts) : null;
     } catch {
-      return new Set();
+      return null;
     }
   }
 

@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 from pytest_django.live_server_helper import LiveServer
 
-from annotator.models import Assignment, Label, LabelEvent, User
+from annotator.models import Assignment, Label, LabelEvent, Membership, User
+from annotator.projects import actions as projects
 from annotator.queue import actions as queue
 from tests.browser.conftest import axe_violations
 from tests.factories import World, make_trajectory, make_world
@@ -319,6 +320,34 @@ def test_a_claim_that_was_taken_is_explained_and_the_draft_is_kept(
     page.reload()
     expect(page.locator(".notice.warn")).to_contain_text("Somebody else has taken this trajectory.")
     expect(page.locator("#step-0 input[value='1']")).to_be_disabled()
+
+
+def test_somebody_removed_is_told_so_and_their_labels_wait_for_them(
+    world: World, open_as: OpenAs, console_errors: list[str]
+) -> None:
+    slot = claim(world, n_steps=1)
+    page = open_as(world.annotator, path(slot))
+    projects.remove_member(Membership.objects.get(user=world.annotator), user=world.admin)
+    page.keyboard.press("1")
+    why = (
+        "you are no member of this project any more, or the trajectory is no longer there: ask an admin of the project"
+    )
+    expect(page.locator("#save-status")).to_have_text(f"1 unsaved ({why})")
+    page.keyboard.press("1")
+    page.keyboard.press("Enter")
+    expect(page.locator("#refusal")).to_have_text(
+        f"Not submitted, because 2 labels are not stored: {why}. "
+        "They are kept in this browser; submit again when they are stored."
+    )
+    assert stored(slot) == {}
+    projects.add_member(world.project, world.annotator, Membership.Role.ANNOTATOR, user=world.admin)
+    expect(page.locator("#save-status")).to_have_text("All saved", timeout=15_000)
+    assert stored(slot) == {0: 1, None: 1}
+    projects.remove_member(Membership.objects.get(user=world.annotator), user=world.admin)
+    page.keyboard.press("Enter")
+    expect(page.locator("#refusal")).to_have_text(f"Not submitted: {why}. Your labels are kept.")
+    assert {error for error in console_errors if "status of 404" not in error} == set()
+    console_errors.clear()
 
 
 def test_skipping_asks_for_a_reason_and_goes_on(world: World, open_as: OpenAs) -> None:

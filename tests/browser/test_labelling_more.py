@@ -178,8 +178,10 @@ def test_a_note_that_is_written_before_the_label_is_stored_with_it(open_as: Open
 
 
 def test_after_the_first_error_nothing_is_asked_in_that_mode(open_as: OpenAs) -> None:
-    world, slot = claim({"mode": "stop_at_first_error"})
+    world, slot = claim({"mode": "stop_at_first_error", "rationale": "off"})
     page = open_slot(open_as, world, slot)
+    page.keyboard.press("c")  # nor a note, where there is none to write
+    assert page.locator(".step .about, button[data-key=c]").count() == 0
     page.keyboard.press("1")
     page.keyboard.press("-")
     expect(page.locator(".step.current h2")).to_have_text("Outcome")
@@ -226,7 +228,7 @@ def test_a_very_long_result_is_fetched_when_it_is_unfolded(open_as: OpenAs) -> N
     assert list(opened.all()) == [False, True]
 
 
-def test_search_finds_what_is_not_in_the_page(open_as: OpenAs) -> None:
+def test_search_finds_what_is_not_in_the_page(open_as: OpenAs, console_errors: list[str]) -> None:
     messages = [
         {"role": "user", "content": "Find the needle."},
         {"role": "assistant", "content": "I look.", "tool_calls": [_call("read")]},
@@ -235,8 +237,21 @@ def test_search_finds_what_is_not_in_the_page(open_as: OpenAs) -> None:
     ]
     world, slot = claim({}, messages=messages)
     page = open_slot(open_as, world, slot)
+    page.context.set_offline(True)
     page.keyboard.press("/")
     page.keyboard.type("needle")
+    unsearched = (
+        "The texts that are too long for the page could not be searched: there is no connection, or you are signed "
+        "out. Search again when that is mended."
+    )
+    expect(page.locator("#search-status")).to_have_text(f"2 places. {unsearched}")
+    page.keyboard.press("Enter")
+    expect(page.locator("#search-status")).to_have_text(f"place 1 of 2. {unsearched}")
+    page.context.set_offline(False)
+    assert all("ERR_INTERNET_DISCONNECTED" in error for error in console_errors)
+    console_errors.clear()
+    page.locator("#search").fill("needl")
+    page.keyboard.type("e")
     # One in the instruction, a text that is not in the page, one in the last step.
     expect(page.locator("#search-status")).to_have_text("3 places")
     for n, total in ((1, 3), (2, 4), (3, 4), (4, 4), (1, 4)):
