@@ -40,6 +40,7 @@ SCRIPTS = [
         "hints",
         "rules",
         "keys",
+        "submitting",
         "labelling",
     )
 ]

@@ -173,7 +173,7 @@ const startLabelling = () => {
     change(index, next);
     if (!completes || !isComplete()) return;
     if (hints.isWaiting) hints.reveal();
-    else if (atOnce.checked) submit();
+    else if (isAtOnce()) submit();
   };
 
   const goTo = (index, { scrolls = true } = {}) => {
@@ -229,19 +229,30 @@ const startLabelling = () => {
 
   // --- submitting ---------------------------------------------------------------------------------------------------
 
-  // Whether the last label also submits: this person's choice, in this browser.
-  const atOnce = document.getElementById("at-once");
-  atOnce.checked = localStorage.getItem("stepmark:at-once") === "1";
-  atOnce.addEventListener("change", () => localStorage.setItem("stepmark:at-once", atOnce.checked ? "1" : "0"));
-  atOnce.closest("label").hidden = false;
-
-  let submitting = false;
-
-  const submit = async () => {
-    if (submitting) return;
-    submitting = true;
-    await trySubmit();
-    submitting = false;
+  // Whether everything asked for is labelled and stored; else says what is missing.
+  const isReady = async () => {
+    const missing = asksOtherwise ? [] : [...cards.keys()].filter(isMissing); // the server knows what is asked for
+    if (missing.length) {
+      const names = missing.map((index) => cards[index].querySelector(".n").textContent);
+      const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
+      goTo(missing[0]);
+      say(`Not labelled yet: ${shown}.`);
+      return false;
+    }
+    const wrong = cards.findIndex((card) => About.wrong(card));
+    if (wrong >= 0) {
+      goTo(wrong);
+      sayWrong(cards[wrong]);
+      return false;
+    }
+    if (hints.isWaiting) {
+      await hints.reveal(); // the next Enter submits
+      return false;
+    }
+    if (await outbox.isStored()) return true;
+    const n = Object.keys(outbox.pending()).length;
+    say(`Not submitted, because ${n} label${n > 1 ? "s are" : " is"} not stored: ${outbox.problem}`, true);
+    return false;
   };
 
   // What this page shows, for the server to compare: another tab may have changed the labels. With all that was noticed
@@ -252,61 +263,17 @@ const startLabelling = () => {
       const { hint_value, ...label } = state.get(target);
       return { step: Number(target), ...label, ...reading.evidence(target) };
     });
-    const body = new FormData();
-    body.set("confirmed", form.elements.confirmed.value);
-    body.set("labels", JSON.stringify({ labels, ...(state.has("outcome") && { outcome: state.get("outcome").value }) }));
-    return body;
+    return { labels, ...(state.has("outcome") && { outcome: state.get("outcome").value }) };
   };
 
-  const trySubmit = async () => {
-    const missing = asksOtherwise ? [] : [...cards.keys()].filter(isMissing); // the server knows what is asked for
-    if (missing.length) {
-      const names = missing.map((index) => cards[index].querySelector(".n").textContent);
-      const shown = names.slice(0, 8).join(", ") + (names.length > 8 ? ` and ${names.length - 8} more` : "");
-      goTo(missing[0]);
-      return say(`Not labelled yet: ${shown}.`);
-    }
-    const wrong = cards.findIndex((card) => About.wrong(card));
-    if (wrong >= 0) {
-      goTo(wrong);
-      return sayWrong(cards[wrong]);
-    }
-    if (hints.isWaiting) return hints.reveal(); // the next Enter submits
-    if (!(await outbox.isStored())) {
-      const n = Object.keys(outbox.pending()).length;
-      return say(`Not submitted, because ${n} label${n > 1 ? "s are" : " is"} not stored: ${outbox.problem}`, true);
-    }
-    let response;
-    try {
-      response = await fetch(form.action, {
-        method: "POST",
-        body: shownNow(),
-        headers: { Accept: "application/json", ...Account.headers },
-        redirect: "manual",
-        signal: AbortSignal.timeout(30000),
-      });
-    } catch {
-      return say("Not submitted: there is no connection. Your labels are kept; submit again when it is back.", true);
-    }
-    if (response.status === 404) return say(`Not submitted: ${Outbox.GONE}. Your labels are kept.`, true);
-    const answer = await response.json().catch(() => null);
-    if (response.ok && answer?.next) {
-      const isSlow = setTimeout(say, 1000, "Submitted. The next trajectory is being loaded.");
-      await following.open(answer.next, answer.said);
-      clearTimeout(isSlow);
-      life.abort();
-      return;
-    }
-    if (answer) hear(answer);
-    const error = answer?.error;
-    if (error?.code === "annotation.warnings") {
-      form.elements.confirmed.value = "1";
-      return say(`${error.message} Press Enter again if you mean it.`, true);
-    }
-    const isOutdated = error?.code === "annotation.changed" || error?.code === "annotation.final";
-    if (isOutdated) return say(`${error.message} Reload the page to see what is stored.`, true);
-    say(error?.message || "Not submitted: the server does not answer, or you are signed out. Your labels are kept.", true);
+  const goOn = async ({ next, said }) => {
+    const isSlow = setTimeout(say, 1000, "Submitted. The next trajectory is being loaded.");
+    await following.open(next, said);
+    clearTimeout(isSlow);
+    life.abort();
   };
+
+  const { submit, isSubmitting, isAtOnce } = submittingOf({ form, isReady, shown: shownNow, hear, goOn, say });
 
   // --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -379,7 +346,7 @@ const startLabelling = () => {
   }
 
   listenToKeys(actions, {
-    isSubmitting: () => submitting,
+    isSubmitting,
     leaveField: () => cards[Math.max(current, 0)]?.focus({ preventScroll: true }),
     goToStep,
     signal: life.signal,
@@ -397,10 +364,6 @@ const startLabelling = () => {
       event.preventDefault();
       goToStep(target);
     });
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    submit();
-  });
   document.getElementById("reveal")?.addEventListener("submit", async (event) => {
     event.preventDefault();
     await outbox.flush(); // the server must know every label before it shows the reference

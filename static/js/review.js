@@ -47,10 +47,6 @@ function move(by) {
   goTo(all[Math.min(Math.max(all.indexOf(current) + by, 0), all.length - 1)]);
 }
 
-function openFolds(element) {
-  for (let fold = element.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
-}
-
 function formOf(dispute) {
   const form = dispute?.querySelector("[data-decision]");
   if (form) openFolds(form);

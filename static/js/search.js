@@ -97,8 +97,7 @@ class Search {
   }
 
   #show({ range }) {
-    for (let fold = range.startContainer.parentElement.closest("details"); fold; fold = fold.parentElement.closest("details"))
-      fold.open = true;
+    openFolds(range.startContainer.parentElement);
     range.startContainer.parentElement.scrollIntoView({ block: "nearest", behavior: "instant" });
     const { top } = range.getBoundingClientRect();
     window.scrollBy({ top: top - window.innerHeight / 3, behavior: "instant" });

@@ -69,6 +69,11 @@ const sayOver = (place, text, card) => {
   if (wasInSight && !isInSight(card)) bringIntoSight(card);
 };
 
+// Opens the folds that an element lies in.
+const openFolds = (element) => {
+  for (let fold = element.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+};
+
 // The card that was shown last, for a moment or until the reader moves: long texts get their height only when they are
 // laid out near the screen, and would push it away.
 const kept = { card: null, until: 0 };
