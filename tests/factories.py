@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from django.utils.timezone import now
+
 from annotator import flow
 from annotator.importing.schema import judged_sha256, steps_of
 from annotator.labelling import actions as labelling
@@ -19,6 +21,7 @@ from annotator.models import (
     ModelVersion,
     Prediction,
     Project,
+    SelectionRound,
     Step,
     Trajectory,
     User,
@@ -145,6 +148,21 @@ def judge(trajectory: Trajectory, annotator: User, values: Sequence[int], outcom
     wanted = {index: value for index, value in enumerate(values) if slot.wants_step(index)}
     label(slot, annotator, wanted, outcome if slot.wants_outcome else None)
     return flow.submit(slot.pk, annotator)
+
+
+def make_round(project: Project, picks: Mapping[Trajectory, float | None]) -> SelectionRound:
+    """A round that chose these: each with the probability of having been drawn, None where a strategy chose it."""
+    done = {"status": Job.Status.DONE, "finished_at": now()}
+    job = Job.objects.create(project=project, kind=Job.Kind.SELECT, unit="trajectories", **done)
+    about = {"number": project.selection_rounds.count() + 1, "unit": "trajectories", "settings": {}, "seed": 1}
+    made = SelectionRound.objects.create(project=project, job=job, is_open=False, **about)
+    for rank, (trajectory, probability) in enumerate(picks.items()):
+        strategy = "oldest" if probability is None else "random"
+        pick = made.picks.create(
+            trajectory=trajectory, rank=rank, strategy=strategy, probability=probability, reason="."
+        )
+        trajectory.assignments.update(pick=pick)
+    return made
 
 
 def make_acceptance(project: Project, **fields: Any) -> Acceptance:

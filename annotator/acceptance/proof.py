@@ -37,7 +37,8 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     panel = read.panel
     place = {pk: i for i, pk in enumerate(read.ids)}
     jobs.report(job, 0, len(read.ids))
-    with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)}
+    half = set(project.trajectories.half_settled().values_list("pk", flat=True))  # measured by, but not learnt from
+    with_gold = {read.ids[i] for i in np.flatnonzero(panel.has_gold)} - half
     n_elsewhere = len(with_gold - set(drawn.ids))
     learnt = to_learn_from(drawn.chances, n_elsewhere)
     tests = drawn.some(np.setdiff1d(np.arange(len(drawn.ids)), learnt))
@@ -47,7 +48,7 @@ def find_rule(job: Job, acceptance: Acceptance) -> Found | None:
     if not pool.is_left.any():
         raise JobFailed(why_not(len(drawn.ids), len(learnt), n_elsewhere, 0))
     masked = panel.gold.copy()
-    for pk in tests.ids:
+    for pk in half.union(tests.ids):
         if pk in place:
             masked[panel.starts[place[pk]] : panel.starts[place[pk] + 1]] = MISSING
     fitted = fit(panel.with_gold(masked))

@@ -46,6 +46,7 @@ def fusion_detail(request: ApiRequest, slug: str) -> Response:
         **{name: getattr(fusion, name) for name in ("number", "method", "reason", "n_trajectories", "n_steps")},
         "data_sha256": fusion.data_sha256,
         "created_at": fusion.created_at,
+        "n_chosen": fusion.report.get("n_chosen", 0),
         "sources": fusion.report.get("sources", []),
         "raters": [str(version) for version in fusion.versions.order_by("name")],
         "scores": {

@@ -147,20 +147,22 @@ def learning_detail(request: ApiRequest, slug: str) -> Response:
 
 
 AGAINST = ("gold", "reference")
+ONLY = ("random",)  # what selection rounds drew by chance; of the files' labels all count
 
 
 @describe(
     "compare_raters",
     answers={200: RatersSerializer},
     refusals=(400, 403, 404),
-    query=(OpenApiParameter("against", enum=AGAINST),),
+    query=(OpenApiParameter("against", enum=AGAINST), OpenApiParameter("only", enum=ONLY)),
 )
 @endpoint("GET")
 def rater_list(request: ApiRequest, slug: str) -> Response:
     """Every model's latest version against gold, or against what came with the files. For reviewers and admins."""
     project = access.get_membership(request.user, slug, *SETTLERS).project
     against: raters.Against = "reference" if read_choice(request, "against", AGAINST) == "reference" else "gold"
-    gold, compared, versions = raters.compare_models(project, against)
+    only_drawn = read_choice(request, "only", ONLY) is not None and against == "gold"
+    gold, compared, versions = raters.compare_models(project, against, only_drawn=only_drawn)
     calibrated = set(Calibration.objects.filter(version__in=versions).values_list("version", flat=True))
     found = [
         {
@@ -176,7 +178,14 @@ def rater_list(request: ApiRequest, slug: str) -> Response:
         }
         for version in versions
     ]
-    report = {"against": against, "values": VALUES, "n_trajectories": len(gold.ids), "n_steps": gold.n_steps}
+    report = {
+        "against": against,
+        "values": VALUES,
+        "n_trajectories": len(gold.ids),
+        "n_steps": gold.n_steps,
+        "n_half": gold.n_half,
+        "n_chosen": gold.n_chosen,
+    }
     return Response(RatersSerializer({**report, "raters": found}).data)
 
 

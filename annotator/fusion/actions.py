@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Exists, Max, OuterRef, QuerySet
+from django.db.models import Exists, Max, OuterRef
 from django.utils.timezone import now
 
 from annotator import audit, jobs
@@ -28,9 +28,11 @@ from annotator.models import (
     Posterior,
     Prediction,
     Project,
+    SelectionPick,
     Trajectory,
     User,
 )
+from annotator.models.importing import TrajectoryQuerySet
 from annotator.raters.actions import latest_versions
 from annotator.selection.acquisition import disagreement, doubt, entropy
 from annotator.version import app_version
@@ -45,7 +47,7 @@ WRITTEN_AT_ONCE = 500
 _BINS = 10  # of the histogram of certainty
 _MOST_SOURCES = 50  # that a report names
 # Raise it when the same data would come out differently: what was learnt before is not used again then.
-_METHOD = 7
+_METHOD = 8
 
 
 def start(project: Project, *, user: User | None) -> Job:
@@ -74,7 +76,11 @@ def is_under_way(project: Project) -> bool:
 
 def n_settled_since(project: Project, fusion: Fusion) -> int:
     """Trajectories whose gold is newer than the fusion: what the next one would learn from."""
-    return _learnable(project).filter(settled_at__gt=fusion.created_at).count()
+    # Also where what was disputed turned out to be undecidable: then the rest of it counts from now on.
+    newer = GoldLabel.objects.by_people().filter(
+        trajectory=OuterRef("pk"), step__isnull=False, settled_at__gt=fusion.created_at
+    )
+    return _learnable(project).filter(Exists(newer)).count()
 
 
 def spoken_since(project: Project, fusion: Fusion) -> list[ModelVersion]:
@@ -97,11 +103,10 @@ def is_worth_it(project: Project) -> bool:
     return is_cut_short or n_settled_since(project, latest) > 0 or bool(spoken_since(project, latest))
 
 
-def _learnable(project: Project) -> "QuerySet[GoldLabel, Any]":
-    """Trajectories from which a fusion can learn: people have settled a step, and a model has spoken of it."""
-    spoken_of = Prediction.objects.filter(trajectory=OuterRef("trajectory"), version__in=latest_versions(project))
-    gold = GoldLabel.objects.by_people().filter(trajectory__project=project, step__isnull=False, value__isnull=False)
-    return gold.filter(Exists(spoken_of)).values("trajectory").distinct()
+def _learnable(project: Project) -> TrajectoryQuerySet:
+    """Trajectories from which a fusion can learn: settled by people, not half of it, and a model has spoken of it."""
+    spoken_of = Prediction.objects.filter(trajectory=OuterRef("pk"), version__in=latest_versions(project))
+    return project.trajectories.to_learn_from().filter(Exists(spoken_of))
 
 
 def fuse(job: Job) -> dict[str, Any]:
@@ -181,6 +186,8 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
     own = reading.own_decisions(place, starts)
     labels = [label for label in labels if label[:2] not in own]
     people = learn_people(evidence, labels, reading.gold_of(place, starts, decided_only=True).astype(np.int64))
+    learnt = {found.ids[i] for i in found.panel.fair()[0]}
+    chosen, _ = SelectionPick.objects.chosen_and_drawn(job.project)
     number = (job.project.fusions.aggregate(n=Max("number"))["n"] or 0) + 1
     fusion = Fusion.objects.create(
         project=job.project,
@@ -205,6 +212,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
             "n_trajectories": len(found.ids),
             "n_steps": found.panel.n_steps,
             "n_seen": found.panel.n_seen,
+            "n_chosen": len(learnt & chosen),
         },
         n_trajectories=fitted.n_trajectories,
         n_steps=fitted.n_steps,

@@ -61,7 +61,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
 
     versions: those to hear, by default the latest of every model. as_said: without the calibration that was fitted on
     gold, without the findings of rules, which may be there of some trajectories only, and with lengths as they are and
-    not among those of the source, which every import changes.
+    not among those of the source, which every import changes; and with the gold of those that are half settled.
     """
     versions = latest_versions(project) if versions is None else list(versions)
     spoken_of = Prediction.objects.filter(version__in=versions).values("trajectory")
@@ -96,13 +96,14 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     said = [float(np.mean(models)) if models else float("nan") for models in outcomes]
     ended = [one if reward is None else reward for (_, _, _, reward, _), one in zip(rows, said, strict=True)]
     sources = [str(source or "") for *_, source in rows]
+    half = set() if as_said else set(project.trajectories.half_settled().values_list("pk", flat=True))
     lengths = np.diff(starts)
     tasks: dict[str, int] = {}
     panel = Panel(
         raters=tuple(str(version) for version in versions),
         starts=starts,
         probs=probs,
-        gold=gold_of(place, starts),
+        gold=gold_of({pk: i for pk, i in place.items() if pk not in half}, starts),
         groups=np.array([tasks.setdefault(group, len(tasks)) for _, _, group, *_ in rows], dtype=np.int64),
         relative_length=lengths / (lengths + 1.0) if as_said else relative_lengths(lengths, sources),
         texts=[" ".join(one) for one in texts],

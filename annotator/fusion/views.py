@@ -91,6 +91,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
             "size": SIZE,
             "bars": _bars(fusion.report["certainty"]),
             "n_new": actions.n_settled_since(project, fusion),
+            "n_half": project.trajectories.half_settled().count(),
             "spoken": actions.spoken_since(project, fusion),
             "is_trusted": fusion.method in ("blend", "stacker", "chain"),
             "strange": _strange(fusion),

@@ -6,7 +6,7 @@ import pgtrigger
 from django.contrib.postgres.aggregates import BoolOr
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
-from django.db.models import F, Q, Window
+from django.db.models import Exists, F, OuterRef, Q, Window
 from django.db.models.functions import Lag
 
 from annotator.models.accounts import User
@@ -26,6 +26,33 @@ class TrajectoryQuerySet(models.QuerySet["Trajectory"]):
             n_submitted=models.Count("assignments", filter=submitted, distinct=True),
             n_disputes=models.Count("disputes", filter=Q(disputes__decided_at__isnull=True), distinct=True),
         )
+
+    def half_settled(self) -> "TrajectoryQuerySet":
+        """With gold of people on some steps and none on others, while a judgement is out or a dispute undecided.
+
+        What people agree on is settled at once, and is the easy half: nothing may be learnt from that or measured by it
+        alone. Where single steps were asked about, the others stay without gold; once all are settled that were asked
+        about, nothing is half about it.
+        """
+        from annotator.models.agreement import Dispute, GoldLabel
+        from annotator.models.queue import Assignment
+
+        of_it = {"trajectory": OuterRef("pk")}
+        unsettled = Step.objects.filter(~Exists(GoldLabel.objects.filter(step=OuterRef("pk"))), **of_it)
+        undecided = Dispute.objects.undecided().of_steps().filter(**of_it)
+        out = Assignment.objects.live().exclude(status=Assignment.Status.SUBMITTED).filter(**of_it)
+        return self._with_gold().filter(Exists(unsettled), Exists(undecided) | Exists(out))
+
+    def to_learn_from(self) -> "TrajectoryQuerySet":
+        """With gold of people, and not half settled: what models learn from and raters are measured by."""
+        return self._with_gold().exclude(pk__in=self.half_settled().values("pk"))
+
+    def _with_gold(self) -> "TrajectoryQuerySet":
+        """What a model gave and nobody checked is none: it would teach a model nothing but itself."""
+        from annotator.models.agreement import GoldLabel
+
+        gold = GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False, value__isnull=False)
+        return self.filter(Exists(gold))
 
     def lock(self, ids: Iterable[int]) -> None:
         """Locks these trajectories until the transaction ends, in the order of their ids.

@@ -55,6 +55,15 @@ class SelectionPickQuerySet(models.QuerySet["SelectionPick"]):
         """
         return self.filter(Exists(Assignment.objects.filter(pick=OuterRef("pk")).exclude(hint_arm="")))
 
+    def chosen_and_drawn(self, project: Project) -> tuple[set[int], set[int]]:
+        """Trajectories that people got because a strategy chose them, and those that they got by chance.
+
+        What is measured on the former is true of them alone: strategies choose what is doubtful, and so harder.
+        """
+        rows = set(self.taken().filter(round__project=project).values_list("trajectory", "probability"))
+        drawn = {pk for pk, probability in rows if probability is not None}
+        return {pk for pk, _ in rows} - drawn, drawn
+
 
 class SelectionPick(models.Model):
     """One trajectory that a round chose: by which strategy, with which score, and how likely it was to be chosen."""

@@ -10,15 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 from django.db import connection, transaction
-from django.db.models import Exists, OuterRef
 from pydantic import JsonValue
 
 from annotator import audit, jobs
 from annotator.errors import DomainError, InvalidInput, InvalidSettings, JobConflict
 from annotator.labelling.effort import Effort, by_trajectory
 from annotator.models import (
-    Assignment,
-    Dispute,
     GoldLabel,
     Job,
     Label,
@@ -28,7 +25,6 @@ from annotator.models import (
     Project,
     SelectionPick,
     SelectionRound,
-    Step,
     Trajectory,
     User,
 )
@@ -69,22 +65,8 @@ def change_policy(project: Project, changes: dict[str, Any], *, user: User) -> l
 
 
 def gold_trajectories(project: Project) -> TrajectoryQuerySet:
-    """Trajectories with people's gold of which nothing is under way: no judgement is out, no dispute undecided.
-
-    Where people were asked about single steps only, these count and the others have no gold. One that is half settled
-    would show the easy half of its steps alone.
-    """
-    # What a model gave and nobody checked would teach it nothing but itself.
-    gold = GoldLabel.objects.by_people().filter(trajectory=OuterRef("pk"), step__isnull=False, value__isnull=False)
-    step_gold = GoldLabel.objects.filter(step=OuterRef("pk"))
-    unsettled = Step.objects.filter(~Exists(step_gold), trajectory=OuterRef("pk"))
-    undecided = Dispute.objects.undecided().of_steps().filter(trajectory=OuterRef("pk"))
-    status = Assignment.Status
-    out = Assignment.objects.filter(
-        trajectory=OuterRef("pk"), status__in=[status.OPEN, status.CLAIMED, status.RETURNED]
-    )
-    found = project.trajectories.filter(Exists(gold))
-    return found.filter(~Exists(unsettled) | (~Exists(undecided) & ~Exists(out))).order_by("id")
+    """What a training may learn from or be measured on, in the order of ids."""
+    return project.trajectories.to_learn_from().order_by("id")
 
 
 def latest_job(project: Project) -> Job | None:

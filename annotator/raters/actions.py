@@ -1,7 +1,7 @@
 """Models against gold: reading what both say, calibrating what models say on what gold says."""
 
 from collections.abc import Sequence, Set
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from annotator.models import (
     Prediction,
     Project,
     ReferenceLabel,
+    SelectionPick,
     Trajectory,
     User,
 )
@@ -35,28 +36,58 @@ Against = Literal["gold", "reference"]
 
 @dataclass(frozen=True)
 class Gold:
-    """Everything with a settled value: `gold[i]` is that of trajectory `ids[i]`."""
+    """What raters are measured by: `gold[i]` is that of trajectory `ids[i]`.
+
+    n_half: trajectories that are half settled and do not count. chosen, drawn: those that people got because a strategy
+    of a selection round chose them, and by chance; without gold, too.
+    """
 
     ids: list[int]
     gold: list[GoldTrajectory]
+    n_half: int = 0
+    chosen: frozenset[int] = frozenset()
+    drawn: frozenset[int] = frozenset()
 
     @property
     def n_steps(self) -> int:
         return int(sum(one.has_gold.sum() for one in self.gold))
 
+    @property
+    def n_tasks(self) -> int:
+        return len({one.group for one in self.gold})
+
+    @property
+    def n_chosen(self) -> int:
+        return len(self.chosen.intersection(self.ids))
+
+    def at_random(self) -> "Gold":
+        """Only what rounds drew by chance: the one part that is like the project, whatever strategies chose."""
+        return self.without(set(self.ids) - self.drawn)
+
     def without(self, trajectories: Set[int]) -> "Gold":
         kept = [i for i, pk in enumerate(self.ids) if pk not in trajectories]
-        return Gold([self.ids[i] for i in kept], [self.gold[i] for i in kept])
+        return replace(self, ids=[self.ids[i] for i in kept], gold=[self.gold[i] for i in kept])
 
 
 def read_gold(project: Project, against: Against) -> Gold:
-    """The settled values of steps; a step without one (undecidable, discarded, not labelled) has no gold."""
+    """The settled values of steps; a step without one (undecidable, discarded, not labelled) has no gold.
+
+    Of trajectories that are half settled nothing counts, for it would be the easy half.
+    """
+    half: set[int] = set()
+    chosen: set[int] = set()
+    drawn: set[int] = set()
+    if against == "gold":
+        half = set(project.trajectories.half_settled().values_list("pk", flat=True))
+        chosen, drawn = SelectionPick.objects.chosen_and_drawn(project)
     labels = GoldLabel.objects.by_people() if against == "gold" else ReferenceLabel.objects.all()
     rows = labels.filter(trajectory__project=project, step__isnull=False, value__isnull=False)
     values: dict[int, list[tuple[int, int]]] = {}
     for trajectory, index, value in rows.values_list("trajectory", "step__index", "value").iterator(chunk_size=10_000):
         assert index is not None
         assert value is not None
+        if trajectory in half:
+            continue
         values.setdefault(trajectory, []).append((index, value))
     facts = Trajectory.objects.filter(pk__in=values).annotate(about=DOMAIN).order_by("pk")
     ids, gold = [], []
@@ -67,7 +98,7 @@ def read_gold(project: Project, against: Against) -> Gold:
             array[index], has[index] = value, True
         ids.append(pk)
         gold.append(GoldTrajectory(array, has, group, domain or ""))
-    return Gold(ids, gold)
+    return Gold(ids, gold, n_half=len(half), chosen=frozenset(chosen), drawn=frozenset(drawn))
 
 
 def latest_versions(project: Project) -> list[ModelVersion]:
@@ -115,9 +146,16 @@ def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[Fl
     return [said.get(pk) for pk in trajectories]
 
 
-def compare_models(project: Project, against: Against) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:
-    """All gold; every model's latest version against its fair part of it, by the version's name and number."""
+def compare_models(
+    project: Project, against: Against, *, only_drawn: bool = False
+) -> tuple[Gold, dict[str, RaterComparison], list[ModelVersion]]:
+    """The gold; every model's latest version against its fair part of it, by the version's name and number.
+
+    only_drawn: the gold of trajectories that rounds drew by chance.
+    """
     gold = read_gold(project, against)
+    if only_drawn:
+        gold = gold.at_random()
     versions = latest_versions(project)
     together: dict[frozenset[int], list[ModelVersion]] = {}  # on the same trajectories, with the same resamples
     for version, without in zip(versions, unfair(versions, against), strict=True):

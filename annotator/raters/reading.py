@@ -117,10 +117,11 @@ def model_rows(
     versions: Sequence[ModelVersion],
     compared: Mapping[str, RaterComparison],
     calibrations: Mapping[int, Calibration],
-    against: str,
+    query: Mapping[str, str],
+    *,
     n_trajectories: int,
 ) -> list[ModelRow]:
-    """The best StepAcc first; a model that has answered nothing comes last."""
+    """The best StepAcc first; a model that has answered nothing comes last. query: what the figures are measured by."""
     rows = []
     for version in versions:
         comparison = compared[str(version)]
@@ -134,7 +135,7 @@ def model_rows(
                 report=report,
                 figures=_figures(report),
                 recall=recall,
-                matrix=_matrix(version, report.confusion, against),
+                matrix=_matrix(version, report.confusion, query),
                 domains=domains,
                 points=points([vars(one) for one in report.reliability]),
                 calibration=_calibration(calibration) if calibration else None,
@@ -160,14 +161,14 @@ def _shown(figure: Figure) -> Shown:
     return Shown(f"{100 * figure.value:.1f}", interval, "")
 
 
-def _matrix(version: ModelVersion, confusion: Sequence[Sequence[int]], against: str) -> list[MatrixRow]:
+def _matrix(version: ModelVersion, confusion: Sequence[Sequence[int]], query: Mapping[str, str]) -> list[MatrixRow]:
     """+1 first, as people read it; the last column is what the model left unanswered."""
     order = sorted(range(len(VALUES)), reverse=True)
 
     def cell(i: int, j: int) -> Cell:
         total = sum(confusion[i])
         said = VALUES[j] if j < len(VALUES) else "none"
-        steps = urlencode({"version": version.pk, "gold": VALUES[i], "said": said, "against": against})
+        steps = urlencode({"version": version.pk, "gold": VALUES[i], "said": said, **query})
         return Cell(confusion[i][j], -(-4 * confusion[i][j] // total) if total else 0, i == j, steps)
 
     return [MatrixRow(VALUES[i], [cell(i, j) for j in [*order, len(VALUES)]]) for i in order]

@@ -28,6 +28,7 @@ from annotator.models import (
     Posterior,
     Prediction,
     Project,
+    SelectionPick,
     User,
 )
 from annotator.raters import blind
@@ -129,10 +130,17 @@ def read(project: Project, against: Against) -> Reading:
 
 @dataclass(frozen=True)
 class Report:
-    """Whoever can be compared, and those of whom nothing can be said yet, with what was left out of theirs."""
+    """Whoever can be compared, and those of whom nothing can be said yet, with what was left out of theirs.
+
+    n_half: trajectories that judge no model yet because they are half settled. n_chosen: of the n_trajectories that
+    count, those that a strategy of a selection round chose and not chance.
+    """
 
     rows: list[RaterRow]
     silent: list[tuple[str, list[str]]]
+    n_half: int = 0
+    n_trajectories: int = 0
+    n_chosen: int = 0
 
 
 def report(project: Project, against: Against) -> Report:
@@ -157,7 +165,17 @@ def report(project: Project, against: Against) -> Report:
             rows.append(RaterRow(rater.key, rater.name, rater.kind, figures, rater.hears_itself, is_belief, without))
         else:
             silent.append((rater.name, without))
-    return Report(rows, silent)
+    if against == "posterior":
+        return Report(rows, silent)
+    chosen, _ = SelectionPick.objects.chosen_and_drawn(project)
+    counted = set(found.said.trajectory.tolist())
+    return Report(
+        rows,
+        silent,
+        n_half=project.trajectories.half_settled().count(),
+        n_trajectories=len(counted),
+        n_chosen=len(counted & chosen),
+    )
 
 
 def _without_first_errors(figures: Reliability) -> Reliability:
@@ -331,8 +349,8 @@ def _said_by(
 
 
 def _gold(project: Project, layout: _Layout) -> FloatArray:
-    """By place: what people settled; NaN where nothing is, or only a model's label was accepted."""
-    settled = GoldLabel.objects.by_people()
+    """By place: what people settled; NaN where nothing is, half of it is, or only a model's label was accepted."""
+    settled = GoldLabel.objects.by_people().exclude(trajectory__in=project.trajectories.half_settled().values("pk"))
     given = columns(
         settled.filter(trajectory__project=project, step__isnull=False, value__isnull=False),
         trajectory="trajectory_id",

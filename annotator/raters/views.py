@@ -20,6 +20,7 @@ from annotator.raters import actions, hint_figures, hint_reading, hint_words, re
 from annotator.raters.actions import Against
 from annotator.raters.blind import keep_reading
 from annotator.raters.metrics import verdicts
+from annotator.raters.reliability import FEWEST_TASKS
 
 PER_PAGE = 50
 AGAINST = {"gold": "what people settled here", "reference": "the labels that the imported files brought along"}
@@ -36,11 +37,19 @@ def _against(request: Request, project_id: int) -> Against:
     return "reference" if brought and not settled else "gold"
 
 
+def _only_drawn(request: Request, against: Against) -> bool:
+    """Whether to measure by what rounds drew at random alone; the files' labels are of everything."""
+    return against == "gold" and request.GET.get("only") == "random"
+
+
 @require_GET
 def rater_list(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
     against = _against(request, membership.project.pk)
-    gold, compared, versions = actions.compare_models(membership.project, against)
+    only_drawn = _only_drawn(request, against)
+    gold, compared, versions = actions.compare_models(membership.project, against, only_drawn=only_drawn)
+    drawn = gold.at_random()
+    query = {"against": against} | ({"only": "random"} if only_drawn else {})
     latest = Calibration.objects.filter(version__in=versions).order_by("version_id", "-id").distinct("version_id")
     context = {
         "membership": membership,
@@ -49,7 +58,15 @@ def rater_list(request: Request, slug: str) -> HttpResponse:
         "choices": AGAINST,
         "n_trajectories": len(gold.ids),
         "n_steps": gold.n_steps,
-        "rows": reading.model_rows(versions, compared, {one.version_id: one for one in latest}, against, len(gold.ids)),
+        "n_half": gold.n_half,
+        "only_drawn": only_drawn,
+        "n_chosen": gold.n_chosen,
+        "n_drawn": len(drawn.ids),
+        "n_drawn_tasks": drawn.n_tasks,
+        "fewest_tasks": FEWEST_TASKS,
+        "rows": reading.model_rows(
+            versions, compared, {one.version_id: one for one in latest}, query, n_trajectories=len(gold.ids)
+        ),
         "titles": [(one.title, one.meaning) for one in reading.FIGURES],
         "size": reading.SIZE,
         "is_admin": membership.role == Membership.Role.ADMIN,
@@ -121,7 +138,8 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
     form = CellForm(request.GET)
     form.is_valid()
     against = _against(request, membership.project.pk)
-    found = _steps_of(version, against, form.cleaned_data)
+    only_drawn = _only_drawn(request, against)
+    found = _steps_of(version, against, form.cleaned_data, only_drawn=only_drawn)
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
     rows = _with_texts(version, list(page.object_list))
     keep_reading(membership.project, [row.trajectory for row in rows], request.user)
@@ -130,6 +148,7 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
         "section": "raters",
         "version": version,
         "against": against,
+        "only_drawn": only_drawn,
         "filters": form.cleaned_data,
         "page": page,
         "rows": rows,
@@ -141,9 +160,13 @@ def rater_steps(request: Request, slug: str) -> HttpResponse:
 Found = tuple[int, int, int, int | None, list[float] | None]
 
 
-def _steps_of(version: ModelVersion, against: Against, wanted: dict[str, Any]) -> list[Found]:
+def _steps_of(
+    version: ModelVersion, against: Against, wanted: dict[str, Any], *, only_drawn: bool = False
+) -> list[Found]:
     """Every step that fits, in the order of trajectories."""
     gold = actions.fair_gold(version, against)
+    if only_drawn:
+        gold = gold.at_random()
     found: list[Found] = []
     for pk, one, probs in zip(gold.ids, gold.gold, actions.probabilities(version, gold.ids), strict=True):
         said = [None] * len(one.values) if probs is None else [None if v == 3 else int(v) - 1 for v in verdicts(probs)]

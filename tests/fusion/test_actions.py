@@ -36,7 +36,7 @@ from annotator.queue import actions as queue
 from annotator.raters.actions import compare_models, unfair
 from annotator.raters.actions import fit as calibrate
 from annotator.raters.blind import keep_reading
-from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_acceptance, make_round, make_trajectory, make_world, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +91,26 @@ def test_with_gold_the_good_judge_is_believed_and_settled_steps_are_certain(worl
     unsettled = Posterior.objects.get(trajectory=trajectories[35])
     assert np.argmax(unsettled.probs, axis=1).tolist() == [2, 0, 2]
     assert 0 < unsettled.expected_errors < 1
+
+
+def test_what_is_half_settled_is_learnt_from_once_it_is_decided(world: World, client: Client) -> None:
+    first, second, half = project_with_judges(world, n=3, n_gold=2)
+    make_round(world.project, {first: None, second: 0.5, half: None})
+    judge(half, world.annotator, [1, -1, 1])
+    judge(half, world.second, [1, 1, 1])
+    fusion = fuse(world)
+    assert (fusion.n_trajectories, fusion.n_steps, fusion.report["n_chosen"]) == (2, 6, 1)
+    assert [Posterior.objects.get(trajectory=half).probs[step] for step in (0, 2)] == [[0, 0, 1]] * 2  # certain there
+    assert actions.n_settled_since(world.project, fusion) == 0
+    client.force_login(world.admin)
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert "1 trajectory is half settled" in text
+    assert "<strong>1 of the 2 trajectories</strong> was chosen by a strategy" in text
+    assert client.get("/api/v1/projects/demo/fusion/").json()["n_chosen"] == 1
+    flow.decide(Dispute.objects.get(), world.reviewer, DecisionIn(value=None, reason_code="no_evidence"))
+    assert actions.n_settled_since(world.project, fusion) == 1
+    again = fuse(world)
+    assert (again.n_trajectories, again.n_steps) == (3, 8)
 
 
 def test_the_same_data_make_no_second_fusion(world: World) -> None:

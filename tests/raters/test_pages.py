@@ -11,10 +11,11 @@ from pytest_django import DjangoAssertNumQueries
 from sklearn.metrics import accuracy_score, f1_score
 
 from annotator import flow
+from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput
-from annotator.models import Calibration, ModelVersion, Prediction, ReferenceLabel, Trajectory
-from annotator.raters import actions
-from tests.factories import World, judge, make_trajectory, predict
+from annotator.models import Calibration, Dispute, ModelVersion, Prediction, ReferenceLabel, Trajectory
+from annotator.raters import actions, views
+from tests.factories import World, judge, make_round, make_trajectory, predict
 
 pytestmark = pytest.mark.django_db
 
@@ -77,6 +78,64 @@ def test_the_page_ranks_and_its_cells_open_their_steps(
     assert second.external_id in nothing.content.decode()
 
 
+def test_what_is_half_settled_measures_nobody_until_it_is_decided(world: World, client: Client) -> None:
+    rated(world, {"good": GOOD})
+    half = make_trajectory(world.project)
+    predict(half, [1, 1, 1], model="good")
+    judge(half, world.annotator, [1, -1, 1])
+    judge(half, world.second, [1, 1, 1])  # two steps are settled, and easy; the third is in dispute
+    client.force_login(world.admin)
+
+    def figures() -> tuple[int, int, Any, int]:
+        answer = client.get("/api/v1/projects/demo/raters/").json()
+        told = {
+            row["name"]: row["n_steps"] for row in client.get("/api/v1/projects/demo/reliability/").json()["raters"]
+        }
+        (rater,) = answer["raters"]
+        return answer["n_half"], answer["n_steps"], rater["overall"]["step_acc"]["value"], told["good v1"]
+
+    assert figures() == (1, 6, pytest.approx(5 / 6), 6)
+    for page in ("raters/", "raters/reliability/"):
+        assert (
+            "1 trajectory is half settled and does not count" in client.get(f"/projects/demo/{page}").content.decode()
+        )
+    decision = DecisionIn(value=-1, reason_code="misread")
+    flow.decide(Dispute.objects.get(trajectory=half), world.reviewer, decision)
+    assert figures() == (0, 9, pytest.approx(7 / 9), 9)
+    assert "half settled" not in client.get("/projects/demo/raters/").content.decode()
+
+
+def test_where_strategies_chose_the_pages_say_so_and_chance_alone_can_be_measured_by(
+    world: World, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, drawn = rated(world, {"poor": POOR})
+    make_round(world.project, {chosen: None, drawn: 0.5})
+    client.force_login(world.admin)
+
+    def figures(query: str) -> tuple[int, int, Any]:
+        found = client.get(f"/api/v1/projects/demo/raters/?{query}").json()
+        return found["n_trajectories"], found["n_chosen"], found["raters"][0]["overall"]["step_acc"]["value"]
+
+    assert figures("") == (2, 1, pytest.approx(1 / 6))
+    assert figures("only=random") == (1, 0, 0)
+    assert client.get("/api/v1/projects/demo/raters/?only=chosen").status_code == 400
+    caveat = "<strong>1 of the 2 trajectories</strong> was chosen by a strategy"
+    for page in ("raters/", "raters/reliability/"):
+        assert caveat in client.get(f"/projects/demo/{page}").content.decode()
+    assert "at random 1 trajectory of 1 task counts; from 20 tasks on" in client.get("/projects/demo/raters/").content.decode()
+    monkeypatch.setattr(views, "FEWEST_TASKS", 1)
+    link = "?against=gold&amp;only=random"
+    assert link in client.get("/projects/demo/raters/").content.decode()
+    text = client.get("/projects/demo/raters/?against=gold&only=random").content.decode()
+    assert "measured on 3 steps of 1 trajectory:" in text
+    assert caveat not in text
+    cell = f"version={ModelVersion.objects.get().pk}&gold=-1&said=0&against=gold&only=random"
+    assert cell.replace("&", "&amp;") in text
+    listed = client.get(f"/projects/demo/raters/steps/?{cell.replace('gold=-1&said=0', 'gold=-1')}").content.decode()
+    assert "poor v1: 1 step" in listed
+    assert drawn.external_id in listed
+
+
 @pytest.mark.parametrize(
     ("_case", "who", "status"),
     [
@@ -136,8 +195,9 @@ def test_calibration_needs_gold_and_is_kept_with_its_quality(world: World, clien
     assert Calibration.objects.count() == 0
     for _ in range(28):
         trajectory = make_trajectory(world.project, n_steps=3)
+        values = [int(value) for value in rng.choice([-1, 0, 1], size=3)]
         for person in (world.annotator, world.second):
-            judge(trajectory, person, [int(value) for value in rng.choice([-1, 0, 1], size=3)], outcome=1)
+            judge(trajectory, person, values, outcome=1)
         trajectories.append(trajectory)
     version = ModelVersion.objects.get()
     for trajectory in trajectories[2:]:

@@ -39,6 +39,10 @@ class FusionSerializer(S.Serializer[Any]):
     raters = S.ListField(child=S.CharField(), help_text="The model versions that are heard.")
     n_trajectories = S.IntegerField(help_text="With gold, that it learnt from.")
     n_steps = S.IntegerField()
+    n_chosen = S.IntegerField(
+        help_text="Of n_trajectories, those that a strategy of a selection round chose and not chance: then the scores "
+        "are of these, not of the project."
+    )
     scores = S.DictField(child=MethodScoreSerializer(), help_text="Every method on held-out tasks.")
     sources = S.ListField(
         child=FusionSourceSerializer(),

@@ -150,6 +150,11 @@ class RatersSerializer(S.Serializer[Any]):
     values = S.ListField(child=value_field())
     n_trajectories = S.IntegerField(help_text="With gold.")
     n_steps = S.IntegerField(help_text="With gold.")
+    n_half = S.IntegerField(help_text="Half settled trajectories, which do not count yet.")
+    n_chosen = S.IntegerField(
+        help_text="Of n_trajectories, those that a strategy chose and not chance: the figures are of these, not of the "
+        "project. `only=random` leaves them out."
+    )
     raters = ComparedRaterSerializer(many=True)
 
 
