@@ -138,12 +138,16 @@ def fair_gold(version: ModelVersion, against: Against) -> Gold:
     return read_gold(version.project, against).without(unfair([version], against)[0])
 
 
-def probabilities(version: ModelVersion, trajectories: Sequence[int]) -> list[FloatArray | None]:
-    """(n_steps, 3) for each trajectory, calibrated if the version is; None where it has said nothing."""
+def probabilities(version: ModelVersion, gold: Gold) -> list[FloatArray | None]:
+    """(n_steps, 3) for each trajectory, to be measured by its gold; None where the version has said nothing.
+
+    If it is calibrated, by what has not seen the gold of the same task: otherwise it would look surer than it may be.
+    """
+    task = {pk: str(one.group) for pk, one in zip(gold.ids, gold.gold, strict=True)}
     calibration = version.calibrations.last()
-    rows = Prediction.objects.filter(version=version, trajectory__in=trajectories).values_list("trajectory", "probs")
-    said = {pk: calibrated(probs, calibration) for pk, probs in rows.iterator(chunk_size=2_000)}
-    return [said.get(pk) for pk in trajectories]
+    rows = Prediction.objects.filter(version=version, trajectory__in=gold.ids).values_list("trajectory", "probs")
+    said = {pk: calibrated(probs, calibration, task[pk]) for pk, probs in rows.iterator(chunk_size=2_000)}
+    return [said.get(pk) for pk in gold.ids]
 
 
 def compare_models(
@@ -163,7 +167,7 @@ def compare_models(
     compared: dict[str, RaterComparison] = {}
     for left_out, some in together.items():
         fair = gold.without(left_out)
-        compared |= compare(fair.gold, {str(version): probabilities(version, fair.ids) for version in some})
+        compared |= compare(fair.gold, {str(version): probabilities(version, fair) for version in some})
     return gold, compared, versions
 
 
@@ -193,7 +197,12 @@ def fit(version: ModelVersion, against: Against, *, user: User | None) -> Calibr
         parameters=asdict(found.calibrator),
         n_trajectories=found.n_trajectories,
         n_steps=found.n_steps,
-        report={"against": against, "before": asdict(found.before), "after": asdict(found.after)},
+        report={
+            "against": against,
+            "before": asdict(found.before),
+            "after": asdict(found.after),
+            "folds": [asdict(one) for one in found.folds],
+        },
     )
     data = {"version": str(version), "against": against, "n_trajectories": found.n_trajectories}
     audit.log("model.calibrated", calibration, user=user, project_id=version.project_id, data=data)

@@ -4,13 +4,14 @@ A model with one number per step (a process reward model: P(non-negative)) gets 
 probabilities gets a temperature. Both are fitted by likelihood, so a step of a certain model that is wrong weighs much.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
 from annotator.agreement.sums import VALUES
+from annotator.chance import chance
 from annotator.prelabelling.scores import split_non_negative
 from annotator.raters.metrics import Bin, GoldTrajectory, calibration_bins, expected_calibration_error, reliability
 
@@ -68,15 +69,20 @@ class Quality:
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibrator fitted on all gold, and how good one is on tasks that it was not fitted on (`after`)."""
+    """A calibrator fitted on all gold, one for each fold without its gold, and how good those are there (`after`)."""
 
     calibrator: CumulativeLink | Temperature
+    folds: list[CumulativeLink | Temperature]
     n_trajectories: int
     n_steps: int
     n_groups: int
-    n_folds: int
     before: Quality
     after: Quality
+
+
+def fold_of(task: Hashable) -> int:
+    """By a hash of the task alone: what is settled later finds the calibrator that knows no gold of its task, too."""
+    return int(chance("calibration fold", str(task)) * FOLDS)
 
 
 def logit(scores: FloatArray) -> FloatArray:
@@ -135,11 +141,11 @@ def fit_temperature(scores: FloatArray, values: IntArray, *, strength: float = 1
     return Temperature(float(np.exp(_golden_section(penalised, -bound, bound))))
 
 
-def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None], *, seed: int = 0) -> Calibration:
+def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None]) -> Calibration:
     """A calibrator for one model on one project's gold, with its quality out of fold.
 
     `scores`: for each trajectory P(non-negative) (n,), or (n, 3); NaN, or None for a whole trajectory, abstains. Tasks
-    are dealt into five folds, and each fold's steps are judged by a calibrator fitted on the other folds, so that no
+    fall into five folds, and each fold's steps are judged by a calibrator fitted on the other folds, so that no
     trajectory helps to calibrate another one of its task. `before` is the model without a calibrator.
 
     Raises TooLittleGoldError where fewer than 25 trajectories, or a single task, have an answered step with gold, and
@@ -147,7 +153,7 @@ def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None
     """
     pieces = [_answered(one, given) for one, given in zip(gold, scores, strict=True)]
     kept = [i for i, (_, codes) in enumerate(pieces) if len(codes)]
-    groups = list(dict.fromkeys(gold[i].group for i in kept))
+    groups = {gold[i].group for i in kept}
     _refuse_too_little(len(kept), len(groups))
     if len({pieces[i][0].ndim for i in kept}) > 1:
         raise ValueError("Some trajectories have one score per step and others three; a model gives one kind.")
@@ -155,20 +161,18 @@ def calibrate(gold: Sequence[GoldTrajectory], scores: Sequence[FloatArray | None
     is_scalar = flat.ndim == 1
     fit: Callable[[FloatArray, IntArray], CumulativeLink | Temperature]
     fit = fit_cumulative_link if is_scalar else fit_temperature
-    n_folds = min(FOLDS, len(groups))
-    order = np.random.default_rng(seed).permutation(len(groups))
-    fold_of = {groups[g]: position % n_folds for position, g in enumerate(order)}
-    fold = np.concatenate([np.full(len(pieces[i][1]), fold_of[gold[i].group]) for i in kept])
+    fold = np.concatenate([np.full(len(pieces[i][1]), fold_of(gold[i].group)) for i in kept])
+    folds = [fit(flat[fold != k], values[fold != k]) for k in range(FOLDS)]
     after = np.empty((len(values), len(VALUES)))
-    for k in range(n_folds):
-        after[fold == k] = fit(flat[fold != k], values[fold != k]).probabilities(flat[fold == k])
+    for k, calibrator in enumerate(folds):
+        after[fold == k] = calibrator.probabilities(flat[fold == k])
     before = split_non_negative(flat) if is_scalar else Temperature(1.0).probabilities(flat)
     return Calibration(
         calibrator=fit(flat, values),
+        folds=folds,
         n_trajectories=len(kept),
         n_steps=len(values),
         n_groups=len(groups),
-        n_folds=n_folds,
         before=quality(before, values),
         after=quality(after, values),
     )

@@ -168,7 +168,7 @@ def _steps_of(
     if only_drawn:
         gold = gold.at_random()
     found: list[Found] = []
-    for pk, one, probs in zip(gold.ids, gold.gold, actions.probabilities(version, gold.ids), strict=True):
+    for pk, one, probs in zip(gold.ids, gold.gold, actions.probabilities(version, gold), strict=True):
         said = [None] * len(one.values) if probs is None else [None if v == 3 else int(v) - 1 for v in verdicts(probs)]
         for index, value in enumerate(one.values):
             if not one.has_gold[index]:

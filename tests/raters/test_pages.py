@@ -213,6 +213,9 @@ def test_calibration_needs_gold_and_is_kept_with_its_quality(world: World, clien
     )
     assert calibration.report["after"]["nll"] < calibration.report["before"]["nll"]
     assert "Out of fold, calibration takes the ECE from" in answer.content.decode()
+    ece = actions.compare_models(world.project, "gold")[1]["good v1"].overall.ece
+    assert ece.value == pytest.approx(calibration.report["after"]["ece"], abs=1e-12)  # not of what it was fitted on
+    assert (ece.low or 0) < (ece.value or 0) < (ece.high or 0)
     assert client.get("/api/v1/projects/demo/raters/").json()["raters"][0]["is_calibrated"] is True
     client.force_login(world.reviewer)
     refused: Any = client.post(f"/projects/demo/raters/{version.pk}/calibrate/", {"against": "gold"})

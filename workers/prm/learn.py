@@ -104,7 +104,7 @@ def learn(
     features = min(tried, key=lambda names: min(tried[names].losses))
     trained, used = tried[features], encoder if features == FEATURES else None
     gold = [examples[i].gold for i in learning]
-    temperature, calibration = _calibration(gold, trained.held_out, options.seed)
+    temperature, calibration = _calibration(gold, trained.held_out)
     said, _ = predict(trained.model, data_of(features, testing).inputs)
     rows = [examples[i] for i in looked_at]
     story: dict[str, JsonValue] = {
@@ -177,11 +177,11 @@ def _describe(examples: Sequence[Example], options: ScorerOptions, alive: Callab
 
 
 def _calibration(
-    gold: Sequence[GoldTrajectory], held_out: Sequence[FloatArray], seed: int
+    gold: Sequence[GoldTrajectory], held_out: Sequence[FloatArray]
 ) -> tuple[float, dict[str, JsonValue] | None]:
     """The temperature fitted on the held-out scores, and what it does on tasks that it was not fitted on."""
     try:
-        found = calibrate(gold, list(held_out), seed=seed)
+        found = calibrate(gold, list(held_out))
     except TooLittleGoldError:
         return 1.0, None
     temperature = float(asdict(found.calibrator)["temperature"])
