@@ -37,15 +37,19 @@ def too_little(n: int, n_tasks: int, n_seen: int, best: str) -> str:
 
 
 def chosen(method: str, scores: Mapping[str, Score], n: int, best: str) -> str:
-    """What the method that speaks did on held-out tasks, beside the best single rater."""
+    """What the method that speaks did on held-out tasks, beside the single rater that was best on the other tasks.
+
+    That may be another one in each fold, so its figure is nobody's own. best: the one that is best on all gold.
+    """
     mine, single = scores[method], scores["best_single"]
+    one = "the single rater that is best on the other tasks, with the usual value where it is silent,"
     if method == "best_single":
         return (
-            f"On held-out tasks among {n} trajectories with gold {best}, the best single rater, was clearly right more "
-            f"often than any fusion ({100 * single.step_acc:.1f} % of steps), so that one speaks alone. More gold or "
+            f"On held-out tasks among {n} trajectories with gold {one} was clearly right more often than any fusion "
+            f"({100 * single.step_acc:.1f} % of steps), so {best}, the best on all gold, speaks alone. More gold or "
             "another model may change that."
         )
     return (
         f"On held-out tasks among {n} trajectories with gold {_NAMES[method]} was right on {100 * mine.step_acc:.1f} % "
-        f"of steps; the best single rater, {best}, on {100 * single.step_acc:.1f} %."
+        f"of steps; {one} on {100 * single.step_acc:.1f} %. On all gold that is {best}."
     )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from annotator.agreement.coefficients import FloatArray, IntArray
+from annotator.agreement.intervals import of_resamples
 from annotator.fusion.chain import Chain, first_error_of, first_errors
 from annotator.fusion.panel import MISSING, N_VALUES, Panel
 from annotator.raters.metrics import Bin, calibration_bins, expected_calibration_error, reliability, resampled
@@ -57,14 +58,16 @@ def ece(y: IntArray, probs: FloatArray) -> float:
 
 
 def interval(panel: Panel, probs: FloatArray) -> tuple[float, float]:
-    """The 95 % interval of the share of right steps, tasks drawn anew."""
+    """The 95 % interval of the share of right steps, tasks drawn anew. It takes gold of two tasks."""
     known = np.flatnonzero(panel.gold != MISSING)
     _, which = np.unique(panel.groups[panel.owner[known]], return_inverse=True)
     right = probs[known].argmax(axis=1) - 1 == panel.gold[known]
     sums = np.stack([np.bincount(which, weights=right), np.bincount(which).astype(np.float64)], axis=1)
     drawn = resampled(sums, _RESAMPLES, seed=0)
-    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], [2.5, 97.5])
-    return float(low), float(high)
+    low, high = of_resamples(float(right.mean()), drawn[:, 0] / drawn[:, 1], len(sums), is_share=True)
+    assert low is not None
+    assert high is not None
+    return low, high
 
 
 def sureness(panel: Panel, probs: FloatArray) -> list[Bin]:

@@ -334,7 +334,7 @@ def _report(
 
 def _figure(share: _Share, above: float, below: float, spread: FloatArray, n_tasks: int) -> Figure:
     n = round(float(below))
-    if below < FEWEST:
+    if n < FEWEST:
         return Figure(None, None, None, n, share.unit, f"Only {counted(n, share.unit)} so far; it takes {FEWEST}.")
     value = float(above / below)
     known = spread[~np.isnan(spread)]

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from annotator.fusion import crowd, reasons
 from annotator.fusion import fit as module
 from annotator.fusion.chain import PRIOR_CHAIN, Chain
 from annotator.fusion.fit import Fusion, best_single, fit
 from annotator.fusion.panel import MISSING, Panel
-from annotator.fusion.scoring import Score, ece, gold_first_errors, score
+from annotator.fusion.scoring import Score, ece, gold_first_errors, interval, score
 from benchmarks import panels as real
 from tests.fusion.panels import made_up, panel_of, without_gold
 
@@ -260,9 +261,28 @@ def test_the_blend_speaks_unless_another_does_clearly_better() -> None:
 def test_the_reason_says_so_where_a_single_rater_is_better() -> None:
     scores = {"best_single": Score(0.9, 0.8, 0.8, 0.1, 0.3), "blend": Score(0.8, 0.7, 0.7, 0.1, 0.5)}
     assert reasons.chosen("best_single", scores, 30, "r0") == (
-        "On held-out tasks among 30 trajectories with gold r0, the best single rater, was clearly right more often "
-        "than any fusion (90.0 % of steps), so that one speaks alone. More gold or another model may change that."
+        "On held-out tasks among 30 trajectories with gold the single rater that is best on the other tasks, with the "
+        "usual value where it is silent, was clearly right more often than any fusion (90.0 % of steps), so r0, the "
+        "best on all gold, speaks alone. More gold or another model may change that."
     )
+
+
+def test_the_reason_names_no_rater_with_a_figure_that_is_not_its_own() -> None:
+    panel = made_up(60, accuracies=[0.9, 0.6, 0.6])
+    panel.probs[panel.owner % 2 == 0, 0] = np.nan  # silent on every other trajectory, of every task
+    fusion = fit(panel)
+    own = (panel.votes[:, fusion.best] == panel.gold).mean()
+    figure = fusion.scores["best_single"].step_acc
+    assert figure > own + 0.1 or fusion.best != 0  # where it is silent the usual value counts, and is often right
+    assert (
+        "the single rater that is best on the other tasks, with the usual value where it is silent, on "
+        f"{100 * figure:.1f} %. On all gold that is r{fusion.best}."
+    ) in fusion.reason
+
+
+def test_the_interval_of_what_is_always_right_is_wilsons_by_task() -> None:
+    panel = made_up(30, accuracies=[1.0])  # of 15 tasks
+    assert interval(panel, beliefs(panel, 0)) == pytest.approx(proportion_confint(15, 15, method="wilson"), abs=1e-6)
 
 
 def test_the_weights_of_the_blend_go_to_who_is_right() -> None:

@@ -105,6 +105,11 @@ def test_too_little_is_said_to_be_so() -> None:
     assert report.missed.reason == "Only 0 first errors so far; it takes 5."
     assert report.drift.change.reason == "It takes 100 compared labels on 20 tasks; there are 4 on 1."
     assert drift_word(report.drift, "person") == "too little to say"
+    # A divided yardstick: steps that weigh 4.4 and 4.6 in all are four and five.
+    for weight, reason in ((0.88, "Only 4 steps with the true value −1 so far; it takes 5."), (0.92, "")):
+        said = said_of([(0, task, [-1], [-1]) for task in range(5)])
+        (report,) = reliabilities(replace(said, truth=np.tile([weight, 0.0, 1 - weight], (5, 1))))
+        assert report.of_value[0].reason == reason
 
 
 @pytest.mark.parametrize(
