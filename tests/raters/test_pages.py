@@ -122,7 +122,10 @@ def test_where_strategies_chose_the_pages_say_so_and_chance_alone_can_be_measure
     caveat = "<strong>1 of the 2 trajectories</strong> was chosen by a strategy"
     for page in ("raters/", "raters/reliability/"):
         assert caveat in client.get(f"/projects/demo/{page}").content.decode()
-    assert "at random 1 trajectory of 1 task counts; from 20 tasks on" in client.get("/projects/demo/raters/").content.decode()
+    assert (
+        "at random 1 trajectory of 1 task counts; from 20 tasks on"
+        in client.get("/projects/demo/raters/").content.decode()
+    )
     monkeypatch.setattr(views, "FEWEST_TASKS", 1)
     link = "?against=gold&amp;only=random"
     assert link in client.get("/projects/demo/raters/").content.decode()
