@@ -21,6 +21,8 @@ SAMPLED = 200
 # The pace of a run is that of its last minute.
 PACE = timedelta(minutes=1)
 MOST_FAILURES = 50
+# A worker that scores is heard of every few seconds.
+QUIET = timedelta(seconds=30)
 
 
 def estimate(project: Project, config: ModelConfig, selection: Selection) -> dict[str, Any]:
@@ -89,6 +91,13 @@ class RunPage:
         if not self.steps_per_second or self.job.n_total is None:
             return None
         return round((self.job.n_total - self.job.n_done) / self.steps_per_second)
+
+    @property
+    def silent_seconds(self) -> int | None:
+        """Since the last sign of life, once that is longer ago than usual."""
+        heard = self.job.heartbeat_at
+        silence = now() - heard if heard and self.job.status == Job.Status.RUNNING else QUIET
+        return round(silence.total_seconds()) if silence > QUIET else None
 
 
 def run_page(run: PrelabelRun) -> RunPage:

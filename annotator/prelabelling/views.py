@@ -93,6 +93,7 @@ def run_detail(request: Request, pk: int) -> HttpResponse:
         "section": "models",
         "page": page,
         "badge": BADGES[Job.Status(page.job.status)],
+        "stalled_after": settings.JOB_STALLED_SECONDS,
     }
     template = "prelabelling/run.html#run" if request.htmx else "prelabelling/run.html"
     return render(request, template, context)

@@ -2,12 +2,15 @@
 
 import io
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils.timezone import now
 from pytest_django import DjangoAssertNumQueries
+from pytest_django.fixtures import Settings
 
 from annotator.management.commands import prelabel
 from annotator.models import Job, PrelabelRun
@@ -97,6 +100,24 @@ def test_the_page_of_a_run_says_how_far_it_is(
     again = client.post(f"/prelabel-runs/{run.pk}/again/")
     assert again["Location"] == f"/prelabel-runs/{PrelabelRun.objects.latest('pk').pk}/"
     assert PrelabelRun.objects.count() == 2
+
+
+def test_the_page_of_a_run_says_when_its_worker_is_silent(world: World, settings: Settings) -> None:
+    settings.JOB_STALLED_SECONDS = 240
+    run = run_of(world)
+    client = _client(world)
+    said = "No sign of life from its worker for 2 min. If it has died, "
+    for seconds, is_cancelled, end in (
+        (20, False, None),
+        (120, False, "another one goes on where it stopped, 4 min after that sign."),
+        (120, True, "the run ends once another one has looked at it, 4 min after that sign."),
+    ):
+        silent = now() - timedelta(seconds=seconds)
+        Job.objects.update(status="running", heartbeat_at=silent, is_cancel_requested=is_cancelled)
+        text = client.get(f"/prelabel-runs/{run.pk}/").content.decode()
+        assert (said in text) == (end is not None)
+        assert end is None or said + end in text
+        assert ("It stops as soon as the workers look up" in text) == is_cancelled
 
 
 def test_the_command_estimates_starts_and_says_what_came_of_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
