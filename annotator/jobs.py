@@ -169,7 +169,7 @@ def retry(job: Job, *, user: User) -> Job:
     if job.kind in _STARTED_ELSEWHERE:
         raise JobConflict("Start it again where it was started: it goes on with what is missing.")
     if job.kind not in _READS_NO_FILE:
-        # Locked, so that the weekly cleaning of old uploads does not take it away under the new job.
+        # Locked, so that the daily cleaning of old uploads does not take it away under the new job.
         upload = Upload.objects.select_for_update(no_key=True).filter(pk=job.params.get("upload")).first()
         if upload is None:
             raise JobConflict(

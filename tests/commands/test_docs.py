@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import yaml
+
 from annotator.projects.actions import ProjectSettings
 from annotator.releases.policy import ReleasePolicy
 
@@ -36,6 +38,13 @@ def test_every_project_setting_is_documented_and_no_other() -> None:
 
 def test_every_field_of_the_release_policy_is_documented_and_no_other() -> None:
     assert documented("Release policy") == set(ReleasePolicy.model_fields)
+
+
+def test_every_operation_of_the_api_has_one_row_that_says_who_may() -> None:
+    rows = re.findall(r"^\| `((?:GET|POST|PUT|PATCH|DELETE) [^`]+)`", read("docs/api.md"), re.MULTILINE)
+    paths = yaml.safe_load(read("docs/openapi.yaml"))["paths"]
+    every = [f"{verb.upper()} {path.removeprefix('/api/v1/')}" for path, verbs in paths.items() for verb in verbs]
+    assert sorted(rows) == sorted(every)
 
 
 def test_every_command_has_a_section_of_its_own() -> None:

@@ -9,13 +9,14 @@ from django.test import Client
 from django.utils.timezone import now
 from pytest_django.fixtures import Settings
 
+from annotator import jobs
 from annotator.errors import InvalidInput
 from annotator.models import AuditEvent, Job, Project, Release
-from annotator.prelabelling import catalogue, training
+from annotator.prelabelling import catalogue, learning, training
 from annotator.prelabelling.configs import ConfigError, parse
 from annotator.prelabelling.scorer_config import ScorerConfig
 from tests.api.client import client_of
-from tests.factories import World, make_world
+from tests.factories import World, make_trajectory, make_world
 
 pytestmark = pytest.mark.django_db
 
@@ -62,6 +63,20 @@ def test_a_model_file_of_a_scorer_is_read_and_a_wrong_one_named(models: Path) ->
         parse(text.replace("mask: prefix", "mask: half"), "own.yaml")
     with pytest.raises(ConfigError, match=r"own\.yaml: features\[1\]: "):
         parse(text.replace("place", "votes"), "own.yaml")
+
+
+def test_a_version_that_came_out_of_two_trainings_scores_the_rest_in_one_run(world: World, models: Path) -> None:
+    config = parse(MODEL_FILE.format(name="own", project="demo", hash="a" * 64), "own.yaml")
+    assert isinstance(config, ScorerConfig)
+    make_trajectory(world.project)
+    run, other = (
+        learning.prelabel_rest(
+            jobs.create(world.project, Job.Kind.LEARN, {}, unit="percent", n_total=100, user=None), config
+        )
+        for _ in range(2)
+    )
+    assert run is not None
+    assert run == other
 
 
 def test_a_scorer_is_a_model_of_its_own_project_only(world: World, models: Path) -> None:

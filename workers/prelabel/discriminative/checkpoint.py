@@ -68,8 +68,9 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     """Reads the names and shapes of all weights. Raises ModelError where the folder holds no usable checkpoint."""
     if not folder.is_dir():
         raise ModelError(
-            f"There is no folder {folder.name} with the model's weights; copy the published checkpoint to this machine "
-            "and name its folder. Nothing is fetched from a hub."
+            f"There is no folder {folder.name} with the model's weights; copy the published checkpoint to "
+            f"checkpoints/{folder.name} in the MODELS_FOLDER of this machine, where workers look. Nothing is "
+            "fetched from a hub."
         )
     for name in ("config.json", "tokenizer.json"):
         if not (folder / name).is_file():
