@@ -109,8 +109,8 @@ def test_the_page_of_a_run_says_when_its_worker_is_silent(world: World, settings
     said = "No sign of life from its worker for 2 min. If it has died, "
     for seconds, is_cancelled, end in (
         (20, False, None),
-        (120, False, "another one goes on where it stopped, 4 min after that sign."),
-        (120, True, "the run ends once another one has looked at it, 4 min after that sign."),
+        (120, False, "another one goes on where it stopped, about 4 min after that sign."),
+        (120, True, "the run ends once another one has looked at it, about 4 min after that sign."),
     ):
         silent = now() - timedelta(seconds=seconds)
         Job.objects.update(status="running", heartbeat_at=silent, is_cancel_requested=is_cancelled)
