@@ -17,26 +17,25 @@ function makeCurrent(dispute) {
   current?.classList.add("current");
 }
 
-// What is judged of a dispute, and the form at its end; of a run that is more than one.
-const stepsOf = (dispute) => [...dispute.querySelectorAll(".step:not(.context)")];
+// The step that is judged; of a run the first one.
+const stepOf = (dispute) => dispute.querySelector(".step:not(.context)");
 
 function goTo(dispute) {
   if (!dispute) return;
   makeCurrent(dispute);
   dispute.focus({ preventScroll: true });
-  if (!isInSight(stepsOf(dispute)[0])) bringIntoSight(stepsOf(dispute)[0]);
+  if (!isInSight(stepOf(dispute))) bringIntoSight(stepOf(dispute));
 }
 
-function say(text, dispute = current) {
-  sayOver(document.getElementById("review-trouble"), text, dispute && stepsOf(dispute)[0]);
+function say(text) {
+  sayOver(document.getElementById("review-trouble"), text, current && stepOf(current));
 }
 
-// Whether a key may act on the current dispute.
-function mayAct() {
-  if (!current) return false;
-  const steps = stepsOf(current);
+// Whether a key may do what a control of the current dispute does: something from the step to the control is on the screen.
+function mayUse(control) {
+  if (!control || control.matches(":disabled")) return false;
   const name = current.matches(".run") ? "The run" : current.querySelector("h2").textContent;
-  const isSeen = () => isOnScreen(steps[0], steps.at(-1));
+  const isSeen = () => isOnScreen(stepOf(current), control.closest(".choices") ?? control);
   const may = mayJudge({ name, isSeen, show: () => goTo(current), say });
   if (may) say("");
   return may;
@@ -54,17 +53,15 @@ function formOf(dispute) {
 }
 
 function choose(value) {
-  if (!mayAct()) return;
   const radio = formOf(current)?.querySelector(`input[name="value"][value="${value}"]`);
-  if (!radio || radio.matches(":disabled")) return;
+  if (!mayUse(radio)) return;
   radio.checked = true;
   radio.focus({ preventScroll: true });
 }
 
 function decide() {
-  if (!mayAct()) return;
   const button = formOf(current)?.querySelector("button");
-  if (button && !button.matches(":disabled")) button.form.requestSubmit(button);
+  if (mayUse(button)) button.form.requestSubmit(button);
 }
 
 function toggleHelp() {
