@@ -13,6 +13,7 @@ from annotator import access
 from annotator.errors import DomainError
 from annotator.fusion import actions
 from annotator.fusion.panel import LEAST_GOLD
+from annotator.fusion.suggestions import TRUSTED
 from annotator.http import Request
 from annotator.models import Fusion, Job, Membership, Posterior
 from annotator.raters.reading import SIZE, points
@@ -93,7 +94,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
             "n_new": actions.n_settled_since(project, fusion),
             "n_half": project.trajectories.half_settled().count(),
             "spoken": actions.spoken_since(project, fusion),
-            "is_trusted": fusion.method in ("blend", "stacker", "chain"),
+            "is_trusted": fusion.method in TRUSTED,
             "strange": _strange(fusion),
             "versions": fusion.versions.order_by("name"),
         }

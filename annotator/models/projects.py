@@ -19,11 +19,6 @@ def make_rater_code() -> str:
     return f"r-{secrets.token_hex(4)}"
 
 
-class ProjectQuerySet(models.QuerySet["Project"]):
-    def visible_to(self, user: User) -> "ProjectQuerySet":
-        return self.filter(memberships__user=user)
-
-
 class Project(models.Model):
     """One campaign: trajectories, members, a guideline, and the rules by which labels become gold."""
 
@@ -66,8 +61,6 @@ class Project(models.Model):
     )
     shows_why = models.BooleanField(default=False, help_text="Annotators see why a trajectory was chosen for them.")
     created_at = models.DateTimeField(auto_now_add=True)
-
-    objects = ProjectQuerySet.as_manager()
 
     class Meta:
         ordering = ["name"]

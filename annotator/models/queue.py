@@ -29,10 +29,6 @@ class AssignmentQuerySet(models.QuerySet["Assignment"]):
         """What this person is judging: claimed or returned, and not submitted."""
         return self.filter(annotator=user, status__in=[Assignment.Status.CLAIMED, Assignment.Status.RETURNED])
 
-    def best_first(self) -> "AssignmentQuerySet":
-        # By id within a priority, so that a trajectory's slots fill up together and its labels can be compared early.
-        return self.order_by("-priority", "id")
-
 
 class Assignment(models.Model):
     """One wanted judgement of one trajectory, of all its steps or (a spot question) of a named few.

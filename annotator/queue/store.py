@@ -40,7 +40,8 @@ LOCK = """
 COLUMNS = ", ".join(f'slot."{field.column}"' for field in Assignment._meta.concrete_fields)
 FIELDS = [field.attname for field in Assignment._meta.concrete_fields]
 
-# The slots of Assignment.claimable_by(), best_first().
+# The slots of Assignment.claimable_by(), the best first: by id within a priority, so that a trajectory's slots fill up
+# together and its labels can be compared early.
 CLAIM = f"""
     WITH best AS (
         SELECT id FROM annotator_assignment
