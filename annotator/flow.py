@@ -57,11 +57,15 @@ def submit(
 ) -> Annotation:
     """Submits an annotation and, if it was the last one wanted, settles the trajectory's steps."""
     annotation = labelling.submit(assignment_id, annotator, shown=shown, heeds_warnings=heeds_warnings)
-    if agreement.settle(annotation.trajectory_id):
-        project_id = Assignment.objects.values_list("project_id", flat=True).get(pk=assignment_id)
-        adjudication.refresh_review(annotation.trajectory_id, project_id)
-    _take_in(annotation.trajectory_id)
+    _settle(annotation.trajectory_id)
     return annotation
+
+
+def _settle(trajectory_id: int) -> None:
+    """What a judgement that is in, or that is waited for no longer, changes."""
+    if agreement.settle(trajectory_id):
+        adjudication.refresh_review(trajectory_id)
+    _take_in(trajectory_id)
 
 
 def _take_in(trajectory_id: int) -> None:
@@ -75,9 +79,7 @@ def _take_in(trajectory_id: int) -> None:
 def take_back(annotation_id: int, reviewer: User) -> Assignment:
     """Takes a returned annotation back from its author and, if no other judgement is out, settles the trajectory."""
     assignment = revisions.take_back(annotation_id, reviewer)
-    if agreement.settle(assignment.trajectory_id):
-        adjudication.refresh_review(assignment.trajectory_id, assignment.project_id)
-    _take_in(assignment.trajectory_id)
+    _settle(assignment.trajectory_id)
     return assignment
 
 

@@ -8,7 +8,6 @@ import os
 import pstats
 import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -75,18 +74,11 @@ def options(description: str | None, arguments: Sequence[str] | None = None) -> 
 
 @contextmanager
 def own_home() -> Iterator[Path]:
-    """A new folder with a durable PostgreSQL and Django on it; both are gone afterwards.
-
-    BENCHMARK_HOME names a stopped home whose database is already of this version: it is copied, which is faster.
-    """
+    """A new folder with a durable PostgreSQL and Django on it; both are gone afterwards."""
     from annotator import embedded
 
     home = Path(tempfile.mkdtemp(prefix="stepmark-benchmark-"))
-    made_before = os.environ.get("BENCHMARK_HOME")
     try:
-        if made_before:
-            # As root PostgreSQL is somebody else's, which `shutil` would not keep.
-            subprocess.run(["cp", "-a", f"{made_before}/.", str(home)], check=True)
         os.environ["STEPMARK_HOME"] = str(home)
         os.environ["SECRET_KEY"] = embedded.secret_key(home)
         os.environ["DATABASE_URL"] = embedded.start_postgres(home)
@@ -97,9 +89,8 @@ def own_home() -> Iterator[Path]:
         from django.core.management import call_command
 
         django.setup()
-        if not made_before:
-            call_command("migrate", interactive=False, verbosity=0)
-            call_command("collectstatic", interactive=False, verbosity=0)
+        call_command("migrate", interactive=False, verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
         yield home
     finally:
         from django.db import connections

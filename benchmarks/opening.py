@@ -1,4 +1,4 @@
-"""Opening and claiming an assignment in a project of 250, 10,000 and 100,000 trajectories.
+"""Opening and claiming an assignment, and submitting it, in a project of 250, 10,000 and 100,000 trajectories.
 
 .venv/bin/python -m benchmarks.opening [--quick] [--json OUT] [--data DIR]
 """
@@ -48,6 +48,7 @@ def measure(home: Path, folder: Path, quick: bool) -> tuple[list[str], list[Figu
         figures.append(Figure(f"{name}: p50", percentile(times, 0.5), "ms", at_most=5, bound=bound))
         figures.append(Figure(f"{name}: p95", percentile(times, 0.95), "ms", bound=f"first claim {times[0]:.1f} ms"))
         figures += stack.memory("after load") if stack else []
+    figures += _submissions(path, n)
     floor, round_trip = data.durable_insert_ms(10 * n), data.round_trip_ms(10 * n)
     figures += [
         Figure("baseline: SELECT 1", round_trip, "ms p50", bound="one round trip, with Django's cursor"),
@@ -90,6 +91,32 @@ def _claims_and_pages(project: "Project", annotator: "User", size: int, n: int) 
         Figure(f"opening at {size:,}, server: p50", p50, "ms", at_most=15, bound=f"{mean_kb:.0f} kB; {where_pages}"),
         Figure(f"opening at {size:,}, server: p95", p95, "ms"),
     ]
+
+
+def _submissions(path: Path, n: int) -> list[Figure]:
+    """Submitting the first and the second of two judgements, which differ: the second settles and opens a review."""
+    from annotator import flow
+    from annotator.labelling import actions as labelling
+    from annotator.labelling.intake import Changes
+    from annotator.queue import actions as queue
+    from benchmarks import data
+
+    project = data.make_project("submitting", overlap=2)
+    data.import_file(project, path)
+    figures = []
+    for which, value in (("first", 1), ("second, which settles", -1)):
+        person = data.make_member(project, f"submits-{value}")
+        times = []
+        for _ in range(n):
+            slot = queue.claim_next(project, person)
+            assert slot is not None
+            values = dict.fromkeys(range(slot.trajectory.n_steps), value)
+            labelling.save_labels(slot.pk, person, Changes(values, {"outcome": value}))
+            begun = time.perf_counter()
+            flow.submit(slot.pk, person)
+            times.append((time.perf_counter() - begun) * 1000)
+        figures.append(Figure(f"submit, the {which}: p50", percentile(times, 0.5), "ms"))
+    return figures
 
 
 def _claim_times(project: "Project", annotator: "User", n: int) -> list[float]:

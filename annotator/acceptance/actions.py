@@ -345,7 +345,7 @@ def _withdraw(acceptance: Acceptance, ids: Sequence[int]) -> int:
     return n_deleted
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def look(trajectory_id: int) -> None:
     """Counts the audit of a trajectory once people have settled it, and ends the acceptance if its promise is broken.
 

@@ -39,8 +39,8 @@ WEIGHED_AT_ONCE = 500
 _returned = Assignment.objects.filter(status=Assignment.Status.RETURNED)
 
 
-@transaction.atomic
-def refresh_review(trajectory_id: int, project_id: int) -> None:
+@transaction.atomic(savepoint=False)
+def refresh_review(trajectory_id: int) -> None:
     """Brings the review of a trajectory in line with its undecided disputes; call it after they changed.
 
     Whoever changes disputes has the trajectory locked, so no two open its review at once.
@@ -53,10 +53,7 @@ def refresh_review(trajectory_id: int, project_id: int) -> None:
     # Locked: a reviewer who claims it right now must not lose the claim to this save.
     review = Review.objects.select_for_update(of=("self",)).filter(trajectory=trajectory_id).first()
     if review is None:
-        needs_second = _draw(trajectory_id)
-        Review.objects.create(
-            trajectory_id=trajectory_id, project_id=project_id, severity=total, needs_second=needs_second
-        )
+        _open_review(trajectory_id, total)
         return
     review.severity = total
     if review.status == Status.DONE:
@@ -99,11 +96,16 @@ def weigh_all(project: Project) -> None:
             weigh(some)
 
 
-def _draw(trajectory_id: int) -> bool:
-    slug, percent, external_id = Trajectory.objects.values_list(
-        "project__slug", "project__second_review", "external_id"
+def _open_review(trajectory_id: int, severity: int) -> None:
+    project_id, slug, percent, external_id = Trajectory.objects.values_list(
+        "project_id", "project__slug", "project__second_review", "external_id"
     ).get(pk=trajectory_id)
-    return is_drawn(slug, external_id, percent)
+    Review.objects.create(
+        trajectory_id=trajectory_id,
+        project_id=project_id,
+        severity=severity,
+        needs_second=is_drawn(slug, external_id, percent),
+    )
 
 
 def decidable_by(reviewer: User) -> DisputeQuerySet:
@@ -267,7 +269,7 @@ def decide_run(
         for dispute, turn in zip(disputes, turns, strict=True)
         if turn is not None
     ]
-    refresh_review(trajectory_id, review.project_id)
+    refresh_review(trajectory_id)
     if not decidable_by(reviewer).filter(trajectory=trajectory_id).exists():
         release_claim(review.pk, reviewer)  # the rest is another reviewer's
     return made

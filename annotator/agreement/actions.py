@@ -1,23 +1,24 @@
 """Settling trajectories whose judgements are in, and reporting how far people agree."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils.timezone import now
 
 from annotator import audit
 from annotator.agreement import labels
 from annotator.agreement.aggregation import Rule, judge, severity
 from annotator.agreement.metrics import AgreementReport, agreement_report
-from annotator.models import Annotation, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
+from annotator.models import Adjudication, Annotation, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
 from annotator.queue import actions as queue
 
 # An escalated trajectory is nearly done: it goes before untouched ones of the same priority.
 ESCALATION_BONUS = 1.0
 
 
-@transaction.atomic
+@transaction.atomic(savepoint=False)
 def settle(trajectory_id: int) -> bool:
     """Turns the submitted labels of a trajectory into gold, disputes or a further slot; True if it did.
 
@@ -26,12 +27,13 @@ def settle(trajectory_id: int) -> bool:
     longer agree on and disputes that are none any more are removed.
     """
     # Two people who submit the last two judgements at once: the second waits here and sees the first one's labels.
-    trajectory = Trajectory.objects.select_for_update(no_key=True).defer("messages", "tools").get(pk=trajectory_id)
+    rows = Trajectory.objects.select_for_update(no_key=True, of=("self",)).select_related("project")
+    trajectory = rows.defer("messages", "tools").get(pk=trajectory_id)
     slots = Assignment.objects.live().filter(trajectory=trajectory)
     statuses = list(slots.values_list("status", flat=True))
     if not statuses or any(status != Assignment.Status.SUBMITTED for status in statuses):
         return False
-    project = Project.objects.get(pk=trajectory.project_id)
+    project = trajectory.project
     rule = Rule(
         max_overlap=project.max_overlap,
         required_agreement=project.required_agreement,
@@ -39,9 +41,12 @@ def settle(trajectory_id: int) -> bool:
     )
     values = _submitted_values(trajectory)
     # One decision of two that are wanted is enough to keep a dispute: the other reviewer's is asked for all the same.
-    decided = set(
-        Dispute.objects.filter(trajectory=trajectory, adjudications__isnull=False).values_list("step", flat=True)
+    disputes = list(
+        Dispute.objects.filter(trajectory=trajectory)
+        .annotate(is_decided=Exists(Adjudication.objects.filter(dispute=OuterRef("pk"))))
+        .values_list("pk", "step_id", "severity", "is_decided")
     )
+    decided = {step_id for _, step_id, _, is_decided in disputes if is_decided}
     gold: dict[int | None, tuple[str, int | None]] = {}
     disputed: dict[int | None, int] = {}
     escalated: list[int | None] = []
@@ -61,13 +66,20 @@ def settle(trajectory_id: int) -> bool:
             gold[step_id] = (GoldLabel.Provenance.DISCARDED, None)
         else:
             gold[step_id] = (verdict.state, verdict.value)
-    n_removed = _remove_stale(
-        trajectory, asked=values.keys(), settled=gold.keys() | decided, disputed=disputed.keys() | decided
-    )
-    rows = GoldLabel.objects.filter(trajectory=trajectory).values_list("step_id", "provenance", "value")
-    known = {(step_id, (provenance, value)) for step_id, provenance, value in rows}
+    stored = list(GoldLabel.objects.filter(trajectory=trajectory))
+    # A model's accepted label stays where nobody was asked, and gives way where people differ.
+    stale_gold = [
+        one.pk
+        for one in stored
+        if one.step_id not in gold.keys() | decided and (one.acceptance_id is None or one.step_id in values)
+    ]
+    stale_disputes = [pk for pk, step_id, *_ in disputes if step_id not in disputed.keys() | decided]
+    GoldLabel.objects.filter(pk__in=stale_gold).delete()
+    Dispute.objects.filter(pk__in=stale_disputes).delete()
+    n_removed = len(stale_gold) + len(stale_disputes)
+    known = {(one.step_id, (one.provenance, one.value)) for one in stored}
     gold = {step_id: settled for step_id, settled in gold.items() if (step_id, settled) not in known}
-    known_disputes = set(Dispute.objects.filter(trajectory=trajectory).values_list("step_id", "severity"))
+    known_disputes = {(step_id, much) for _, step_id, much, _ in disputes}
     disputed = {step_id: much for step_id, much in disputed.items() if (step_id, much) not in known_disputes}
     if not (gold or disputed or escalated or n_removed):
         return False
@@ -107,24 +119,6 @@ def _submitted_values(trajectory: Trajectory) -> dict[int | None, list[int]]:
     for step_id, value in labels.values_list("step_id", "value"):
         values[step_id].append(value)
     return values
-
-
-def _remove_stale(
-    trajectory: Trajectory, *, asked: Set[int | None], settled: Set[int | None], disputed: Set[int | None]
-) -> int:
-    """Removes gold and disputes of steps that are no longer settled or disputed; returns how many.
-
-    A model's accepted label stays where nobody was asked, and gives way where people differ.
-    """
-    gold = GoldLabel.objects.filter(trajectory=trajectory).values_list("pk", "step_id", "acceptance_id")
-    disputes = Dispute.objects.filter(trajectory=trajectory).values_list("pk", "step_id")
-    stale_gold = [
-        pk for pk, step_id, acceptance in gold if step_id not in settled and (acceptance is None or step_id in asked)
-    ]
-    stale_disputes = [pk for pk, step_id in disputes if step_id not in disputed]
-    GoldLabel.objects.filter(pk__in=stale_gold).delete()
-    Dispute.objects.filter(pk__in=stale_disputes).delete()
-    return len(stale_gold) + len(stale_disputes)
 
 
 def _store_gold(trajectory: Trajectory, gold: Mapping[int | None, tuple[str, int | None]]) -> None:

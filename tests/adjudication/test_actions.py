@@ -225,7 +225,7 @@ def test_settling_again_leaves_decisions_alone(world: World) -> None:
     actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
     gold = list(GoldLabel.objects.order_by("id").values())
     assert agreement.settle(trajectory.pk) is False
-    actions.refresh_review(trajectory.pk, world.project.pk)
+    actions.refresh_review(trajectory.pk)
     assert list(GoldLabel.objects.order_by("id").values()) == gold
     assert review_of(trajectory).status == "done"
 
@@ -234,7 +234,7 @@ def test_a_review_opens_again_for_a_new_dispute(world: World) -> None:
     trajectory = disputed(world.project, [1, 1], [-1, 1])
     actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
     Dispute.objects.create(trajectory=trajectory, step=trajectory.steps.get(index=1), severity=2)
-    actions.refresh_review(trajectory.pk, world.project.pk)
+    actions.refresh_review(trajectory.pk)
     review = review_of(trajectory)
     assert (review.status, review.severity, review.reviewer) == ("open", 2, None)
 
@@ -307,7 +307,7 @@ def test_a_claim_survives_a_refresh_that_runs_at_the_same_time() -> None:
     review = review_of(trajectory)
     for _ in range(10):
         Review.objects.update(status="open", reviewer=None, lease_expires_at=None)
-        refresh = partial(actions.refresh_review, trajectory.pk, project.pk)
+        refresh = partial(actions.refresh_review, trajectory.pk)
         assert run_at_once([refresh, refresh, refresh, partial(actions.claim, review.pk, reviewer)]) == []
         review.refresh_from_db()
         assert (review.status, review.reviewer) == ("claimed", reviewer)

@@ -106,7 +106,7 @@ def test_the_draw_is_made_when_the_review_opens_and_stays(world: World) -> None:
     trajectory = disputed(world, [1], [-1])
     assert review_of(trajectory).needs_second
     projects.change_settings(world.project, {"second_review": 0}, user=world.admin)
-    actions.refresh_review(trajectory.pk, world.project.pk)
+    actions.refresh_review(trajectory.pk)
     assert review_of(trajectory).needs_second
     assert not review_of(disputed(world, [1], [-1])).needs_second
 

@@ -4,6 +4,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
 from annotator.adjudication import actions as adjudication
@@ -334,3 +335,19 @@ def test_who_stopped_at_the_first_error_has_judged_in_full() -> None:
     spot = Assignment.objects.get(trajectory=disputed, annotator=people[2])
     assert spot.wanted_steps == [0]
     assert agreement.report(project).first_error_agreement.n == 9
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("n_steps", [3, 12])
+def test_a_submission_that_settles_reads_no_row_of_the_stages_twice(
+    n_steps: int, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    project = make_project()
+    trajectory = make_trajectory(project, n_steps=n_steps)
+    judge(trajectory, make_member(project), [1] * n_steps)
+    last = make_member(project)
+    slot = Assignment.objects.claimable_by(last).get(trajectory=trajectory)
+    label(slot, last, dict.fromkeys(range(n_steps), -1), 1)
+    with django_assert_num_queries(34):
+        flow.submit(slot.pk, last)
+    assert disputes_of(trajectory) == dict.fromkeys(range(n_steps), 2)

