@@ -198,7 +198,7 @@ def test_who_labels_a_trajectory_reads_no_colleagues_labels_of_it_whatever_their
     slot = queue.claim_next(world.project, late)
     assert slot is not None and slot.trajectory == trajectory
     Dispute.objects.create(trajectory=trajectory, step=trajectory.steps.get(), severity=2)  # of an earlier settlement
-    adjudication.refresh_review(trajectory.pk, world.project.pk)
+    adjudication.refresh_review(trajectory.pk)
     review, dispute = Review.objects.get(), Dispute.objects.get()
     world.project.memberships.filter(user=late).update(role="reviewer")
     client.force_login(late)
