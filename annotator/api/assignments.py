@@ -15,7 +15,7 @@ from annotator.api.schema import describe
 from annotator.api.serializers.assignments import AssignmentSerializer, AssignmentStateSerializer, HintsSerializer
 from annotator.errors import InvalidInput
 from annotator.labelling import actions as labelling
-from annotator.labelling import hints, intake
+from annotator.labelling import completeness, hints, intake
 from annotator.labelling.hints import Hint
 from annotator.labelling.shown import newest
 from annotator.models import Annotation, Assignment, Guideline, Step, User
@@ -62,7 +62,7 @@ def save_labels(request: ApiRequest, pk: int) -> Response:
     except InvalidInput as error:
         raise _placed(error, data) from None
     values = {index: label.value for index, label in basis.labels_by_index.items()}
-    return Response(_as_data(basis.assignment, basis.draft, values, labelling.missing_in(basis), request.user))
+    return Response(_as_data(basis.assignment, basis.draft, values, completeness.missing_in(basis), request.user))
 
 
 @describe("submit_assignment", answers={200: AssignmentStateSerializer}, refusals=(400, 404, 409, 422))
@@ -123,7 +123,7 @@ def _state_of(assignment: Assignment, annotation: Annotation | None, user: User)
     values: dict[int | None, int] = {}
     if annotation is not None:
         values = dict(annotation.labels.order_by("step__index").values_list("step__index", "value"))
-    return _as_data(assignment, annotation, values, labelling.missing_labels(assignment, annotation), user)
+    return _as_data(assignment, annotation, values, completeness.missing_labels(assignment, annotation), user)
 
 
 def _as_data(

@@ -1,6 +1,6 @@
 """Saving labels, clearing them, submitting: the writes of the labelling page and of the API."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from annotator.errors import (
     UnconfirmedWarnings,
 )
 from annotator.labelling import hints, store
+from annotator.labelling.completeness import missing_labels, say_missing
 from annotator.labelling.hints import Hint
 from annotator.labelling.intake import EVIDENCE, Changes
 from annotator.labelling.shown import refuse_unlike
@@ -29,8 +30,6 @@ from annotator.queue import actions as queue
 
 # A label's content: what a change of makes it a new statement. The rest is evidence of reading.
 CONTENT = ("value", "root_id", "exit_reason", "local_value", "extras")
-
-Given = tuple[int, dict[str, Any]]  # value and extras
 
 
 def save_labels(assignment_id: int, annotator: User, changes: Changes) -> Annotation:
@@ -250,7 +249,9 @@ def submit(
         _add_evidence(assignment, annotator, shown)
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
-        raise IncompleteAnnotation(say_missing(missing), dict.fromkeys(missing, "A label is missing."))
+        raise IncompleteAnnotation(
+            say_missing(missing, before="submitting"), dict.fromkeys(missing, "A label is missing.")
+        )
     findings = findings_of(assignment, annotation)
     _refuse([finding for finding in findings if finding.blocks], InconsistentAnnotation)
     if heeds_warnings:
@@ -326,7 +327,7 @@ def reveal(assignment_id: int, annotator: User) -> None:
     annotation = draft_of(assignment, annotator)
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
-        raise InvalidInput(say_missing(missing).replace("submitting", "looking at the reference"))
+        raise InvalidInput(say_missing(missing, before="looking at the reference"))
     if annotation.revealed_at is None:
         annotation.revealed_at = now()
         annotation.save(update_fields=["revealed_at"])
@@ -349,7 +350,7 @@ def show_hints(assignment_id: int, annotator: User) -> dict[int | None, Hint]:
         return hints.hints_of(assignment, dict(given.values_list("step__index", "value")))
     missing = missing_labels(assignment, annotation)
     if annotation is None or missing:
-        raise HintsNotShown(say_missing(missing).replace("submitting", "looking at the suggestions"))
+        raise HintsNotShown(say_missing(missing, before="looking at the suggestions"))
     found = hints.hints_of(assignment)
     annotation.hints_shown_at = now()
     annotation.save(update_fields=["hints_shown_at"])
@@ -363,55 +364,3 @@ def show_hints(assignment_id: int, annotator: User) -> dict[int | None, Hint]:
     data = {"version": str(assignment.hint_version)}
     audit.log("annotation.hints_shown", annotation, user=annotator, project_id=assignment.project_id, data=data)
     return found
-
-
-def missing_labels(assignment: Assignment, annotation: Annotation | None) -> list[str]:
-    """What the assignment wants and has not got yet: `step 0`, `step 2: rationale`, …, `outcome`."""
-    # Not through assignment.trajectory: that would load all its messages.
-    steps = Step.objects.filter(trajectory_id=assignment.trajectory_id).order_by("index")
-    rows = annotation.labels.values_list("step__index", "value", "extras") if annotation else []
-    given: dict[int | None, Given] = {index: (value, extras) for index, value, extras in rows}
-    return _missing(assignment, assignment.project.scheme, steps.values_list("index", flat=True), given)
-
-
-def missing_in(basis: Basis) -> list[str]:
-    """The same, without reading anything."""
-    labels = basis.labels_by_index
-    given: dict[int | None, Given] = {index: (label.value, label.extras) for index, label in labels.items()}
-    return _missing(basis.assignment, basis.scheme, basis.steps, given)
-
-
-def _missing(
-    assignment: Assignment,
-    scheme: LabelScheme,
-    indices: Iterable[int],
-    given: Mapping[int | None, Given],
-) -> list[str]:
-    missing = []
-    for index in indices:
-        if not assignment.wants_step(index):
-            continue
-        if index not in given:
-            missing.append(f"step {index}")
-            continue
-        missing += [f"step {index}: {name}" for name in scheme.missing_extras(*given[index])]
-        if scheme.mode == "stop_at_first_error" and given[index][0] == -1:
-            break  # what comes after the first error is not judged
-    if assignment.wants_outcome and None not in given:
-        missing.append("outcome")
-    return missing
-
-
-def say_missing(missing: list[str]) -> str:
-    """`Label steps 2, 3 and the outcome before submitting.`"""
-    numbers = [str(int(place.removeprefix("step ")) + 1) for place in missing if place.removeprefix("step ").isdigit()]
-    shown = numbers[:8] + ([f"{len(numbers) - 8} more"] if len(numbers) > 8 else [])
-    parts = [f"step{'s' if len(numbers) > 1 else ''} {', '.join(shown)}"] if numbers else []
-    if "outcome" in missing:
-        parts.append("the outcome")
-    sentences = [f"Label {' and '.join(parts)} before submitting."] if parts else []
-    for place in missing:
-        if ": " in place:
-            step, name = place.removeprefix("step ").split(": ")
-            sentences.append(f"Step {int(step) + 1} needs a {name}.")
-    return " ".join(sentences)

@@ -8,7 +8,7 @@ from django.test import Client
 
 from annotator import flow
 from annotator.acceptance import actions
-from annotator.labelling import actions as labelling
+from annotator.labelling import completeness
 from annotator.models import Acceptance, Annotation, Assignment, GoldLabel, Membership, Trajectory
 from annotator.queue import actions as queue
 from tests.factories import World, judge, label, make_acceptance, make_member, make_trajectory, make_world
@@ -114,7 +114,7 @@ def test_what_somebody_holds_is_asked_of_them_and_their_draft_stays(pair: World,
     assert asked(trajectory) == [("claimed", "demo-ann", [0, 1, 2], True), ("open", None, [0, 1, 2], True)]
     assert list(draft.labels.values_list("step__index", "value")) == [(2, -1)]
     slot.refresh_from_db()
-    assert labelling.missing_labels(slot, draft) == ["step 0", "step 1", "outcome"]
+    assert completeness.missing_labels(slot, draft) == ["step 0", "step 1", "outcome"]
 
 
 def test_annotators_who_have_not_had_it_are_asked_first(pair: World, promise: Acceptance) -> None:

@@ -12,7 +12,7 @@ from annotator.errors import (
     InvalidSettings,
     UnconfirmedWarnings,
 )
-from annotator.labelling import actions
+from annotator.labelling import actions, completeness
 from annotator.labelling.intake import Changes
 from annotator.models import Annotation, Assignment, Label, LabelEvent
 from annotator.projects.scheme import LabelScheme
@@ -128,7 +128,7 @@ def test_a_scheme_that_contradicts_itself_is_refused() -> None:
 def test_what_comes_after_the_first_error_is_not_judged_in_that_mode() -> None:
     world, slot = claim(n_steps=4, mode="stop_at_first_error")
     save(world, slot, {0: 1, 1: 1, 2: 1})
-    assert actions.missing_labels(slot, actions.draft_of(slot, world.annotator)) == ["step 3"]
+    assert completeness.missing_labels(slot, actions.draft_of(slot, world.annotator)) == ["step 3"]
     save(world, slot, {1: -1})
     flow.submit(slot.pk, world.annotator)
     labels = Label.objects.submitted().filter(step__isnull=False).order_by("step__index")
