@@ -101,6 +101,7 @@ def test_whoever_opens_a_list_with_models_words_has_read_them_of_all_that_are_in
 ) -> None:
     for step in trajectory.steps.all():
         ReferenceLabel.objects.create(trajectory=trajectory, step=step, value=1)
+    decide(world)
     fuse(world)
     version = ModelVersion.objects.get(name="judge")
     unlisted = make_trajectory(world.project)
