@@ -44,12 +44,13 @@ def test_an_admin_asks_what_a_run_takes_starts_it_and_sees_what_came_of_it(open_
     expect(page.locator("dl.facts")).to_contain_text("2 scored, 0 failed, 0 left")
     assert axe_violations(page) == []
 
+    expect(page.get_by_text("A new run scores the next 2 at most.")).to_be_visible()
     page.get_by_role("button", name="Run it again").click()
     page.wait_for_url(lambda url: not url.endswith(f"/{run.pk}/"))
     again = PrelabelRun.objects.latest("id")
     worker.work(again.job_id)
-    expect(page.locator(".num-text")).to_have_text("0 of 0 steps")
-    assert Prediction.objects.count() == 2
+    expect(page.locator(".num-text")).to_have_text("2 of 2 steps")
+    assert Prediction.objects.count() == 3
 
 
 def test_a_run_is_cancelled_half_way_and_gone_on_with(open_as: OpenAs, monkeypatch: pytest.MonkeyPatch) -> None:
