@@ -1,7 +1,7 @@
 """Settling trajectories whose judgements are in, and reporting how far people agree."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -11,7 +11,7 @@ from annotator import audit
 from annotator.agreement import labels
 from annotator.agreement.aggregation import Rule, judge, severity
 from annotator.agreement.metrics import AgreementReport, agreement_report
-from annotator.models import Adjudication, Annotation, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
+from annotator.models import Adjudication, Assignment, Dispute, GoldLabel, Label, Project, Step, Trajectory
 from annotator.queue import actions as queue
 
 # An escalated trajectory is nearly done: it goes before untouched ones of the same priority.
@@ -29,9 +29,8 @@ def settle(trajectory_id: int) -> bool:
     # Two people who submit the last two judgements at once: the second waits here and sees the first one's labels.
     rows = Trajectory.objects.select_for_update(no_key=True, of=("self",)).select_related("project")
     trajectory = rows.defer("messages", "tools").get(pk=trajectory_id)
-    slots = Assignment.objects.live().filter(trajectory=trajectory)
-    statuses = list(slots.values_list("status", flat=True))
-    if not statuses or any(status != Assignment.Status.SUBMITTED for status in statuses):
+    slots = list(Assignment.objects.live().filter(trajectory=trajectory).only("status", "wanted_steps"))
+    if not slots or any(slot.status != Assignment.Status.SUBMITTED for slot in slots):
         return False
     project = trajectory.project
     rule = Rule(
@@ -50,7 +49,7 @@ def settle(trajectory_id: int) -> bool:
     gold: dict[int | None, tuple[str, int | None]] = {}
     disputed: dict[int | None, int] = {}
     escalated: list[int | None] = []
-    for stopped in _beyond_a_first_error(trajectory, values):
+    for stopped in _beyond_a_first_error(trajectory, slots, values):
         values.pop(stopped, None)
         if stopped not in decided:
             gold[stopped] = (GoldLabel.Provenance.DISCARDED, None)
@@ -86,7 +85,7 @@ def settle(trajectory_id: int) -> bool:
     _store_gold(trajectory, gold)
     _store_disputes(trajectory, disputed)
     if escalated:
-        _escalate(trajectory, escalated, slot=len(statuses))
+        _escalate(trajectory, escalated, slot=len(slots))
     audit.log(
         "trajectory.settled",
         trajectory,
@@ -97,18 +96,21 @@ def settle(trajectory_id: int) -> bool:
     return True
 
 
-def _beyond_a_first_error(trajectory: Trajectory, values: Mapping[int | None, list[int]]) -> list[int]:
+def _beyond_a_first_error(
+    trajectory: Trajectory, slots: Sequence[Assignment], values: Mapping[int | None, list[int]]
+) -> list[int]:
     """Steps that not everybody who was asked has judged, because somebody stopped at an earlier error.
 
     A judgement of those who went on alone would look unanimous, so such a step stays without gold. What somebody has
     left out says it, not the label scheme: that may have changed since they submitted.
     """
-    annotations = Annotation.objects.submitted().filter(trajectory=trajectory).select_related("assignment")
-    asked = [annotation.assignment for annotation in annotations]
+    n_asked = sum(trajectory.n_steps if slot.wanted_steps is None else len(slot.wanted_steps) for slot in slots)
+    if sum(len(given) for step_id, given in values.items() if step_id is not None) == n_asked:
+        return []
     return [
         step_id
         for step_id, index in trajectory.steps.values_list("pk", "index")
-        if len(values.get(step_id, ())) < sum(assignment.wants_step(index) for assignment in asked)
+        if len(values.get(step_id, ())) < sum(slot.wants_step(index) for slot in slots)
     ]
 
 
