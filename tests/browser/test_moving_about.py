@@ -217,8 +217,7 @@ def test_what_the_page_says_is_seen_and_moves_nobody_away(open_as: OpenAs) -> No
     expect(page.locator("#save-status")).to_have_text("All saved")
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_the_overview_says_each_value_without_colour(open_as: OpenAs, page: Page, scheme: str, width: int) -> None:
     world, slot = claim(120)
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]  # one of the two literals
