@@ -115,7 +115,7 @@ def refresh(
     if labels or (known != MISSING).any():
         after = believe(starts, heard, links, begins_turn, known)
         before = believe(starts, evidence, links, begins_turn)
-        probs = _rows(evidence * after / before.clip(1e-12))
+        probs = _rows(evidence.clip(1e-12) * after / before.clip(1e-12))
         given = np.flatnonzero(known != MISSING)
         probs[given] = np.eye(N_VALUES)[known[given].astype(np.int64) + 1]
     return Beliefs(probs, first_error_of(starts, probs, chain.transition, begins_turn))

@@ -30,6 +30,14 @@ def test_gold_is_certain_moves_its_neighbours_and_no_other_trajectory() -> None:
     assert found.first_error[2:4].sum() == pytest.approx(0, abs=1e-9)  # it is at the second step or before
 
 
+@pytest.mark.filterwarnings("error")
+def test_gold_is_certain_also_where_the_models_were_sure_of_another_value() -> None:
+    sure, gold = np.tile([0.0, 0.0, 1.0], (5, 1)), np.array([MISSING, -1, MISSING, MISSING, MISSING])
+    found = refresh(STARTS, sure, CHAIN, LINKS, WITHIN, gold=gold)
+    assert found.probs[1].tolist() == [1, 0, 0]
+    assert found.probs[[0, 2, 3, 4]] == pytest.approx(sure[[0, 2, 3, 4]], abs=1e-9)
+
+
 def test_an_error_reaches_into_the_next_turn_as_far_as_errors_do() -> None:
     """Here nothing carries on from turn to turn, so the next one is as the models say."""
     gold, new = np.array([-1, *[MISSING] * 4]), np.array([False, True, False, False, False])
