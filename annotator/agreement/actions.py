@@ -104,9 +104,9 @@ def _beyond_a_first_error(
     A judgement of those who went on alone would look unanimous, so such a step stays without gold. What somebody has
     left out says it, not the label scheme: that may have changed since they submitted.
     """
-    n_asked = sum(trajectory.n_steps if slot.wanted_steps is None else len(slot.wanted_steps) for slot in slots)
-    if sum(len(given) for step_id, given in values.items() if step_id is not None) == n_asked:
-        return []
+    n_given = sum(len(given) for step_id, given in values.items() if step_id is not None)
+    if n_given == trajectory.n_steps * len(slots) and all(slot.wanted_steps is None for slot in slots):
+        return []  # everybody has judged everything: the usual case, told without reading the steps
     return [
         step_id
         for step_id, index in trajectory.steps.values_list("pk", "index")

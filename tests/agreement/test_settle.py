@@ -305,6 +305,20 @@ def test_it_stays_without_gold_also_where_the_label_scheme_has_changed_since() -
 
 
 @pytest.mark.django_db
+def test_a_label_more_than_is_asked_for_makes_up_for_none_that_is_lacking() -> None:
+    project = make_project(overlap=2, max_overlap=2, asks_outcome=False, label_scheme={"mode": "stop_at_first_error"})
+    trajectory, people = make_trajectory(project, n_steps=3), [make_member(project) for _ in range(2)]
+    judge(trajectory, people[0], [1, -1])
+    Assignment.objects.open().filter(trajectory=trajectory).update(wanted_steps=[1, 2])
+    judge(trajectory, people[1], [1, 1, 1])
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 2: (None, "discarded")}
+    # What is asked of somebody may have become less since.
+    Assignment.objects.filter(trajectory=trajectory, annotator=people[1]).update(wanted_steps=[2])
+    assert not agreement.settle(trajectory.pk)
+    assert gold_of(trajectory) == {0: (1, "unanimous"), 2: (None, "discarded")}
+
+
+@pytest.mark.django_db
 def test_what_a_reviewer_has_decided_stays_where_somebody_stops_before_it_later() -> None:
     trajectory = judged([[1, 1, 1], [1, 1, -1]], settings={"label_scheme": {"mode": "stop_at_first_error"}})
     dispute = Dispute.objects.get(trajectory=trajectory)
