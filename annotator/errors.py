@@ -1,10 +1,11 @@
 """What the rules of the platform refuse, said to the person who asked."""
 
-from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class DomainError(Exception):
@@ -162,11 +163,24 @@ def message_of(refused: ErrorDetails) -> str:
     return refused["msg"].removeprefix("Value error, ")
 
 
-def fields_of(error: ValidationError, whole: str = "body") -> dict[str, str]:
-    """What a schema refused, by place; `whole` names what is wrong with all of it."""
-    return {".".join(map(str, one["loc"])) or whole: message_of(one) for one in error.errors()}
+def fields_of(error: ValidationError, whole: str = "body", within: str = "") -> dict[str, str]:
+    """What a schema refused, by place; `whole` names what is wrong with all of it, `within` begins the other places."""
+    return {within + ".".join(map(str, one["loc"])) if one["loc"] else whole: message_of(one) for one in error.errors()}
 
 
-def in_words(fields: Mapping[str, str]) -> str:
-    """The places with their sentences, without a full stop at the end."""
-    return "; ".join(f"{place}: {message.removesuffix('.')}" for place, message in fields.items())
+def parsed(
+    schema: type[Schema],
+    data: object,
+    said: str,
+    whole: str = "body",
+    *,
+    within: str = "",
+    raises: type[DomainError] = InvalidSettings,
+) -> Schema:
+    """The data in the form of the schema. Raises `said`, followed by each place that is wrong, with its message."""
+    try:
+        return schema.model_validate(data)
+    except ValidationError as error:
+        fields = fields_of(error, whole, within)
+        places = "; ".join(f"{place}: {message.removesuffix('.')}" for place, message in fields.items())
+        raise raises(f"{said} {places}.", fields) from None

@@ -3,10 +3,10 @@
 from typing import Annotated
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from annotator.agreement.coefficients import FloatArray, IntArray
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 from annotator.fusion.panel import LEAST_GOLD
 
 LEAST_SAMPLE = 50  # trajectories that test; with less no rule could ever hold
@@ -28,13 +28,7 @@ class Terms(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "Terms":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "terms")
-            raise InvalidSettings(
-                f"Nothing was started: the promise does not fit. {in_words(fields)}.", fields
-            ) from None
+        return parsed(cls, data, "Nothing was started: the promise does not fit.", "terms")
 
 
 def to_learn_from(chances: FloatArray, n_elsewhere: int) -> IntArray:

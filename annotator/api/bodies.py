@@ -1,20 +1,18 @@
 """Reading what a request brings: JSON, a form with a file, or choices in the query string."""
 
 from collections.abc import Collection
-from typing import TypeVar, cast
+from typing import cast
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import QueryDict
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
-from annotator.errors import InvalidInput, fields_of, in_words
+from annotator.errors import InvalidInput, Schema, parsed
 from annotator.importing.formats import FORMATS
 from annotator.importing.schema import FieldError, check_storable
 from annotator.releases.policy import ReleasePolicy
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Body(BaseModel):
@@ -49,13 +47,9 @@ def read_json(request: Request) -> object:
     return {} if isinstance(data, QueryDict) else data
 
 
-def parse(model: type[Model], data: object) -> Model:
+def parse(model: type[Schema], data: object) -> Schema:
     """Raises InvalidInput that names each wrong place, e.g. `policy.splits`."""
-    try:
-        return model.model_validate(data)
-    except ValidationError as error:
-        fields = fields_of(error)
-    raise InvalidInput(f"The request does not fit. {in_words(fields)}.", fields)
+    return parsed(model, data, "The request does not fit.", raises=InvalidInput)
 
 
 def refuse_body(request: Request) -> None:

@@ -12,10 +12,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet, Sum
 from django.utils.timezone import now
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from annotator import audit, jobs
-from annotator.errors import InvalidInput, JobConflict, JobFailed, fields_of, in_words
+from annotator.errors import InvalidInput, JobConflict, JobFailed, parsed
 from annotator.models import (
     GoldLabel,
     Job,
@@ -65,11 +65,7 @@ class Selection(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "Selection":
         """Raises InvalidInput that names each wrong field."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "filter")
-        raise InvalidInput(f"The selection does not fit. {in_words(fields)}.", fields)
+        return parsed(cls, data, "The selection does not fit.", "filter", raises=InvalidInput)
 
     def of(self, project: Project, *, unscored_by: ModelVersion | None = None) -> QuerySet[Trajectory]:
         chosen = project.trajectories.filter(external_id__contains=self.ids) if self.ids else project.trajectories.all()

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from annotator.chance import chance
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 from annotator.prelabelling.scorer_config import MAX_STEPS, MIN_TRAJECTORIES, Name
 
 # The share of the tasks that are only measured on. No setting: another share would move tasks into training.
@@ -34,11 +34,7 @@ class LearningPolicy(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "LearningPolicy":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "learning_policy")
-            raise InvalidSettings(f"The learning policy does not fit. {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The learning policy does not fit.", "learning_policy")
 
     def name_for(self, slug: str) -> str:
         """What the scorer of the project with this slug is called."""

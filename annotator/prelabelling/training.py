@@ -1,9 +1,7 @@
 """Asking for the project's own step scorer to be trained; a worker does it (workers/train_scorer.py)."""
 
-from pydantic import ValidationError
-
 from annotator import jobs
-from annotator.errors import InvalidInput, fields_of, in_words
+from annotator.errors import InvalidInput, parsed
 from annotator.models import Job, Project, Release, User
 from annotator.prelabelling import names
 from annotator.prelabelling.scorer_config import TrainingOptions
@@ -11,11 +9,7 @@ from annotator.prelabelling.scorer_config import TrainingOptions
 
 def parse(data: object) -> TrainingOptions:
     """Raises InvalidInput that names each wrong field."""
-    try:
-        return TrainingOptions.model_validate(data)
-    except ValidationError as error:
-        fields = fields_of(error)
-    raise InvalidInput(f"Nothing was started. {in_words(fields)}.", fields)
+    return parsed(TrainingOptions, data, "Nothing was started.", raises=InvalidInput)
 
 
 def start(project: Project, options: TrainingOptions, *, user: User | None) -> Job:

@@ -6,10 +6,9 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils.timezone import now
 from pydantic import BaseModel, ConfigDict, JsonValue
-from pydantic import ValidationError as SchemaError
 
 from annotator import audit
-from annotator.errors import DomainError, InvalidInput, InvalidSettings, fields_of, in_words
+from annotator.errors import DomainError, InvalidInput, InvalidSettings, parsed
 from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
@@ -54,11 +53,7 @@ class ProjectSettings(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "ProjectSettings":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except SchemaError as error:
-            fields = fields_of(error, "settings")
-            raise InvalidSettings(f"The settings do not fit: {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The settings do not fit:", "settings")
 
 
 @transaction.atomic

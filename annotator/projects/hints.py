@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from annotator.chance import chance
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 
 Arm = Literal["blind", "reveal_after", "hinted"]
 Percent = Annotated[int, Field(ge=0, le=100)]
@@ -31,12 +31,7 @@ class HintPolicy(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "HintPolicy":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            found = fields_of(error, "").items()
-            fields = {f"hint_policy.{place}".removesuffix("."): message for place, message in found}
-            raise InvalidSettings(f"The hint policy does not fit: {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The hint policy does not fit:", "hint_policy", within="hint_policy.")
 
     @property
     def is_blind(self) -> bool:

@@ -4,9 +4,9 @@ from collections.abc import Collection
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 from annotator.projects.taxonomies import TAXONOMIES
 
 Mode = Literal["every_step", "carry_errors", "stop_at_first_error"]
@@ -67,11 +67,7 @@ class LabelScheme(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "LabelScheme":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "label_scheme")
-            raise InvalidSettings(f"The label scheme does not fit: {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The label scheme does not fit:", "label_scheme")
 
     @property
     def category_names(self) -> dict[str, str]:

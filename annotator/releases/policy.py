@@ -3,9 +3,9 @@
 import hashlib
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 
 Split = Literal["train", "validation", "test"]
 Settled = Literal["unanimous", "majority", "adjudicated", "certified"]
@@ -38,11 +38,7 @@ class ReleasePolicy(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "ReleasePolicy":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "policy")
-            raise InvalidSettings(f"The release policy does not fit: {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The release policy does not fit:", "policy")
 
 
 def split_of(group_key: str, policy: ReleasePolicy) -> Split:

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from annotator.errors import InvalidSettings, fields_of, in_words
+from annotator.errors import parsed
 
 # What each strategy is called, and what it asks of a trajectory.
 STRATEGIES = {
@@ -52,8 +52,4 @@ class SelectionPolicy(BaseModel):
     @classmethod
     def parse(cls, data: object) -> "SelectionPolicy":
         """Raises InvalidSettings, naming each field that is wrong."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            fields = fields_of(error, "shares")
-            raise InvalidSettings(f"The selection policy does not fit. {in_words(fields)}.", fields) from None
+        return parsed(cls, data, "The selection policy does not fit.", "shares")
