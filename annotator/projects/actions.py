@@ -29,6 +29,11 @@ CHANGEABLE = (
     "selection_policy",
     "shows_why",
 )
+_POLICIES: dict[str, type[LabelScheme | HintPolicy | SelectionPolicy]] = {
+    "label_scheme": LabelScheme,
+    "hint_policy": HintPolicy,
+    "selection_policy": SelectionPolicy,
+}
 
 
 class ProjectSettings(BaseModel):
@@ -72,10 +77,8 @@ def create_project(slug: str, settings: ProjectSettings, *, user: User | None) -
         second_review=settings.second_review,
         claim_minutes=settings.claim_minutes,
         asks_outcome=settings.asks_outcome,
-        label_scheme=LabelScheme.parse(settings.label_scheme).model_dump(mode="json"),
-        hint_policy=HintPolicy.parse(settings.hint_policy).model_dump(mode="json"),
-        selection_policy=SelectionPolicy.parse(settings.selection_policy).model_dump(mode="json"),
         shows_why=settings.shows_why,
+        **{name: schema.parse(getattr(settings, name)).model_dump(mode="json") for name, schema in _POLICIES.items()},
     )
     try:
         project.full_clean()
@@ -101,19 +104,10 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         raise InvalidSettings(f"There is no setting {unknown[0]!r}.", dict.fromkeys(unknown, "Unknown."))
     current = Project.objects.select_for_update(no_key=True).get(pk=project.pk)
     old = {name: getattr(current, name) for name in changes}
-    # A project that says nothing about its scheme or its hints has the default ones: saying so is no change.
-    if "label_scheme" in changes:
-        old["label_scheme"] = current.scheme.model_dump(mode="json")
-        scheme = LabelScheme.parse({**old["label_scheme"], **changes["label_scheme"]})
-        changes = {**changes, "label_scheme": scheme.model_dump(mode="json")}
-    if "hint_policy" in changes:
-        old["hint_policy"] = current.hints.model_dump(mode="json")
-        hints = HintPolicy.parse({**old["hint_policy"], **changes["hint_policy"]})
-        changes = {**changes, "hint_policy": hints.model_dump(mode="json")}
-    if "selection_policy" in changes:
-        old["selection_policy"] = current.selection.model_dump(mode="json")
-        selection = SelectionPolicy.parse({**old["selection_policy"], **changes["selection_policy"]})
-        changes = {**changes, "selection_policy": selection.model_dump(mode="json")}
+    for name, schema in _POLICIES.items():
+        if name in changes:  # with the defaults: a project that says nothing has them, and saying so is no change
+            old[name] = schema.model_validate(old[name]).model_dump(mode="json")
+            changes = {**changes, name: schema.parse({**old[name], **changes[name]}).model_dump(mode="json")}
     for name, value in changes.items():
         setattr(current, name, value)
     try:
