@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.contrib.messages import ERROR, SUCCESS, WARNING
 
 env = environ.Env()
 
@@ -95,6 +96,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "project-list"
 LOGOUT_REDIRECT_URL = "login"
+MESSAGE_TAGS = {ERROR: "bad", SUCCESS: "good", WARNING: "warn"}  # the classes of notices in stepmark.css
 
 LANGUAGE_CODE = "en"
 USE_I18N = False

@@ -108,7 +108,7 @@ class PasswordView(_LimitedView, PasswordChangeView):
         user = self.request.user
         assert isinstance(user, User)  # PasswordChangeView lets nobody else in
         audit.log("user.password_changed", user, user=user, project_id=None)
-        messages.success(self.request, "Your password is changed.", extra_tags="good")
+        messages.success(self.request, "Your password is changed.")
         return response
 
 

@@ -36,7 +36,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
                 job = actions.start(project, form.terms(), user=request.user)
             except DomainError as error:
                 said = _SEE_BELOW if sample.counts(project).missing else error.message
-                messages.error(request, said, extra_tags="bad")
+                messages.error(request, said)
                 return redirect("acceptance", slug)
             return redirect("acceptance-detail", slug, job.acceptance.number)
     found = sample.counts(project)
@@ -116,8 +116,8 @@ def stop(request: Request, slug: str, number: int) -> HttpResponse:
     try:
         actions.stop(promise, withdraws=withdraws, user=request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
     else:
         said = "Its labels are being taken back." if withdraws else "Its labels stay."
-        messages.success(request, f"{str(promise).capitalize()} is over. {said}", extra_tags="good")
+        messages.success(request, f"{str(promise).capitalize()} is over. {said}")
     return redirect("acceptance-detail", slug, number)

@@ -54,7 +54,7 @@ def _claim_one(request: Request, wanted: str) -> Review:
     try:
         return actions.claim(review.pk, request.user)
     except ReviewHeld as error:
-        messages.warning(request, error.message, extra_tags="warn")
+        messages.warning(request, error.message)
         return review
 
 
@@ -75,7 +75,7 @@ def _is_split(request: Request) -> bool:
 def release_claim(request: Request, pk: int) -> HttpResponse:
     membership, review = access.get_review(request.user, pk)
     actions.release_claim(review.pk, request.user)
-    messages.success(request, "Others can review the trajectory now; your decisions stay.", extra_tags="good")
+    messages.success(request, "Others can review the trajectory now; your decisions stay.")
     return redirect("review-list", membership.project.slug)
 
 
@@ -100,7 +100,7 @@ def decide(request: Request, pk: int, dispute_pk: int) -> HttpResponse:
         return _refuse(request, membership, review, ids, form, error.status)
     if len(decided) > 1:
         after = "; each can be decided again" if decided[0].turn == Turn.OPEN else ""
-        messages.success(request, f"{len(decided)} steps decided at once{after}.", extra_tags="good")
+        messages.success(request, f"{len(decided)} steps decided at once{after}.")
     review.refresh_from_db(fields=["status", "reviewer", "lease_expires_at"])
     page = reading.review_page(review, request.user, is_split=_is_split(request))
     last = decided[-1].dispute
@@ -127,9 +127,9 @@ def return_annotation(request: Request, pk: int) -> HttpResponse:
     try:
         actions.return_to_author(annotation.pk, request.user, request.POST.get("message", ""))
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
         return redirect(back)
-    messages.success(request, "The annotation is back with its author; the review waits for it.", extra_tags="good")
+    messages.success(request, "The annotation is back with its author; the review waits for it.")
     return redirect(back)
 
 
@@ -140,9 +140,9 @@ def take_back(request: Request, pk: int) -> HttpResponse:
     try:
         flow.take_back(annotation.pk, request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
     else:
-        messages.success(request, "The annotation counts again as it was submitted.", extra_tags="good")
+        messages.success(request, "The annotation counts again as it was submitted.")
     return redirect(_back(membership, annotation.trajectory_id))
 
 
@@ -152,7 +152,7 @@ def take_back_all(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, *access.SETTLERS)
     n = flow.take_back_all(membership.project, request.POST.get("annotator", ""), request.user)
     said = f"{n} annotation{' counts' if n == 1 else 's count'} again as submitted." if n else "Nothing had to be done."
-    messages.success(request, said, extra_tags="good")
+    messages.success(request, said)
     return redirect("project-overview", slug)
 
 
@@ -167,7 +167,7 @@ def comment(request: Request, pk: int) -> HttpResponse:
         text = request.POST.get("text", "")
         revisions.comment(annotation, dispute.step, request.user, text, project_id=membership.project.pk)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
     review = _review_of(membership, dispute)
     return redirect(f"{reverse('review-detail', args=[review.pk])}#dispute-{dispute.pk}")
 
@@ -203,7 +203,7 @@ def _refuse(
         said = form.non_field_errors() or [
             "Nothing was stored, because what is disputed has changed. Read what is left."
         ]
-        messages.error(request, str(said[0]), extra_tags="bad")
+        messages.error(request, str(said[0]))
     return _render_page(request, membership, page, status=status)
 
 

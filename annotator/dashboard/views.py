@@ -89,5 +89,5 @@ def token_list(request: Request) -> HttpResponse:
 def token_revoke(request: Request, key: str) -> HttpResponse:
     if not accounts.revoke_token(request.user, key):
         raise Http404(f"There is no token that begins with {key!r} among yours.")
-    messages.success(request, f"The token that begins with {key} no longer opens anything.", extra_tags="good")
+    messages.success(request, f"The token that begins with {key} no longer opens anything.")
     return redirect("token-list")

@@ -60,7 +60,7 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
         try:
             job = actions.start(project, user=request.user)
         except DomainError as error:
-            messages.error(request, error.message, extra_tags="bad")
+            messages.error(request, error.message)
             return redirect("beliefs", slug)
         return redirect("job-detail", job.pk)
     fusion = project.fusions.defer("parameters").select_related("job").last()

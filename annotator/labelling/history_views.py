@@ -172,7 +172,7 @@ def reopen(request: Request, pk: int) -> HttpResponse:
     try:
         revisions.reopen(assignment.pk, request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
         return redirect("history", assignment.project.slug)
     return redirect("assignment-detail", assignment.pk)
 
@@ -192,7 +192,7 @@ def answer(request: Request, pk: int) -> HttpResponse:
     try:
         revisions.comment(annotation, step, request.user, request.POST.get("text", ""), project_id=project.pk)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
     else:
-        messages.success(request, "Your answer is stored; reviewers see it beside the step.", extra_tags="good")
+        messages.success(request, "Your answer is stored; reviewers see it beside the step.")
     return redirect(f"{reverse('history', args=[project.slug])}#annotation-{annotation.pk}")

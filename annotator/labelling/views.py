@@ -103,7 +103,7 @@ def assignment_detail(request: Request, pk: int) -> HttpResponse:
     assignment = access.get_assignment(request.user, pk)
     if request.method == "POST":
         actions.save_labels(pk, request.user, _read_form(request)[1])
-        messages.success(request, "Your labels are saved as a draft.", extra_tags="good")
+        messages.success(request, "Your labels are saved as a draft.")
         return redirect("assignment-detail", pk)
     return _render_page(request, assignment)
 
@@ -265,7 +265,7 @@ def skip(request: Request, pk: int) -> HttpResponse:
 def release_claim(request: Request, pk: int) -> HttpResponse:
     assignment = access.get_assignment(request.user, pk)
     queue.release_claim(pk, request.user)
-    messages.success(request, "The trajectory is back in the queue; your draft is kept.", extra_tags="good")
+    messages.success(request, "The trajectory is back in the queue; your draft is kept.")
     return redirect("project-overview", assignment.project.slug)
 
 
@@ -289,7 +289,7 @@ def _go_to_next(request: Request, done: Assignment, said: str) -> HttpResponse:
     said = f"{said} This is the next trajectory."
     if _wants_json(request):
         return JsonResponse({"next": reverse("assignment-detail", args=[following.pk]), "said": said})
-    messages.success(request, said, extra_tags="good")
+    messages.success(request, said)
     return redirect("assignment-detail", following.pk)
 
 

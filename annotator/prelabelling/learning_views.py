@@ -35,7 +35,7 @@ def learning_detail(request: Request, slug: str) -> HttpResponse:
                 form.refuse(error)
             else:
                 said = "The learning policy was changed." if changed else "Nothing was changed."
-                messages.success(request, said, extra_tags="good")
+                messages.success(request, said)
                 return redirect("learning", slug)
         status = 422
     return render(request, "prelabelling/learning.html", _page(membership, form), status=status)
@@ -49,7 +49,7 @@ def learning_start(request: Request, slug: str) -> HttpResponse:
         job = learning.start(project, user=request.user)
     except DomainError as error:
         said = _SEE_BELOW if learning.missing(project) else error.message
-        messages.error(request, said, extra_tags="bad")
+        messages.error(request, said)
         return redirect("learning", slug)
     return redirect("job-detail", job.pk)
 

@@ -81,9 +81,7 @@ def member_change(request: Request, slug: str, pk: int) -> HttpResponse:
     if not form.is_valid():
         raise InvalidInput("The role was not changed. Choose one of the listed roles.", {"role": "Unknown."})
     actions.change_role(member, Role(form.cleaned_data["role"]), user=request.user)
-    messages.success(
-        request, f"{member.user.username} has the role {form.cleaned_data['role']} now.", extra_tags="good"
-    )
+    messages.success(request, f"{member.user.username} has the role {form.cleaned_data['role']} now.")
     return redirect("project-overview" if member.user == request.user else "member-list", slug)
 
 
@@ -91,9 +89,7 @@ def member_change(request: Request, slug: str, pk: int) -> HttpResponse:
 def member_remove(request: Request, slug: str, pk: int) -> HttpResponse:
     member = _get_member(request, slug, pk)
     actions.remove_member(member, user=request.user)
-    messages.success(
-        request, f"{member.user.username} is no longer a member. Their labels stay in the project.", extra_tags="good"
-    )
+    messages.success(request, f"{member.user.username} is no longer a member. Their labels stay in the project.")
     return redirect("project-list") if member.user == request.user else redirect("member-list", slug)
 
 
@@ -106,7 +102,7 @@ def _get_member(request: Request, slug: str, pk: int) -> Membership:
 def invitation_revoke(request: Request, slug: str, pk: int) -> HttpResponse:
     project = access.get_membership(request.user, slug, Role.ADMIN).project
     invitations.revoke(get_object_or_404(project.invitations, pk=pk), user=request.user)
-    messages.success(request, "The link of this invitation opens nothing any more.", extra_tags="good")
+    messages.success(request, "The link of this invitation opens nothing any more.")
     return redirect("member-list", slug)
 
 
@@ -145,7 +141,7 @@ def _signed_up(request: HttpRequest, invitation: Invitation, form: SignUpForm) -
 
 def _joined(request: HttpRequest, membership: Membership) -> HttpResponse:
     project = membership.project
-    messages.success(request, f"Welcome to {project.name}. You are {membership.role} here.", extra_tags="good")
+    messages.success(request, f"Welcome to {project.name}. You are {membership.role} here.")
     return redirect("project-overview", project.slug)
 
 
@@ -166,7 +162,7 @@ def guideline(request: Request, slug: str) -> HttpResponse:
                 form.add_error(None, error.message)
                 status = error.status
             else:
-                messages.success(request, f"Version {added.version} is in force now.", extra_tags="good")
+                messages.success(request, f"Version {added.version} is in force now.")
                 return redirect("guideline", slug)
     versions = list(project.guidelines.select_related("created_by").defer("text"))
     current = versions[0] if versions else None
@@ -233,10 +229,10 @@ def guideline_older(request: Request, slug: str) -> HttpResponse:
     if request.method == "POST":
         if form.is_valid() and chosen:
             n, n_held = _return_all(request, membership, current, chosen, form.cleaned_data["message"])
-            messages.success(request, f"{n} annotation{'' if n == 1 else 's'} went back.", extra_tags="good")
+            messages.success(request, f"{n} annotation{'' if n == 1 else 's'} went back.")
             if n_held:
                 said = f"{n_held} did not: another reviewer holds the trajectory. Send what is still listed back later."
-                messages.warning(request, said, extra_tags="warn")
+                messages.warning(request, said)
             return redirect("guideline-older", slug)
         if not chosen:
             form.add_error(None, "Choose at least one annotation.")
@@ -292,7 +288,7 @@ def settings(request: Request, slug: str) -> HttpResponse:
                     form.add_error(place if place in form.fields else None, message)
             else:
                 said = ", ".join(name.replace("_", " ") for name in changed["new"])
-                messages.success(request, f"Changed: {said}." if said else "Nothing was changed.", extra_tags="good")
+                messages.success(request, f"Changed: {said}." if said else "Nothing was changed.")
                 return redirect("project-settings", slug)
         status = 422
     context = {

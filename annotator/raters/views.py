@@ -106,10 +106,10 @@ def calibrate(request: Request, slug: str, pk: int) -> HttpResponse:
     try:
         found = actions.fit(version, against, user=request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
     else:
         said = f"{version} is calibrated on {found.n_trajectories} trajectories with {found.n_steps} steps."
-        messages.success(request, said, extra_tags="good")
+        messages.success(request, said)
     return redirect(f"{reverse('rater-list', args=[slug])}?against={against}#model-{pk}")
 
 

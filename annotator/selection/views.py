@@ -38,7 +38,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
                 form.refuse(error)
             else:
                 said = "The selection policy was changed." if changed["new"] else "Nothing was changed."
-                messages.success(request, said, extra_tags="good")
+                messages.success(request, said)
                 return redirect("selection", slug)
     rounds = SelectionRound.objects.filter(project=project).select_related("job", "created_by")
     page = Paginator(rounds.annotate(n_picks=Count("picks")).order_by("-number"), PER_PAGE).get_page(
@@ -72,7 +72,7 @@ def start(request: Request, slug: str) -> HttpResponse:
     try:
         job = actions.start(project, user=request.user)
     except DomainError as error:
-        messages.error(request, error.message, extra_tags="bad")
+        messages.error(request, error.message)
         return redirect("selection", slug)
     return redirect("selection-round", slug, job.selection_round.number)
 
