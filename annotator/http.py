@@ -1,8 +1,10 @@
 """The typed request every view receives, and the one place where a refusal becomes a response."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -23,6 +25,15 @@ class Request(HttpRequest):
 def number_of(given: str | None) -> int | None:
     """A number from a form or an address; None for what is none, and for one that no id or version can be."""
     return int(given) if given and given.isascii() and given.isdigit() and len(given) < 19 else None
+
+
+@contextmanager
+def refusals_shown(request: HttpRequest) -> Iterator[None]:
+    """What is refused inside ends the block and stands on the next page."""
+    try:
+        yield
+    except DomainError as error:
+        messages.error(request, error.message)
 
 
 class SignedInMiddleware(LoginRequiredMiddleware):

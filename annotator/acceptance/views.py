@@ -15,7 +15,7 @@ from annotator.acceptance import actions, sample
 from annotator.acceptance.forms import PromiseForm
 from annotator.acceptance.terms import LEAST_SAMPLE
 from annotator.errors import DomainError
-from annotator.http import Request
+from annotator.http import Request, refusals_shown
 from annotator.models import Acceptance, GoldLabel, Membership
 
 PER_PAGE = 50
@@ -113,11 +113,8 @@ def stop(request: Request, slug: str, number: int) -> HttpResponse:
     project = access.get_membership(request.user, slug, Membership.Role.ADMIN).project
     promise = get_object_or_404(project.acceptances, number=number)
     withdraws = request.POST.get("labels") == "withdraw"
-    try:
+    with refusals_shown(request):
         actions.stop(promise, withdraws=withdraws, user=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
         said = "Its labels are being taken back." if withdraws else "Its labels stay."
         messages.success(request, f"{str(promise).capitalize()} is over. {said}")
     return redirect("acceptance-detail", slug, number)

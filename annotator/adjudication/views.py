@@ -13,7 +13,7 @@ from annotator.adjudication import actions, listing, reading
 from annotator.adjudication.forms import DecisionForm
 from annotator.adjudication.turns import Turn
 from annotator.errors import DomainError, ReviewHeld
-from annotator.http import Request, number_of
+from annotator.http import Request, number_of, refusals_shown
 from annotator.labelling import revisions
 from annotator.models import Dispute, Membership, Review
 
@@ -124,12 +124,9 @@ def return_annotation(request: Request, pk: int) -> HttpResponse:
     """Sends an annotation back to its author with a message."""
     membership, annotation = access.get_annotation(request.user, pk)
     back = _back(membership, annotation.trajectory_id)
-    try:
+    with refusals_shown(request):
         actions.return_to_author(annotation.pk, request.user, request.POST.get("message", ""))
-    except DomainError as error:
-        messages.error(request, error.message)
-        return redirect(back)
-    messages.success(request, "The annotation is back with its author; the review waits for it.")
+        messages.success(request, "The annotation is back with its author; the review waits for it.")
     return redirect(back)
 
 
@@ -137,11 +134,8 @@ def return_annotation(request: Request, pk: int) -> HttpResponse:
 def take_back(request: Request, pk: int) -> HttpResponse:
     """Ends the wait for an annotation that is back with its author: what was submitted counts again."""
     membership, annotation = access.get_annotation(request.user, pk)
-    try:
+    with refusals_shown(request):
         flow.take_back(annotation.pk, request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
         messages.success(request, "The annotation counts again as it was submitted.")
     return redirect(_back(membership, annotation.trajectory_id))
 
@@ -163,11 +157,9 @@ def comment(request: Request, pk: int) -> HttpResponse:
     _, annotation = access.get_annotation(request.user, number_of(request.POST.get("annotation")) or 0)
     if annotation.trajectory_id != dispute.trajectory_id:
         raise Http404("The annotation is of another trajectory.")
-    try:
+    with refusals_shown(request):
         text = request.POST.get("text", "")
         revisions.comment(annotation, dispute.step, request.user, text, project_id=membership.project.pk)
-    except DomainError as error:
-        messages.error(request, error.message)
     review = _review_of(membership, dispute)
     return redirect(f"{reverse('review-detail', args=[review.pk])}#dispute-{dispute.pk}")
 

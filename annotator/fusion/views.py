@@ -3,18 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from annotator import access
-from annotator.errors import DomainError
 from annotator.fusion import actions
 from annotator.fusion.panel import LEAST_GOLD
 from annotator.fusion.suggestions import TRUSTED
-from annotator.http import Request
+from annotator.http import Request, refusals_shown
 from annotator.models import Fusion, Job, Membership, Posterior
 from annotator.raters.reading import SIZE, points
 
@@ -57,12 +55,9 @@ def beliefs(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, *roles)
     project = membership.project
     if request.method == "POST":
-        try:
-            job = actions.start(project, user=request.user)
-        except DomainError as error:
-            messages.error(request, error.message)
-            return redirect("beliefs", slug)
-        return redirect("job-detail", job.pk)
+        with refusals_shown(request):
+            return redirect("job-detail", actions.start(project, user=request.user).pk)
+        return redirect("beliefs", slug)
     fusion = project.fusions.defer("parameters").select_related("job").last()
     rows = (
         Posterior.objects.filter(project=project)

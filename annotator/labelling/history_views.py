@@ -12,8 +12,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from annotator import access
-from annotator.errors import DomainError
-from annotator.http import Request, number_of
+from annotator.http import Request, number_of, refusals_shown
 from annotator.labelling import revisions
 from annotator.models import (
     Annotation,
@@ -169,12 +168,10 @@ def _place(step: Step | None) -> str:
 def reopen(request: Request, pk: int) -> HttpResponse:
     """Opens the reader's own judgement again, as a new revision, and goes on to it."""
     assignment = access.get_assignment(request.user, pk)
-    try:
+    with refusals_shown(request):
         revisions.reopen(assignment.pk, request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-        return redirect("history", assignment.project.slug)
-    return redirect("assignment-detail", assignment.pk)
+        return redirect("assignment-detail", assignment.pk)
+    return redirect("history", assignment.project.slug)
 
 
 @require_POST
@@ -189,10 +186,7 @@ def answer(request: Request, pk: int) -> HttpResponse:
         if step is None:
             raise Http404("The trajectory has no such step.")
     project = membership.project
-    try:
+    with refusals_shown(request):
         revisions.comment(annotation, step, request.user, request.POST.get("text", ""), project_id=project.pk)
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
         messages.success(request, "Your answer is stored; reviewers see it beside the step.")
     return redirect(f"{reverse('history', args=[project.slug])}#annotation-{annotation.pk}")

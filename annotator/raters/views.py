@@ -13,8 +13,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
 from annotator import access
-from annotator.errors import DomainError
-from annotator.http import Request, number_of
+from annotator.http import Request, number_of, refusals_shown
 from annotator.models import Calibration, Membership, ModelVersion, Trajectory
 from annotator.raters import actions, hint_figures, hint_reading, hint_words, reading
 from annotator.raters.actions import Against
@@ -103,11 +102,8 @@ def calibrate(request: Request, slug: str, pk: int) -> HttpResponse:
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
     version = get_object_or_404(ModelVersion.objects.select_related("project"), pk=pk, project=membership.project)
     against = _against(request, membership.project.pk)
-    try:
+    with refusals_shown(request):
         found = actions.fit(version, against, user=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-    else:
         said = f"{version} is calibrated on {found.n_trajectories} trajectories with {found.n_steps} steps."
         messages.success(request, said)
     return redirect(f"{reverse('rater-list', args=[slug])}?against={against}#model-{pk}")

@@ -8,10 +8,10 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from annotator import access
-from annotator.errors import DomainError, InvalidSettings
+from annotator.errors import InvalidSettings
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
-from annotator.http import Request
+from annotator.http import Request, refusals_shown
 from annotator.models import Membership, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
@@ -69,12 +69,10 @@ def overview(request: Request, slug: str) -> HttpResponse:
 @require_POST
 def start(request: Request, slug: str) -> HttpResponse:
     project = access.get_membership(request.user, slug, Membership.Role.ADMIN).project
-    try:
+    with refusals_shown(request):
         job = actions.start(project, user=request.user)
-    except DomainError as error:
-        messages.error(request, error.message)
-        return redirect("selection", slug)
-    return redirect("selection-round", slug, job.selection_round.number)
+        return redirect("selection-round", slug, job.selection_round.number)
+    return redirect("selection", slug)
 
 
 @require_safe
