@@ -19,14 +19,6 @@ PER_PAGE = 50
 # A worker that is running takes a job within a second or two.
 LONG_WAIT = timedelta(seconds=10)
 
-BADGES = {
-    Job.Status.QUEUED: "",
-    Job.Status.RUNNING: "info",
-    Job.Status.DONE: "good",
-    Job.Status.FAILED: "bad",
-    Job.Status.CANCELLED: "warn",
-}
-
 # Jobs that store as they go, and how what a cancelled one has left is done.
 GOES_ON = {
     Job.Kind.PRELABEL: "Run it again to go on.",
@@ -42,7 +34,7 @@ def job_list(request: Request, slug: str) -> HttpResponse:
     membership = access.get_membership(request.user, slug, Membership.Role.ADMIN)
     found = membership.project.jobs.select_related("created_by").defer("result").order_by("-id")
     page = Paginator(found, PER_PAGE).get_page(request.GET.get("page"))
-    rows = [(job, BADGES[Job.Status(job.status)], progress_text(job)) for job in page.object_list]
+    rows = [(job, progress_text(job)) for job in page.object_list]
     context = {"membership": membership, "section": "jobs", "page": page, "rows": rows}
     return render(request, "dashboard/job_list.html", context)
 
@@ -57,7 +49,6 @@ def job_detail(request: Request, pk: int) -> HttpResponse:
         "membership": membership,
         "section": "jobs",
         "job": job,
-        "badge": BADGES[Job.Status(job.status)],
         "progress": progress_text(job),
         "waits_long": job.status == Job.Status.QUEUED and now() - job.queued_at > LONG_WAIT,
         "report": report,

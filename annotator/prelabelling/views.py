@@ -69,17 +69,7 @@ def _page(membership: Membership, found: catalogue.Catalogue) -> dict[str, Any]:
         "folder": settings.MODELS_FOLDER,
         "versions": reading.versions_of(membership.project),
         "runs": reading.runs_of(membership.project, MOST_RUNS),
-        "badges": BADGES,
     }
-
-
-BADGES = {
-    Job.Status.QUEUED: "",
-    Job.Status.RUNNING: "info",
-    Job.Status.DONE: "good",
-    Job.Status.FAILED: "bad",
-    Job.Status.CANCELLED: "warn",
-}
 
 
 @never_cache
@@ -92,7 +82,6 @@ def run_detail(request: Request, pk: int) -> HttpResponse:
         "membership": membership,
         "section": "models",
         "page": page,
-        "badge": BADGES[Job.Status(page.job.status)],
         "stalled_after": settings.JOB_STALLED_SECONDS,
     }
     template = "prelabelling/run.html#run" if request.htmx else "prelabelling/run.html"

@@ -84,6 +84,12 @@ def value_class(value: int | None) -> str:
 
 
 @register.filter
+def badge_class(status: str) -> str:
+    """CSS class for the status of a job."""
+    return {"running": "info", "done": "good", "failed": "bad", "cancelled": "warn"}.get(status, "")
+
+
+@register.filter
 def percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
 
