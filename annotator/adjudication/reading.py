@@ -182,7 +182,8 @@ def _cases_of(
 ) -> list[Case]:
     """The disputes of a trajectory in the order of its steps, the outcome last."""
     trajectory, scheme = review.trajectory, review.project.scheme
-    disputes = list(trajectory.disputes.select_related("step").prefetch_related("adjudications__reviewer"))
+    in_order = trajectory.disputes.select_related("step").order_by("step__index")
+    disputes = list(in_order.prefetch_related("adjudications__reviewer"))
     is_named = knows_reviewers(reader, review, disputes, has_asked=is_revealed)
     ratings: dict[int | None, list[Rating]] = defaultdict(list)
     labels = Label.objects.submitted().filter(annotation__in=letters).select_related("root", "annotation")
@@ -199,7 +200,7 @@ def _cases_of(
         comments[comment.step_id].append(Spoken(rater, author, comment))
     forms = dict([refused]) if refused else {}
     cases = []
-    for dispute in sorted(disputes, key=_step_order):
+    for dispute in disputes:
         decisions = list(dispute.adjudications.all())
         spoken = comments[dispute.step_id]
         # What the first reviewer and the raters have said to each other would sway the second one, too.
@@ -231,10 +232,6 @@ def letters_of(trajectory_ids: Collection[int]) -> dict[int, str]:
             known.append(assignment_id)
         letters[pk] = letter(known.index(assignment_id))
     return letters
-
-
-def _step_order(dispute: Dispute) -> tuple[bool, int]:
-    return dispute.step is None, dispute.step.index if dispute.step else 0
 
 
 def letter(number: int) -> str:

@@ -98,7 +98,7 @@ def history(request: Request, slug: str) -> HttpResponse:
             "trajectory__instruction",
             "trajectory__n_steps",
         )
-        .prefetch_related(Prefetch("labels", Label.objects.select_related("step")))
+        .prefetch_related(Prefetch("labels", Label.objects.select_related("step").order_by("step__index")))
     )
     returned = own.filter(assignment__status=Assignment.Status.RETURNED).order_by("submitted_at", "id")
     rest = own.exclude(assignment__status=Assignment.Status.RETURNED).order_by("-submitted_at", "-id")
@@ -134,7 +134,7 @@ def _works(annotations: list[Annotation], reader: User, membership: Membership) 
     shows_fate = membership.project.scheme.shows_fate
     works = []
     for annotation in annotations:
-        labels = sorted(annotation.labels.all(), key=_step_order)
+        labels = list(annotation.labels.all())
         settled = gold.get(annotation.trajectory_id, {})
         # Not before everything is settled, nor while they correct their labels: it would say what colleagues said.
         is_over = annotation.assignment.status == Assignment.Status.SUBMITTED and all(
@@ -154,10 +154,6 @@ def _works(annotations: list[Annotation], reader: User, membership: Membership) 
             )
         )
     return works
-
-
-def _step_order(label: Label) -> tuple[bool, int]:
-    return label.step is None, label.step.index if label.step else 0
 
 
 def _place(step: Step | None) -> str:
