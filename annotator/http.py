@@ -1,11 +1,12 @@
 """The typed request every view receives, and the one place where a refusal becomes a response."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
+from django.forms import Form
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -34,6 +35,12 @@ def refusals_shown(request: HttpRequest) -> Iterator[None]:
         yield
     except DomainError as error:
         messages.error(request, error.message)
+
+
+def refuse(form: Form, fields: Mapping[str, str]) -> None:
+    """Says in a form what was refused: at its fields, and above them what it has no field for."""
+    for name, message in fields.items():
+        form.add_error(name if name in form.fields else None, message)
 
 
 class SignedInMiddleware(LoginRequiredMiddleware):

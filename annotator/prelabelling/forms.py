@@ -6,7 +6,6 @@ from typing import Any
 from django import forms
 from django.http import QueryDict
 
-from annotator.errors import InvalidSettings
 from annotator.models import ModelVersion, Project
 from annotator.prelabelling.actions import Selection
 from annotator.prelabelling.configs import ModelConfig
@@ -113,7 +112,3 @@ class LearningForm(forms.Form):
         if data["name"] == self._own_name:
             data["name"] = None
         return data
-
-    def refuse(self, error: InvalidSettings) -> None:
-        for name, message in error.fields.items():
-            self.add_error(name if name in self.fields else None, message)

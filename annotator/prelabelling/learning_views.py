@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from annotator import access
 from annotator.errors import DomainError, InvalidSettings
-from annotator.http import Request
+from annotator.http import Request, refuse
 from annotator.models import Membership
 from annotator.prelabelling import learning, learning_reading
 from annotator.prelabelling.forms import LearningForm
@@ -32,7 +32,7 @@ def learning_detail(request: Request, slug: str) -> HttpResponse:
             try:
                 changed = learning.change_policy(project, form.changes(), user=request.user)
             except InvalidSettings as error:
-                form.refuse(error)
+                refuse(form, error.fields)
             else:
                 said = "The learning policy was changed." if changed else "Nothing was changed."
                 messages.success(request, said)

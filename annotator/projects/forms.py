@@ -7,6 +7,7 @@ from django import forms
 from django.contrib.auth.forms import UserCreationForm
 from django.forms import BaseFormSet, formset_factory
 
+from annotator.labelling.revisions import MAX_TEXT
 from annotator.models import Guideline, Membership, ModelVersion, Project, User
 from annotator.projects.actions import CHANGEABLE
 from annotator.projects.hints import HintPolicy
@@ -82,7 +83,7 @@ class ReturnForm(forms.Form):
 
     message = forms.CharField(
         label="What should the annotators look at again?",
-        max_length=10_000,
+        max_length=MAX_TEXT,
         widget=forms.Textarea({"rows": 3}),
         help_text="Each annotator reads it with the trajectory.",
     )

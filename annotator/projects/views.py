@@ -18,7 +18,7 @@ from django.views.decorators.http import require_GET, require_http_methods, requ
 from annotator import access
 from annotator.adjudication.actions import return_to_author
 from annotator.errors import InvalidInput, InvalidSettings, ReviewHeld
-from annotator.http import Request, number_of
+from annotator.http import Request, number_of, refuse
 from annotator.models import Guideline, Invitation, Membership
 from annotator.projects import actions, invitations, reading
 from annotator.projects.forms import (
@@ -283,9 +283,7 @@ def settings(request: Request, slug: str) -> HttpResponse:
             try:
                 changed = actions.change_settings(project, form.changes(dimensions), user=request.user)
             except InvalidSettings as error:
-                for name, message in error.fields.items():
-                    place = name.replace("hint_policy.", "hint_")
-                    form.add_error(place if place in form.fields else None, message)
+                refuse(form, {name.replace("hint_policy.", "hint_"): said for name, said in error.fields.items()})
             else:
                 said = ", ".join(name.replace("_", " ") for name in changed["new"])
                 messages.success(request, f"Changed: {said}." if said else "Nothing was changed.")

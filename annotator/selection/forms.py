@@ -5,7 +5,6 @@ from typing import Any
 from django import forms
 from django.forms import BoundField
 
-from annotator.errors import InvalidSettings
 from annotator.models import Project, SelectionRound
 from annotator.selection.policy import STRATEGIES
 
@@ -64,7 +63,3 @@ class SelectionForm(forms.Form):
             "selection_policy": {**data, "shares": {name: share for name, share in shares.items() if share}},
             "shows_why": shows_why,
         }
-
-    def refuse(self, error: InvalidSettings) -> None:
-        for name, message in error.fields.items():
-            self.add_error(name if name in self.fields else None, message)

@@ -11,7 +11,7 @@ from annotator import access
 from annotator.errors import InvalidSettings
 from annotator.fusion import actions as fusion
 from annotator.fusion.suggestions import TRUSTED
-from annotator.http import Request, refusals_shown
+from annotator.http import Request, refusals_shown, refuse
 from annotator.models import Membership, SelectionRound
 from annotator.projects.actions import change_settings
 from annotator.selection import actions
@@ -35,7 +35,7 @@ def overview(request: Request, slug: str) -> HttpResponse:
             try:
                 changed = change_settings(project, form.changes(), user=request.user)
             except InvalidSettings as error:
-                form.refuse(error)
+                refuse(form, error.fields)
             else:
                 said = "The selection policy was changed." if changed["new"] else "Nothing was changed."
                 messages.success(request, said)
