@@ -39,30 +39,20 @@ def create(
     n_total: int | None,
     user: User | None,
     queue: Job.Queue = Job.Queue.DEFAULT,
+    is_sent: bool = False,
 ) -> Job:
-    """Creates a queued job; the caller runs it, or sends it to a worker."""
+    """Creates a queued job; the caller runs it or sends it to a worker, unless it `is_sent` with the transaction."""
     job = Job.objects.create(
         project=project, kind=kind, params=params, unit=unit, n_total=n_total, created_by=user, queue=queue
     )
     audit.log("job.queued", job, user=user, project_id=project.pk, data={"kind": kind})
+    if is_sent:
+        transaction.on_commit(partial(send, job.pk))
     return job
 
 
-@transaction.atomic
-def enqueue(
-    project: Project,
-    kind: Job.Kind,
-    params: dict[str, Any],
-    *,
-    unit: str,
-    n_total: int | None,
-    user: User | None,
-    queue: Job.Queue = Job.Queue.DEFAULT,
-) -> Job:
-    """Creates a job and asks a worker to run it once the transaction has committed."""
-    job = create(project, kind, params, unit=unit, n_total=n_total, user=user, queue=queue)
-    transaction.on_commit(partial(send, job.pk))
-    return job
+# Creates a job and asks a worker to run it once the transaction has committed.
+enqueue = partial(create, is_sent=True)
 
 
 # What runs a job of a kind; the web side knows the workers' tasks by name only.
