@@ -2,11 +2,13 @@
 
 .venv/bin/python -m benchmarks.fusion [--quick] [--json OUT] [--data DIR] [--no-scale]
 
-DIR holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets. Every figure is of tasks whose gold
-the fit has not seen: five folds by task; with less gold, so many trajectories drawn from the other folds. Intervals
-(95 %) resample tasks. Beside ours: the majority, Dawid-Skene in three forms (all of them without gold), and the best
-single rater, chosen on the very gold that ours learnt from. An abstention is wrong. All sets are learnt from together;
-after what is true of all, every figure again for each set alone.
+DIR holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets, and of some also <set>.jsonl, the
+trajectories. Every figure is of tasks whose gold the fit has not seen: five folds by task; with less gold, so many
+trajectories drawn from the other folds. Intervals (95 %) resample tasks. Beside ours: the majority, Dawid-Skene in
+three forms (all of them without gold), and the best single rater, chosen on the very gold that ours learnt from. An
+abstention is wrong. "Ours with rules" also hears what rules find in the trajectories, where they are there; one of them
+reads the reference answer. All sets are learnt from together; after what is true of all, every figure again for each
+set alone.
 """
 
 import argparse
@@ -28,6 +30,7 @@ from benchmarks.bench import REAL_DATA, Figure, peak_memory_mb, report, say, sto
 
 FOLDS = 5
 AMOUNTS = (0, 25, 50, 100, None)  # trajectories with gold; None: all of the other folds
+ALL = "all gold of the other folds"
 N_RESAMPLES = 1000
 SEED = 0
 
@@ -55,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         for title, raters in panels.choose(there, chosen.panel, usual).items():
             say(f"{title} …")
-            found = _measure(title, data.panel(raters), data.set_of, data.names, quick=chosen.quick)
+            found = _measure(title, data, raters, quick=chosen.quick)
             figures += found
             for figure in found:
                 say(f"  {figure.name}: {figure.value:.1f} {figure.unit}; {figure.bound}")
@@ -83,7 +86,9 @@ class Told:
         return Told(self.probs[steps], self.said[steps], self.first[part], self.first_probs[part])
 
 
-def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str], *, quick: bool) -> list[Figure]:
+def _measure(title: str, data: panels.Data, raters: Sequence[str], *, quick: bool) -> list[Figure]:
+    panel, set_of, names = data.panel(raters), data.set_of, data.names
+    heard = {"ours": panel} | ({"ours with rules": data.panel(raters, rules=True)} if data.has_rules else {})
     chain = fit_chain(panel.with_gold(np.full_like(panel.gold, MISSING)))
     is_silent = (panel.votes == MISSING).all(axis=1)
     told = {
@@ -94,41 +99,53 @@ def _measure(title: str, panel: Panel, set_of: np.ndarray, names: Sequence[str],
     }
     singles = {}
     for amount in (25, None) if quick else AMOUNTS:
-        words = "all gold of the other folds" if amount is None else f"{amount} gold"
+        words = ALL if amount is None else f"{amount} gold"
         told[f"ours, {words}"], single = _folded(panel, amount)
         if single is not None:
             told[f"best single, {words}"] = singles[f"ours, {words}"] = single
+    if "ours with rules" in heard:
+        told[f"ours with rules, {ALL}"], _ = _folded(heard["ours with rules"], None)
+        singles[f"ours with rules, {ALL}"] = told[f"best single, {ALL}"]
     figures = [_figure(title, name, panel, one, singles.get(name), has_aim=True) for name, one in told.items()]
-    ours = told["ours, all gold of the other folds"]
-    figures.append(
-        Figure(
-            f"{title}: ours, all gold, ECE",
-            100 * _ece(panel, ours),
-            "%",
-            at_most=2.0,
-            bound=f"in folds by task; beliefs that are right in truth show {_ece_by_chance(ours.probs)} % by chance",
+    for who in heard:
+        ours = told[f"{who}, {ALL}"]
+        by_chance = _ece_by_chance(ours.probs)
+        figures.append(
+            Figure(
+                f"{title}: {who}, all gold, ECE",
+                100 * _ece(panel, ours),
+                "%",
+                at_most=2.0,
+                bound=f"in folds by task; beliefs that are right in truth show {by_chance} % by chance",
+            )
         )
-    )
     for i, of_set in enumerate(names if len(names) > 1 else []):
         part = np.flatnonzero(set_of == i)
-        some, others = panel.of(part), panel.of(np.flatnonzero(set_of != i))
+        some = panel.of(part)
         for name, one in told.items():
             against = singles[name].of(panel, part) if name in singles else None
             figures.append(_figure(f"{title}, {of_set}", name, some, one.of(panel, part), against, has_aim=False))
-        fusion = fit(others, SEED)
-        there = _tell(some, fusion.evidence(some), fusion.chain)
-        numbers = _numbers(some, there)
-        figures.append(
-            Figure(
-                f"{title}, {of_set}: learnt on the other sets, ECE",
-                100 * _ece(some, there),
-                "%",
-                at_most=5.0,
-                bound=f"steps right {_step_acc(some, there):.1f} % {_words(numbers)}",
-                also={"step_acc": _step_acc(some, there), **numbers},
+        for who, of_all in heard.items():
+            there = _unseen(of_all, part)
+            numbers = _numbers(some, there)
+            figures.append(
+                Figure(
+                    f"{title}, {of_set}: {who}, learnt on the other sets, ECE",
+                    100 * _ece(some, there),
+                    "%",
+                    at_most=5.0,
+                    bound=f"steps right {_step_acc(some, there):.1f} % {_words(numbers)}",
+                    also={"step_acc": _step_acc(some, there), **numbers},
+                )
             )
-        )
     return figures
+
+
+def _unseen(panel: Panel, part: np.ndarray) -> Told:
+    """What is believed of these trajectories by what the others have taught."""
+    some, is_other = panel.of(part), ~np.isin(np.arange(panel.n_trajectories), part)
+    fusion = fit(panel.of(is_other), SEED)
+    return _tell(some, fusion.evidence(some), fusion.chain)
 
 
 def _figure(title: str, name: str, panel: Panel, one: Told, against: Told | None, *, has_aim: bool) -> Figure:

@@ -1,7 +1,8 @@
 """AgentProcessBench's human labels and what language models said of the same steps, as panels for the fusion.
 
-A folder holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets. What a judge said of the final
-result counts as knowledge of the outcome; the human label of it does not.
+A folder holds gold_<set>.jsonl and judges/<model>/<set>.jsonl for any number of sets, and of some also <set>.jsonl, the
+trajectories themselves, in which rules can find something. What a judge said of the final result counts as knowledge of
+the outcome; the human label of it does not.
 """
 
 import sys
@@ -9,13 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
-from annotator.fusion.panel import Panel, relative_lengths
+from annotator.fusion.panel import LEANINGS, Panel, leanings, relative_lengths
+from annotator.importing.formats import BadRecord
+from annotator.importing.formats import read as read_trajectories
+from annotator.importing.schema import TrajectoryIn, steps_of
 from annotator.prelabelling.imported import Judgement, latest, read_judgements
+from annotator.prelabelling.rules import find
 
 Key = tuple[str, int, int]  # data source, question, sample
+Said = TypeVar("Said")
 
 # Judges behind a hosted API; the others are open models.
 STRONG = (
@@ -79,7 +86,8 @@ class Data:
     """The labels of some sets, and what judges said of the same steps.
 
     names: of the sets; set_of (n,): the number of the set of each trajectory; keys: their questions and samples;
-    judges: by name, for each trajectory what it said, or None; notes: what is missing or was left out, as sentences.
+    judges: by name, for each trajectory what it said, or None; leanings: of each trajectory what the rules lean to, by
+    the message of its steps (3,); empty without its text. notes: what is missing or was left out, as sentences.
     """
 
     names: Sequence[str]
@@ -87,11 +95,17 @@ class Data:
     keys: Sequence[Key]
     gold: Sequence[Judgement]
     judges: Mapping[str, Sequence[Judgement | None]]
+    leanings: Sequence[Mapping[int, np.ndarray]]
     notes: Sequence[str]
 
-    def panel(self, judges: Sequence[str] | None = None) -> Panel:
+    @property
+    def has_rules(self) -> bool:
+        return any(self.leanings)
+
+    def panel(self, judges: Sequence[str] | None = None, *, rules: bool = False) -> Panel:
         """These judges, by default all: what the others said is nowhere in it, neither as words nor as the outcome.
 
+        rules: with what the rules find in the trajectories, where these are there, the reference answer among it.
         Its steps are those with a human label; its groups are questions, and those of two sets differ.
         """
         chosen = list(self.judges if judges is None else judges)
@@ -111,6 +125,10 @@ class Data:
                         texts[step].append(why)
                 if one.final is not None:
                     outcomes[i].append(one.final)
+        silent = np.zeros(len(LEANINGS), dtype=np.float32)
+        found = [
+            of.get(message, silent) for of, messages in zip(self.leanings, steps, strict=True) for message in messages
+        ]
         values = [one.values[message] for one, messages in zip(self.gold, steps, strict=True) for message in messages]
         tasks: dict[tuple[int, str, int], int] = {}
         groups = [
@@ -127,7 +145,7 @@ class Data:
             texts=[" ".join(one) for one in texts],
             outcome=np.array([np.mean(one) if one else np.nan for one in outcomes]),
             begins_turn=np.array([new for messages in steps for new in _turns(messages)], dtype=np.bool_),
-            context=np.zeros((starts[-1], 0), dtype=np.float32),
+            context=np.array(found if rules else np.zeros((starts[-1], 0)), dtype=np.float32),
         )
 
 
@@ -155,6 +173,7 @@ def read(folder: Path, names: Sequence[str] | None = None) -> Data:
             notes.append(f"gold_{name}.jsonl: {left_out} trajectories have no label and are left out.")
     if not gold:
         sys.exit(f"No gold_<set>.jsonl in {folder} holds a human label. {' '.join(notes)}")
+    said_by_rules = [of for name, rows in gold.items() for of in _leanings(folder / f"{name}.jsonl", rows)]
     found: dict[str, list[Judgement | None]] = {}
     for judge in sorted(path.name for path in folder.glob("judges/*") if path.is_dir()):
         by_set = {
@@ -171,8 +190,37 @@ def read(folder: Path, names: Sequence[str] | None = None) -> Data:
         keys=[key for rows in gold.values() for key in rows],
         gold=[one for rows in gold.values() for one in rows.values()],
         judges=found,
+        leanings=said_by_rules,
         notes=notes,
     )
+
+
+def texts(path: Path) -> tuple[list[TrajectoryIn], int]:
+    """The trajectories of <set>.jsonl, and how many of its rows cannot be read."""
+    with path.open("rb") as file:
+        rows = list(read_trajectories(file, format="agentprocessbench", name=path.name))
+    found = [one for one in rows if not isinstance(one, BadRecord)]
+    return found, len(rows) - len(found)
+
+
+def _leanings(path: Path, gold: Mapping[Key, Judgement]) -> list[dict[int, np.ndarray]]:
+    """What the rules lean to in each trajectory with gold, by the message of its steps; empty without its text."""
+    return [{} if one is None else _leanings_of(one) for one in _matched(gold, _by_key(path))]
+
+
+def _by_key(path: Path) -> dict[Key, TrajectoryIn]:
+    found = {}
+    for one in texts(path)[0] if path.is_file() else []:
+        source, query, sample = one.external_id.rsplit(":", 2)
+        found[source, int(query), int(sample)] = one
+    return found
+
+
+def _leanings_of(one: TrajectoryIn) -> dict[int, np.ndarray]:
+    steps = steps_of(one.messages)
+    findings = find(one.messages, one.tools, one.reference)
+    counts = leanings(((each.step, each.leaning) for each in findings), len(steps))
+    return {step.message_index: row for step, row in zip(steps, counts, strict=True)}
 
 
 def _rows(path: Path, notes: list[str]) -> dict[Key, Judgement]:
@@ -190,8 +238,8 @@ def _rows(path: Path, notes: list[str]) -> dict[Key, Judgement]:
     return found
 
 
-def _matched(gold: Mapping[Key, Judgement], said: Mapping[Key, Judgement]) -> list[Judgement | None]:
-    """What was said of each trajectory with gold. The source matters only where its questions have the same numbers."""
+def _matched(gold: Mapping[Key, Judgement], said: Mapping[Key, Said]) -> list[Said | None]:
+    """What is there of each trajectory with gold. The source matters only where its questions have the same numbers."""
     first = 1 if len({key[1:] for key in gold}) == len(gold) else 0
     of = {key[first:]: one for key, one in said.items()}
     return [of.get(key[first:]) for key in gold]

@@ -133,28 +133,25 @@ def measure(
 
 def _examples(path: Path) -> "tuple[list[str], list[Example], int]":
     """The trajectories with a label, their ids, and how many rows cannot be read."""
-    from annotator.importing.formats import BadRecord, read
     from annotator.importing.schema import steps_of
     from annotator.prelabelling.scores import TrajectoryText
     from annotator.raters.metrics import GoldTrajectory
+    from benchmarks.panels import texts
     from workers.prm.data import Example
 
-    ids, examples, n_bad = [], [], 0
-    with path.open("rb") as file:
-        for found in read(file, format="agentprocessbench", name=path.name):
-            if isinstance(found, BadRecord):
-                n_bad += 1
-                continue
-            labels = [found.reference_labels.get(step.message_index) for step in steps_of(found.messages)]
-            gold = GoldTrajectory(
-                np.array([value or 0 for value in labels]),
-                np.array([value is not None for value in labels]),
-                found.group_key,
-            )
-            text = TrajectoryText(found.instruction, found.messages, found.tools, found.reference, found.outcome)
-            if gold.has_gold.any():
-                ids.append(found.external_id)
-                examples.append(Example(text, gold, content_sha256=found.external_id, is_test=False))
+    ids, examples = [], []
+    rows, n_bad = texts(path)
+    for found in rows:
+        labels = [found.reference_labels.get(step.message_index) for step in steps_of(found.messages)]
+        gold = GoldTrajectory(
+            np.array([value or 0 for value in labels]),
+            np.array([value is not None for value in labels]),
+            found.group_key,
+        )
+        text = TrajectoryText(found.instruction, found.messages, found.tools, found.reference, found.outcome)
+        if gold.has_gold.any():
+            ids.append(found.external_id)
+            examples.append(Example(text, gold, content_sha256=found.external_id, is_test=False))
     return ids, examples, n_bad
 
 

@@ -213,6 +213,7 @@ def _store(job: Job, found: reading.Read, fitted: "Fitted", evidence: FloatArray
             "n_steps": found.panel.n_steps,
             "n_seen": found.panel.n_seen,
             "n_chosen": len(learnt & chosen),
+            "rules": "" if found.rules is None else str(found.rules),
         },
         n_trajectories=fitted.n_trajectories,
         n_steps=fitted.n_steps,

@@ -1,6 +1,6 @@
 """The judgements of many raters about the steps of many trajectories, as arrays. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,6 +10,8 @@ from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
 
 MISSING = -9  # among values -1, 0, +1
 N_VALUES = 3  # -1, 0, +1, in this order everywhere
+LEANINGS = (-1, 0, 1)  # of findings of rules
+_MOST_FINDINGS = 3  # that count, of one step and leaning
 LEAST_GOLD, LEAST_TASKS = 25, 5  # trajectories, and tasks among them: less is too little for a fusion
 
 
@@ -168,6 +170,18 @@ def relative_lengths(lengths: IntArray, sources: Sequence[str]) -> FloatArray:
     before = np.cumsum(in_source) - in_source  # all of the sources before
     found = (np.cumsum(n) - n / 2 - before[kinds[0]]) / in_source[kinds[0]]
     return np.asarray(found[which.ravel()], dtype=np.float64)
+
+
+def leanings(findings: Iterable[tuple[int, int | None]], n_steps: int) -> npt.NDArray[np.float32]:
+    """(n_steps, 3) how many findings lean to each value, as `Panel.context`; each is (step, leaning or None).
+
+    How much a leaning is worth is learnt from gold.
+    """
+    counts = np.zeros((n_steps, len(LEANINGS)), dtype=np.float32)
+    for step, leaning in findings:
+        if leaning in LEANINGS:
+            counts[step, LEANINGS.index(leaning)] += 1
+    return counts.clip(max=_MOST_FINDINGS)
 
 
 def folds(groups: IntArray, n: int, seed: int) -> IntArray:

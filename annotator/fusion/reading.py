@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from annotator.agreement.coefficients import BoolArray, FloatArray, IntArray
-from annotator.fusion.panel import MISSING, N_VALUES, Panel, relative_lengths
+from annotator.fusion.panel import LEANINGS, MISSING, N_VALUES, Panel, leanings, relative_lengths
 from annotator.models import Adjudication, GoldLabel, ModelVersion, Prediction, Project, Step, Trajectory
 from annotator.raters import blind
 from annotator.raters.actions import latest_versions, learnt
 from annotator.raters.calibrated import calibrated
 
-# Findings of rules count by what they lean to; how much each is worth is learnt from gold.
-_LEANINGS = (-1, 0, 1)
 _LABELS = 20_000  # ids in one query
 
 
@@ -22,13 +20,15 @@ _LABELS = 20_000  # ids in one query
 class Read:
     """The panel, the trajectory that each row of it is, and the model versions that are its raters.
 
-    said_outcome (n,): how each trajectory ended by the models' word alone; NaN where none says so. sources (n,): what
-    each comes from, as its `data_source` says; empty where it says nothing.
+    rules: the version whose findings are the panel's context, or None. said_outcome (n,): how each trajectory ended by
+    the models' word alone; NaN where none says so. sources (n,): what each comes from, as its `data_source` says; empty
+    where it says nothing.
     """
 
     ids: list[int]
     panel: Panel
     versions: list[ModelVersion]
+    rules: ModelVersion | None
     said_outcome: FloatArray
     sources: list[str]
 
@@ -97,6 +97,7 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
     ended = [one if reward is None else reward for (_, _, _, reward, _), one in zip(rows, said, strict=True)]
     sources = [str(source or "") for *_, source in rows]
     half = set() if as_said else set(project.trajectories.half_settled().values_list("pk", flat=True))
+    rules = None if as_said else latest_rules(project)
     lengths = np.diff(starts)
     tasks: dict[str, int] = {}
     panel = Panel(
@@ -109,10 +110,10 @@ def read(project: Project, versions: Sequence[ModelVersion] | None = None, *, as
         texts=[" ".join(one) for one in texts],
         outcome=np.array(ended, dtype=np.float64),
         begins_turn=turns_of(place, starts),
-        context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(project, place, starts),
+        context=np.zeros((n_steps, 0), dtype=np.float32) if as_said else _findings(rules, place, starts),
     )
     panel = replace(panel, seen=seen & panel.has_gold[:, None])  # of what nobody has settled there is nothing to learn
-    return Read(ids, panel, versions, np.array(said, dtype=np.float64), sources)
+    return Read(ids, panel, versions, rules, np.array(said, dtype=np.float64), sources)
 
 
 def gold_of(
@@ -172,20 +173,18 @@ def latest_rules(project: Project) -> ModelVersion | None:
 
 
 def _findings(
-    project: Project, place: dict[int, int], starts: IntArray
+    rules: ModelVersion | None, place: dict[int, int], starts: IntArray
 ) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """(m, 3) how many findings of the latest rules lean to each value, at most three of each."""
-    counts = np.zeros((int(starts[-1]), len(_LEANINGS)), dtype=np.float32)
-    rules = latest_rules(project)
+    """(m, 3) how many findings of the rules lean to each value."""
+    counts = np.zeros((int(starts[-1]), len(LEANINGS)), dtype=np.float32)
     if rules is not None:
         rows = Prediction.objects.filter(version=rules).exclude(findings=[]).values_list("trajectory", "findings")
         for pk, findings in rows.iterator(chunk_size=2_000):
-            if pk not in place:
-                continue
-            for finding in findings:
-                if finding["leaning"] in _LEANINGS:
-                    counts[starts[place[pk]] + finding["step"], _LEANINGS.index(finding["leaning"])] += 1
-    return counts.clip(max=3)
+            if pk in place:
+                steps = slice(*starts[place[pk] : place[pk] + 2])
+                said = ((finding["step"], finding["leaning"]) for finding in findings)
+                counts[steps] = leanings(said, steps.stop - steps.start)
+    return counts
 
 
 def _in_parts(ids: list[int]) -> Iterable[list[int]]:

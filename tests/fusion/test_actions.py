@@ -321,6 +321,7 @@ def test_the_page_says_who_has_spoken_since(world: World, client: Client) -> Non
     fuse(world)
     text = client.get("/projects/demo/beliefs/").content.decode()
     assert "spoken since" not in text
+    assert "No rules have been heard." in text
     assert '<button class="btn">Fuse again' in text
     predict(trajectories[0], [1, 1, 1], model="late & <new>")
     predict(make_trajectory(world.project), [1, 1, 1], model="good")
@@ -330,7 +331,10 @@ def test_the_page_says_who_has_spoken_since(world: World, client: Client) -> Non
     assert "good v1, late &amp; &lt;new&gt; v1, rules v1 have spoken since." in text
     assert '<button class="btn primary">Fuse again' in text
     fuse(world)
-    assert "spoken since" not in client.get("/projects/demo/beliefs/").content.decode()
+    text = client.get("/projects/demo/beliefs/").content.decode()
+    assert " v1, and what rules v1 found." in text
+    assert "spoken since" not in text
+    assert "No rules" not in text
     assert not actions.is_worth_it(world.project)
 
 

@@ -99,6 +99,48 @@ def test_a_panel_holds_what_its_own_judges_said_and_nothing_of_the_others(tmp_pa
     assert (strict.outcome.tolist(), strict.texts) == ([-1.0], ["strict", "strict too"])
 
 
+def make_texts(folder: Path, of_set: str = "toys") -> None:
+    """The trajectories that make_judges made labels of: whoever gave a wrong last step gave a wrong answer, too."""
+    rows = []
+    for line in (folder / f"gold_{of_set}.jsonl").read_text().splitlines():
+        gold = json.loads(line)
+        messages = [{"role": "system", "content": "Help."}, {"role": "user", "content": "Which city?"}]
+        for message in gold["step_labels"]:
+            is_right = message != "8" or gold["step_labels"][message] == 1
+            messages.append({"role": "assistant", "content": "Rome" if is_right else "Oslo"})
+            messages.append({"role": "user", "content": "?"})
+        about = {name: gold[name] for name in ("query_index", "sample_index")}
+        rows.append(json.dumps({**about, "data_source": "x", "messages": messages[:-1], "ground_truth": "Rome"}))
+    (folder / f"{of_set}.jsonl").write_text("\n".join(rows))
+
+
+def test_rules_are_heard_where_the_trajectories_are_there(tmp_path: Path) -> None:
+    make_judges(tmp_path, 40)
+    make_judges(tmp_path, 40, "without_text")
+    out, quick = tmp_path / "figures.json", ["--quick", "--data", str(tmp_path)]
+    assert not panels.read(tmp_path).has_rules
+
+    make_texts(tmp_path)
+    data = panels.read(tmp_path)
+    panel, without = data.panel(rules=True), data.panel()
+
+    assert (data.has_rules, without.context.shape) == (True, (320, 0))
+    is_last = (panel.place == 3) & (panel.owner < 40)
+    leans = np.where(panel.gold[is_last, None] == 1, [0, 0, 1], [1, 0, 0])
+    np.testing.assert_array_equal(panel.context[is_last], leans)
+    assert not panel.context[~is_last].any()
+    np.testing.assert_array_equal(panel.probs, without.probs)
+
+    fusion.main([*quick, "--json", str(out), "--no-scale", "--panel", "strong, 2"])
+    figures = {one["name"]: one for one in json.loads(out.read_text())["figures"]}
+    name = "all gold of the other folds"
+    for part in ("", ", toys"):
+        ours, single = (figures[f"strong, 2{part}: {who}, {name}"] for who in ("ours with rules", "best single"))
+        assert ours["also"]["gain"] == pytest.approx(ours["value"] - single["value"])
+    assert "strong, 2: ours with rules, all gold, ECE" in figures
+    assert "strong, 2, toys: ours with rules, learnt on the other sets, ECE" in figures
+
+
 def row(query: int, labels: dict[str, object], **more: object) -> str:
     """One line of a file. U+2028 and U+0085 end a line in Python, but neither in JSON nor in a file."""
     about = {"query_index": query, "sample_index": 0, "comment": "a\u2028b\x85c", "step_labels": labels}
@@ -185,7 +227,7 @@ def test_every_set_has_its_figures_and_an_abstention_is_wrong(tmp_path: Path) ->
     ours = figures["cheap, 3: ours, all gold of the other folds"]
     assert ours["also"]["gain"] == pytest.approx(ours["value"] - 50)
     assert figures["cheap, 3, toys: ours, all gold of the other folds"]["value"] == pytest.approx(100)
-    assert 0 < figures["cheap, 3, Quiet_ones: learnt on the other sets, ECE"]["value"] < 100
+    assert 0 < figures["cheap, 3, Quiet_ones: ours, learnt on the other sets, ECE"]["value"] < 100
 
     effort.main(["--data", str(tmp_path), "--json", str(out), "--quick"])
     figures = {one["name"]: one for one in json.loads(out.read_text())["figures"]}
