@@ -98,8 +98,10 @@ def test_every_variable_of_the_compose_file_is_documented(services: dict[str, An
 def test_every_variable_that_the_settings_read_reaches_the_containers(services: dict[str, Any]) -> None:
     read_by_settings = set(re.findall(r'env\.\w+\(\s*"(\w+)"', read("annotator/settings.py")))
     # DEBUG is never for a machine that others reach; the image sets its own home.
-    # The judges' address and key are read by the workers alone, under the names that the model files give.
-    judges = {"JUDGE_BASE_URL", "JUDGE_API_KEY"}
+    # The judges' addresses and keys are read by the workers alone, under the names that the model files give.
+    files = (ROOT / "workers/prelabel/models").glob("*.yaml")
+    judges = {name for file in files for name in re.findall(r"_env: (\w+)", file.read_text())}
+    assert judges <= services["judge-worker"]["environment"].keys()
     assert read_by_settings - {"DEBUG", "STEPMARK_HOME"} == services["web"]["environment"].keys() - judges
     assert "STEPMARK_HOME=/var/lib/stepmark" in stages()["web"]
 
