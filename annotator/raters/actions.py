@@ -20,6 +20,7 @@ from annotator.models import (
     Prediction,
     Project,
     ReferenceLabel,
+    ReleaseRow,
     SelectionPick,
     Trajectory,
     User,
@@ -115,13 +116,19 @@ def learnt(version: ModelVersion) -> set[int]:
     """Trajectories that a scorer trained here may have learnt from, where its word would flatter it.
 
     All that was judged, in part or whole, before there was it; of one in the loop without the tasks that it holds out.
+    And the rows of its release, for accepted labels teach, too, and need nobody's judgement.
     """
     if version.kind != ModelVersion.Kind.SCORER:
         return set()
     in_loop = "release" in version.config and version.config["release"] is None
     before = Annotation.objects.filter(trajectory__project=version.project_id, submitted_at__lt=version.created_at)
     rows = before.order_by().values_list("trajectory", "trajectory__group_key").distinct()
-    return {pk for pk, task in rows if not (in_loop and is_held_out(task))}
+    released = ReleaseRow.objects.filter(
+        release__project=version.project_id, release__number=version.config.get("release")
+    )
+    return {pk for pk, task in rows if not (in_loop and is_held_out(task))}.union(
+        released.values_list("trajectory", flat=True)
+    )
 
 
 def unfair(versions: Sequence[ModelVersion], against: Against) -> list[set[int]]:

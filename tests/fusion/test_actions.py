@@ -29,6 +29,7 @@ from annotator.models import (
     Label,
     ModelVersion,
     Posterior,
+    Release,
     Trajectory,
 )
 from annotator.prelabelling.learning_policy import is_held_out
@@ -362,9 +363,12 @@ def test_a_scorer_is_not_heard_where_it_may_have_learnt(world: World, release: i
     tasks = [f"task {number}" for number in range(40)]
     held_out = next(task for task in tasks if is_held_out(task))
     learnt_from = next(task for task in tasks if not is_held_out(task))
-    made = [make_trajectory(world.project, group_key=task) for task in (learnt_from, held_out)]
-    for trajectory in made:
+    made = [make_trajectory(world.project, group_key=task) for task in (learnt_from, held_out, learnt_from)]
+    for trajectory in made[:2]:
         judge(trajectory, world.annotator, [1, -1, 1])
+    # The third is in the release by accepted labels alone: no person had judged it.
+    published = Release.objects.create(project=world.project, number=1, policy={})
+    published.rows.create(trajectory=made[2], split="train", record={})
     version = ModelVersion.objects.create(
         project=world.project, kind="scorer", name="own", number=1, config={"release": release}, config_sha256="x"
     )
@@ -372,15 +376,16 @@ def test_a_scorer_is_not_heard_where_it_may_have_learnt(world: World, release: i
     for trajectory in made:
         predict(trajectory, [1, -1, 1], model="own")
         predict(trajectory, [1, 1, 1], model="other")
-    judge(made[2], world.annotator, [1, -1, 1])  # only now
+    for trajectory in made[2:]:
+        judge(trajectory, world.annotator, [1, -1, 1])  # only now
     for trajectory in made:
         judge(trajectory, world.second, [1, -1, 1])
     found = reading.read(world.project)
     assert [str(one) for one in found.versions] == ["other v1", "own v1"]
-    fair = [False, release is None, True]
-    assert (~np.isnan(found.panel.probs[:, 1, 0])).reshape(3, 3).all(axis=1).tolist() == fair
+    fair = [False, release is None, release is None, True]
+    assert (~np.isnan(found.panel.probs[:, 1, 0])).reshape(4, 3).all(axis=1).tolist() == fair
     assert not np.isnan(found.panel.probs[:, 0]).any()
-    assert "why -1" in found.panel.texts[7]
+    assert "why -1" in found.panel.texts[10]
     assert ("why -1" in found.panel.texts[1]) is False
     assert unfair([version], "gold") == [{one.pk for one, is_fair in zip(made, fair, strict=True) if not is_fair}]
     report = compare_models(world.project, "gold")[1]["own v1"].overall
