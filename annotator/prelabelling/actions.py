@@ -226,7 +226,10 @@ _ended = Q(status__in=[Status.DONE, Status.FAILED])
 
 
 def claimed(run: PrelabelRun, worker: str, *, with_reference: bool) -> Iterator[tuple[int, TrajectoryText]]:
-    """Claims what is left of a run bit by bit and hands it out by trajectory id; no other worker gets the same."""
+    """Claims what is left of a run bit by bit and hands it out by trajectory id; nothing is handed out twice.
+
+    Not to the same worker either, however long it leaves something unscored.
+    """
     while ids := _claim(run, worker):
         rows = Trajectory.objects.filter(pk__in=ids).order_by("id")
         for row in rows.only("instruction", "messages", "tools", *(["reference", "outcome"] if with_reference else [])):
@@ -244,7 +247,8 @@ def claimed(run: PrelabelRun, worker: str, *, with_reference: bool) -> Iterator[
 
 @transaction.atomic
 def _claim(run: PrelabelRun, worker: str) -> list[int]:
-    free = run.targets.filter(Q(status=Status.WAITING) | Q(status=Status.CLAIMED, lease_expires_at__lt=now()))
+    lapsed = Q(status=Status.CLAIMED, lease_expires_at__lt=now()) & ~Q(worker=worker)
+    free = run.targets.filter(Q(status=Status.WAITING) | lapsed)
     locked = free.select_for_update(skip_locked=True, of=("self",)).order_by("id")
     targets = list(locked.values_list("pk", "trajectory_id")[:CLAIMED_AT_ONCE])
     PrelabelTarget.objects.filter(pk__in=[pk for pk, _ in targets]).update(

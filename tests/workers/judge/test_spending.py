@@ -48,9 +48,20 @@ def test_at_the_cap_the_run_stops_cleanly_and_says_so(endpoint, concurrency):
     assert len(server.bodies) == len(results) == 5
     assert all(isinstance(result, TrajectoryScores) for result in results.values())
     assert judge.stopped_because == (
-        "The spending cap of 0.0105 EUR leaves no room for another trajectory; "
-        "raise limits.spending_cap and start again to ask about the rest."
+        "The spending cap of 0.0105 EUR left no room for 15 trajectories. Start again to ask about the rest; "
+        "raise limits.spending_cap if that asks about none."
     )
+
+
+def test_what_does_not_fit_keeps_nothing_else_from_being_asked(endpoint):
+    long = make_trajectory(2, result="x" * 20_000)  # may cost 0.02
+    server = endpoint([GOOD])
+    judge, results = judge_all(server, [long, make_trajectory(), long, make_trajectory()], config_with("0.01"))
+    assert (sorted(results), len(server.bodies), judge.spent.money) == ([1, 3], 2, Decimal("0.004"))
+    assert judge.stopped_because.startswith("The spending cap of 0.01 EUR left no room for 2 trajectories. Start again")
+    alone, results = judge_all(server, [long], config_with("0.01"))
+    assert (results, len(server.bodies)) == ({}, 2)
+    assert alone.stopped_because.startswith("The spending cap of 0.01 EUR left no room for 1 trajectory. Start again")
 
 
 def test_a_trajectory_is_asked_with_all_its_votes_or_not_at_all(endpoint):
@@ -81,7 +92,7 @@ def test_attempts_that_may_have_been_billed_eat_the_cap(endpoint):
     server = endpoint([replies.dropped])
     judge, results = judge_all(server, [make_trajectory()], config_with("0.010"))
     assert (results, len(server.bodies)) == ({}, 2)
-    assert judge.stopped_because.startswith("The spending cap of 0.010 EUR")
+    assert judge.stopped_because.startswith("The spending cap of 0.010 EUR was eaten up by attempts without an answer.")
 
 
 def test_a_failed_trajectory_gives_back_what_was_set_aside_for_it(endpoint):

@@ -133,6 +133,7 @@ class Judge:
         prepared = ((key, self._prepare(trajectory)) for key, trajectory in trajectories)
         upcoming = next(prepared, None)
         running: dict[Future[TrajectoryScores], K] = {}
+        n_passed_over = 0
         with ThreadPoolExecutor(self._config.limits.concurrency, thread_name_prefix="judge") as pool:
             try:
                 while upcoming or running:
@@ -142,11 +143,17 @@ class Judge:
                         key, work = upcoming
                         running[pool.submit(self._judge, work)] = key
                         upcoming = next(prepared, None)
-                    if not running:  # what is not set aside for others does not suffice either
-                        self._stop(self._cap_sentence())
+                    if running:
+                        for future in wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
+                            yield from self._results(running.pop(future), future)
+                    elif self._stopping.is_set():
                         break
-                    for future in wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED).done:
-                        yield from self._results(running.pop(future), future)
+                    else:  # nothing is set aside for others, and still this one does not fit; a shorter one may
+                        n_passed_over += 1
+                        upcoming = next(prepared, None)
+                if n_passed_over:
+                    some = "trajectory" if n_passed_over == 1 else "trajectories"
+                    self._stop(self._cap_sentence(f"left no room for {n_passed_over} {some}"))
             finally:
                 self._stopping.set()
         if self._closed is not None:
@@ -158,12 +165,12 @@ class Judge:
             self.stopped_because = because
             self._stopping.set()
 
-    def _cap_sentence(self) -> str:
+    def _cap_sentence(self, happened: str) -> str:
         price, cap = self._config.price, self._config.limits.spending_cap
         currency = price.currency if price is not None else ""
         return (
-            f"The spending cap of {cap} {currency} leaves no room for another trajectory; "
-            "raise limits.spending_cap and start again to ask about the rest."
+            f"The spending cap of {cap} {currency} {happened}. Start again to ask about the rest; "
+            "raise limits.spending_cap if that asks about none."
         )
 
     def _may_start(self, work: _Work) -> bool:
@@ -175,7 +182,7 @@ class Judge:
         except Cancelled:
             pass
         except _CapReached:
-            self._stop(self._cap_sentence())
+            self._stop(self._cap_sentence("was eaten up by attempts without an answer"))
         except EndpointClosed as error:
             self._close(error)
         except RequestFailed as error:
