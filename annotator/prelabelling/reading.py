@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, F, Sum, TextField
+from django.db.models import Count, F, QuerySet, Sum, TextField
 from django.db.models.functions import Cast, Length
 from django.utils.timezone import now
 
@@ -29,18 +29,23 @@ def estimate(project: Project, config: ModelConfig, selection: Selection) -> dic
     """What a run over the selection is expected to take: trajectories, steps, tokens, money and seconds.
 
     What the model has scored already is left out. Money is null without a price in the model file, seconds are null
-    until a run of this model has been measured.
+    until a run of this model has been measured. n_unasked: those that give a judge with reference nothing to go by; it
+    abstains there without a request.
     """
     missing = selection.of(project, unscored_by=expected_version(project, config))
     chosen = Trajectory.objects.filter(pk__in=missing.values("pk"))
-    sums = chosen.aggregate(n_trajectories=Count("pk"), n_steps=Sum("n_steps"))
-    n_trajectories, n_steps = sums["n_trajectories"], sums["n_steps"] or 0
+    n_trajectories, n_steps = _size(chosen)
+    asked = chosen
+    if isinstance(config, JudgeConfig) and config.mode == "with_reference":
+        asked = chosen.exclude(reference__isnull=True, outcome__isnull=True)
+    n_asked, n_steps_asked = _size(asked)
     characters = Length(Cast("messages", TextField())) + Length(Cast("tools", TextField()))
-    sample = list(chosen.order_by("id").annotate(size=characters).values_list("size", flat=True)[:SAMPLED])
-    n_characters = round(sum(sample) / len(sample) * n_trajectories) if sample else 0
+    sample = list(asked.order_by("id").annotate(size=characters).values_list("size", flat=True)[:SAMPLED])
+    n_characters = round(sum(sample) / len(sample) * n_asked) if sample else 0
     found: dict[str, Any] = {
         "n_trajectories": n_trajectories,
         "n_steps": n_steps,
+        "n_unasked": n_trajectories - n_asked,
         "n_tokens": 0 if isinstance(config, RulesConfig) else round(n_characters * TOKENS_PER_BYTE),
         "money": None,
         "currency": None,
@@ -50,15 +55,21 @@ def estimate(project: Project, config: ModelConfig, selection: Selection) -> dic
         around = PROMPT_BYTES + (len(guideline.text.encode()) if guideline else 0)
         costs = estimate_judge(
             config,
-            n_trajectories=n_trajectories,
-            n_steps=n_steps,
-            prompt_bytes=n_characters + around * n_trajectories,
+            n_trajectories=n_asked,
+            n_steps=n_steps_asked,
+            prompt_bytes=n_characters + around * n_asked,
         )
         found["n_tokens"] = costs.input_tokens + costs.output_tokens
         if costs.money is not None and config.price is not None:
             found["money"], found["currency"] = f"{costs.money:.2f}", config.price.currency
     pace = _measured_pace(project, config.name)
     return {**found, "seconds": round(n_steps / pace) if pace else None}
+
+
+def _size(chosen: QuerySet[Trajectory]) -> tuple[int, int]:
+    """How many trajectories, and how many steps they have together."""
+    sums = chosen.aggregate(n=Count("pk"), n_steps=Sum("n_steps"))
+    return sums["n"], sums["n_steps"] or 0
 
 
 def _measured_pace(project: Project, name: str) -> float | None:

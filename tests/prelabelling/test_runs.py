@@ -25,6 +25,7 @@ from annotator.models import (
 )
 from annotator.prelabelling import actions, catalogue, reading
 from annotator.prelabelling.actions import Identity, Result, Selection
+from annotator.prelabelling.judge_config import JudgeConfig
 from annotator.prelabelling.rules_config import RulesConfig
 from annotator.prelabelling.scores import ScoringError, TrajectoryScores
 from annotator.projects.actions import add_guideline
@@ -131,6 +132,30 @@ def test_a_limit_counts_what_is_missing_so_that_portions_get_to_the_end(world: W
     assert found == [made[:2], made[2:4], made[4:], []]
     # Another version has everything before it again.
     assert reading.estimate(world.project, RulesConfig(off=["R9"]), Selection())["n_trajectories"] == 5
+
+
+def test_the_estimate_of_a_judge_counts_no_request_that_it_never_makes(world: World) -> None:
+    make_trajectory(world.project, external_id="asked 1", reference="42")
+    make_trajectory(world.project, external_id="asked 2", outcome=0.0)
+    make_trajectory(world.project, external_id="neither", messages=[{"role": "assistant", "content": "x" * 9_000}])
+    price = {"input": 100, "output": 400}
+    endpoint = {"base_url_env": "JUDGE_URL"}
+    seeing, blind = (
+        JudgeConfig.model_validate(
+            {"kind": "judge", "name": mode, "model": "m", "mode": mode, "endpoint": endpoint, "price": price}
+        )
+        for mode in ("with_reference", "blind")
+    )
+    two = reading.estimate(world.project, blind, Selection(ids="asked"))
+    every = reading.estimate(world.project, seeing, Selection())
+    assert [every[name] for name in ("n_trajectories", "n_steps", "n_unasked")] == [3, 7, 1]
+    assert [every[name] for name in ("n_tokens", "money")] == [two[name] for name in ("n_tokens", "money")]
+    assert reading.estimate(world.project, seeing, Selection(ids="neither")) == {
+        "n_trajectories": 1, "n_steps": 1, "n_unasked": 1, "n_tokens": 0,
+        "money": "0.00", "currency": "USD", "seconds": None,
+    }  # fmt: skip
+    unseeing = reading.estimate(world.project, blind, Selection())
+    assert (unseeing["n_unasked"], float(unseeing["money"]) > float(two["money"]) > 0) == (0, True)
 
 
 @pytest.mark.parametrize(("gold", "expected"), [("with", [0]), ("without", [1]), ("any", [0, 1])])

@@ -34,7 +34,10 @@ class PrelabelRunSerializer(S.Serializer[Any]):
     model = S.CharField(source="model_name")
     version = S.IntegerField(source="version.number", default=None, allow_null=True, help_text="Known once it runs.")
     job = JobSerializer(default=None, allow_null=True)
-    estimate = S.DictField(help_text="Trajectories, steps, tokens, money, seconds; null where it is not known.")
+    estimate = S.DictField(
+        help_text="Trajectories, of them `n_unasked` on which the model abstains without a request, steps, tokens, "
+        "money, seconds; null where it is not known."
+    )
     n_steps_done = S.IntegerField()
     n_tokens = S.IntegerField(help_text="Read by the model.")
     n_dropped_tokens = S.IntegerField(help_text="Cut away to fit the model.")

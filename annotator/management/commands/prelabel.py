@@ -58,4 +58,6 @@ def _words(estimate: dict[str, Any]) -> str:
     seconds = estimate["seconds"]
     time_ = f", about {seconds} s at the pace of the last run" if seconds is not None else ""
     tokens = f", about {estimate['n_tokens']} tokens" if estimate["n_tokens"] else ""
-    return f"{estimate['n_trajectories']} trajectories with {estimate['n_steps']} steps{tokens}{money}{time_}"
+    n = estimate["n_unasked"]
+    unasked = f"; on {n} of them it abstains unasked, for they have neither a reference nor an outcome" if n else ""
+    return f"{estimate['n_trajectories']} trajectories with {estimate['n_steps']} steps{tokens}{money}{time_}{unasked}"
