@@ -88,6 +88,11 @@ def test_long_lists_come_in_pages(world: World) -> None:
     assert third["next"] is None
     assert [row["id"] for row in third["results"]] == ids[4:]
     refused(client.get("/api/v1/projects/demo/trajectories/?page=99"), 404, "not_found")
+    for size in ("x", "0", "-1", "1.5", "", "9" * 30):
+        error = refused(client.get(f"/api/v1/projects/demo/trajectories/?page_size={size}"), 400, "input.invalid")
+        assert error["fields"] == {"page_size": "Must be a whole number of rows, 1 to 1000."}
+    most = client.get("/api/v1/projects/demo/trajectories/?page_size=5000").json()
+    assert [row["id"] for row in most["results"]] == ids
 
 
 def test_a_list_costs_the_same_however_long_it_is(world: World, django_assert_num_queries: Any) -> None:

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import yaml
 
+from annotator import errors
+from annotator.api.errors import CODES
+from annotator.errors import DomainError
 from annotator.projects.actions import ProjectSettings
 from annotator.releases.policy import ReleasePolicy
 
@@ -45,6 +48,18 @@ def test_every_operation_of_the_api_has_one_row_that_says_who_may() -> None:
     paths = yaml.safe_load(read("docs/openapi.yaml"))["paths"]
     every = [f"{verb.upper()} {path.removeprefix('/api/v1/')}" for path, verbs in paths.items() for verb in verbs]
     assert sorted(rows) == sorted(every)
+
+
+def test_every_code_of_a_refusal_is_in_the_table() -> None:
+    # Only pages and commands, or a job's own page, say these.
+    elsewhere = {
+        "refused", "account.other", "annotation.warnings", "annotation.final", "annotation.changed", "labels.outdated",
+        "job.failed",
+    }  # fmt: skip
+    said = {each.code for each in vars(errors).values() if isinstance(each, type) and issubclass(each, DomainError)}
+    said |= {*CODES.values(), *re.findall(r'refusal\(\s*\d+, "([\w.]+)"', read("annotator/api/errors.py"))}
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", read("docs/api.md").partition("\n## Errors\n")[2], re.MULTILINE)
+    assert {code for _, codes in rows for code in re.findall(r"`([\w.]+)`", codes)} == said - elsewhere
 
 
 def test_every_command_has_a_section_of_its_own() -> None:
