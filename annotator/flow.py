@@ -14,6 +14,7 @@ from django.db.models import Exists, OuterRef
 
 from annotator import jobs
 from annotator.acceptance import actions as acceptance
+from annotator.acceptance.asking import ask_again
 from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
@@ -77,8 +78,14 @@ def _take_in(trajectory_id: int) -> None:
 
 @transaction.atomic
 def take_back(annotation_id: int, reviewer: User) -> Assignment:
-    """Takes a returned annotation back from its author and, if no other judgement is out, settles the trajectory."""
-    assignment = revisions.take_back(annotation_id, reviewer)
+    """Takes a returned annotation back from its author and, if no other judgement is out, settles the trajectory.
+
+    Of the steps that were asked of the author since they submitted it, others are asked.
+    """
+    assignment, steps = revisions.take_back(annotation_id, reviewer)
+    if steps:
+        slots = list(Assignment.objects.live().filter(trajectory=assignment.trajectory_id).order_by("slot"))
+        ask_again(assignment.project, {assignment.trajectory_id: slots}, {assignment.trajectory_id: steps})
     _settle(assignment.trajectory_id)
     return assignment
 

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 
 from annotator.labelling import revisions
-from annotator.models import Assignment, Membership, Project, Trajectory
+from annotator.models import Annotation, Assignment, Membership, Project, Trajectory
 
 Status = Assignment.Status
 
@@ -13,12 +13,13 @@ def ask_again(project: Project, slots: Mapping[int, Sequence[Assignment]], missi
     """Asks as many people about the missing steps as the project's overlap says, and nobody who does not exist.
 
     Open slots ask for them, too. What lacks then is asked of annotators who have not had the trajectory, in new slots;
-    what lacks still of those who hold or have judged it, who get theirs back. Where nobody is left of either, one slot
-    waits for whoever joins. slots: the live ones by trajectory, locked; missing: the indices of the steps.
+    what lacks still of those who hold or have judged it, who get theirs back, unless a reviewer has taken these steps
+    back from them. Where nobody is left of either, one slot waits for whoever joins. slots: the live ones by
+    trajectory, locked; missing: the indices of the steps.
     """
     members = dict(Membership.objects.filter(project=project, user__is_active=True).values_list("user", "role"))
     annotators = {user for user, role in members.items() if role == Membership.Role.ANNOTATOR}
-    had = _had(missing)
+    had, since = _had(missing), _asked_since(missing)
     lengths = dict(Trajectory.objects.filter(pk__in=missing).values_list("pk", "n_steps"))
     changed: list[Assignment] = []
     new: list[Assignment] = []
@@ -33,19 +34,25 @@ def ask_again(project: Project, slots: Mapping[int, Sequence[Assignment]], missi
         n_asked = len(own) - len(narrow) + len(widened)
         n_lacking = max(project.overlap - n_asked, 0)
         n_free = max(len(annotators - had[trajectory]) - len(waiting), 0)
-        holders = [slot for slot in narrow if slot.status != Status.OPEN and slot.annotator_id in members]
+        holders = [
+            slot
+            for slot in narrow
+            if slot.status != Status.OPEN
+            and slot.annotator_id in members
+            and since.get(slot.pk, set()).isdisjoint(steps)
+        ]
         holders.sort(key=lambda slot: slot.status == Status.SUBMITTED)  # what is still in work first
         back = holders[: max(n_lacking - n_free, 0)]
         n_new = min(n_lacking - len(back), n_free)
         if not (n_asked or back or n_new):
             n_new = 1
         for slot in (*widened, *back):
+            added = [index for index in steps if not slot.wants_step(index)]
             both = sorted({*(slot.wanted_steps or []), *steps})
             slot.wanted_steps = None if len(both) == lengths[trajectory] and not is_begun else both
             changed.append(slot)
-        for slot in back:
-            if slot.status == Status.SUBMITTED:
-                revisions.ask_again(slot)
+            if slot.status in (Status.SUBMITTED, Status.RETURNED):
+                revisions.ask_again(slot, added)
         new += [
             Assignment(
                 project=project,
@@ -68,3 +75,10 @@ def _had(trajectories: Collection[int]) -> dict[int, set[int]]:
         assert user is not None
         found[trajectory].add(user)
     return found
+
+
+def _asked_since(trajectories: Collection[int]) -> dict[int, set[int]]:
+    """By slot: the steps that were asked of its annotator after what counts of theirs was submitted."""
+    submitted = Annotation.objects.submitted().filter(trajectory__in=trajectories)
+    slots = dict(submitted.values_list("pk", "assignment_id"))
+    return {slots[pk]: steps for pk, steps in revisions.asked_since(slots).items()}

@@ -21,10 +21,11 @@ from annotator.labelling import hints, store
 from annotator.labelling.completeness import missing_labels, say_missing
 from annotator.labelling.hints import Hint
 from annotator.labelling.intake import EVIDENCE, Changes
+from annotator.labelling.revisions import delete_labels
 from annotator.labelling.shown import refuse_unlike
 from annotator.labelling.store import Basis, StoredLabel
 from annotator.labelling.validators import Finding, Said, check, check_doubts
-from annotator.models import Annotation, Assignment, Guideline, Label, LabelEvent, Step, User
+from annotator.models import Annotation, Assignment, Guideline, Label, Step, User
 from annotator.projects.scheme import LabelScheme
 from annotator.queue import actions as queue
 
@@ -291,12 +292,7 @@ def _clear_after_first_error(annotation: Annotation) -> None:
     of_steps = annotation.labels.filter(step__isnull=False)
     first = of_steps.filter(value=-1).order_by("step__index").values_list("step__index", flat=True).first()
     if first is not None:
-        after = of_steps.filter(step__index__gt=first)
-        LabelEvent.objects.bulk_create(
-            LabelEvent(annotation=annotation, step_id=step_id, is_after_hint=hint_value is not None)
-            for step_id, hint_value in after.values_list("step_id", "hint_value")
-        )
-        after.delete()
+        delete_labels(annotation, of_steps.filter(step__index__gt=first))
 
 
 def findings_of(assignment: Assignment, annotation: Annotation) -> list[Finding]:

@@ -4,7 +4,10 @@ talk about a step.
 What was submitted stays as it is. Its author gets a draft of the next revision, with the labels copied, and edits that.
 """
 
+from collections.abc import Collection
+
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.timezone import now
 
 from annotator import audit
@@ -13,10 +16,12 @@ from annotator.models import (
     Annotation,
     AnnotationReturn,
     Assignment,
+    AuditEvent,
     Dispute,
     GoldLabel,
     Guideline,
     Label,
+    LabelEvent,
     Membership,
     Step,
     StepComment,
@@ -65,21 +70,29 @@ def return_annotation(annotation_id: int, reviewer: User, message: str) -> Assig
 
 
 @transaction.atomic
-def take_back(annotation_id: int, reviewer: User) -> Assignment:
+def take_back(annotation_id: int, reviewer: User) -> tuple[Assignment, list[int]]:
     """Ends the wait for a new revision: what was submitted counts again, and the draft stays where its author left it.
 
-    Raises AnnotationFinal unless the annotation is with its author.
+    With the steps that were asked of its author since: they are asked of them no longer, and the caller has others
+    asked. Raises AnnotationFinal unless the annotation is with its author.
     """
     annotation = Annotation.objects.get(pk=annotation_id)
+    # All slots before the trajectory: others may be asked for more.
+    slots = Assignment.objects.live().filter(trajectory=annotation.trajectory_id).order_by("slot")
+    list(slots.select_for_update(of=("self",)).values_list("pk"))
     assignment = _lock(annotation.assignment_id)
     annotation.refresh_from_db()
     if assignment.status != Status.RETURNED or annotation.is_superseded:
         raise AnnotationFinal("The annotation is not with its author any more, so there is nothing to take back.")
     assignment.status = Status.SUBMITTED
     assignment.finished_at = annotation.submitted_at
-    assignment.save(update_fields=["status", "finished_at"])
+    since = asked_since([annotation.pk]).get(annotation.pk, set())
+    steps = [index for index in assignment.wanted_steps or [] if index in since]
+    if steps:
+        assignment.wanted_steps = [index for index in assignment.wanted_steps or [] if index not in since]
+    assignment.save(update_fields=["status", "finished_at", "wanted_steps"])
     audit.log("annotation.taken_back", annotation, user=reviewer, project_id=assignment.project_id)
-    return assignment
+    return assignment, steps
 
 
 @transaction.atomic
@@ -110,20 +123,32 @@ def reopen(assignment_id: int, annotator: User) -> Assignment:
     return assignment
 
 
-def ask_again(assignment: Assignment) -> None:
-    """Gives a submitted annotation back to its author, because more steps are wanted of them now.
+def ask_again(assignment: Assignment, steps: list[int]) -> None:
+    """Gives a submitted annotation back to its author, if they do not have it, because these steps are wanted, too.
 
     What was submitted counts until the next revision is. Lock the assignment, then its trajectory, before.
     """
     annotation = Annotation.objects.submitted().get(assignment=assignment)
-    _begin_revision(assignment, annotation)
+    if assignment.status != Status.RETURNED:
+        _begin_revision(assignment, annotation)
     audit.log(
         "annotation.asked_again",
         annotation,
         user=None,
         project_id=assignment.project_id,
-        data={"revision": annotation.revision},
+        data={"revision": annotation.revision, "steps": steps},
     )
+
+
+def asked_since(annotation_ids: Collection[int]) -> dict[int, set[int]]:
+    """By submitted annotation: the steps (indices) that were asked of its author after it, also if no longer."""
+    events = AuditEvent.objects.filter(
+        action="annotation.asked_again", object_type="annotation", object_id__in=annotation_ids
+    )
+    found: dict[int, set[int]] = {}
+    for pk, data in events.values_list("object_id", "data"):
+        found.setdefault(pk, set()).update(data.get("steps", ()))
+    return found
 
 
 def is_settled(trajectory_id: int) -> bool:
@@ -141,6 +166,15 @@ def comment(annotation: Annotation, step: Step | None, author: User, text: str, 
     stored = StepComment.objects.create(annotation=annotation, step=step, author=author, text=said)
     audit.log("annotation.commented", annotation, user=author, project_id=project_id, data={"comment": stored.pk})
     return stored
+
+
+def delete_labels(draft: Annotation, labels: QuerySet[Label]) -> None:
+    """Deletes labels of a draft that are not asked for, as if their author had: the label events keep that."""
+    LabelEvent.objects.bulk_create(
+        LabelEvent(annotation=draft, step_id=step_id, is_after_hint=hint_value is not None)
+        for step_id, hint_value in labels.values_list("step_id", "hint_value")
+    )
+    labels.delete()
 
 
 def _lock(assignment_id: int) -> Assignment:
@@ -172,6 +206,9 @@ def _begin_revision(assignment: Assignment, annotation: Annotation) -> None:
     guideline = Guideline.objects.filter(project=assignment.project_id).first()
     at = now()
     if not is_new:  # an earlier return was taken back: they go on with the draft that they had begun
+        if assignment.wanted_steps is not None:
+            of_steps = draft.labels.filter(step__isnull=False)
+            delete_labels(draft, of_steps.exclude(step__index__in=assignment.wanted_steps))
         draft.labels.update(guideline=guideline, labelled_at=at)
         return
     Label.objects.bulk_create(

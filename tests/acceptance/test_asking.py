@@ -8,8 +8,9 @@ from django.test import Client
 
 from annotator import flow
 from annotator.acceptance import actions
+from annotator.adjudication import actions as adjudication
 from annotator.labelling import completeness
-from annotator.models import Acceptance, Annotation, Assignment, GoldLabel, Membership, Trajectory
+from annotator.models import Acceptance, Annotation, Assignment, GoldLabel, Membership, Trajectory, User
 from annotator.queue import actions as queue
 from tests.factories import World, judge, label, make_acceptance, make_member, make_trajectory, make_world
 
@@ -164,6 +165,70 @@ def test_where_nobody_is_left_one_slot_waits(pair: World, promise: Acceptance) -
     ]
     judge(trajectory, pair.reviewer, [-1, -1, 1])
     assert gold(trajectory) == {0: -1, 1: -1, 2: 1, None: 1}
+
+
+def take_back(trajectory: Trajectory, who: User, world: World) -> None:
+    annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=who)
+    flow.take_back(annotation.pk, world.reviewer)
+
+
+def test_what_is_taken_back_from_one_is_asked_of_the_next(pair: World, promise: Acceptance) -> None:
+    """What somebody else says of these steps meanwhile is not dropped for what the first never said."""
+    third = make_member(pair.project, "annotator", "third")
+    trajectory = make_accepted(pair, promise)
+    for who in (pair.annotator, pair.second):
+        judge(trajectory, who, TRUTH)
+    withdraw(pair, promise)
+    label(Assignment.objects.get(trajectory=trajectory, slot=0), pair.annotator, {0: 0})
+    take_back(trajectory, pair.annotator, pair)
+    assert asked(trajectory) == [
+        ("submitted", "demo-ann", [2], True),
+        ("returned", "demo-bob", [0, 1, 2], True),
+        ("open", None, [0, 1], False),
+    ]
+    judge(trajectory, third, TRUTH)
+    assert gold(trajectory) == {2: 1, None: 1}
+    # Nobody is asked for ever: from whom it was taken back it is not asked anew.
+    take_back(trajectory, pair.second, pair)
+    assert asked(trajectory) == [
+        ("submitted", "demo-ann", [2], True),
+        ("submitted", "demo-bob", [2], True),
+        ("submitted", "third", [0, 1], False),
+    ]
+    assert gold(trajectory) == {0: 1, 1: -1, 2: 1, None: 1}
+    # A draft that was begun meanwhile has no say in steps that are not asked of its author any more.
+    submitted = Annotation.objects.submitted().get(trajectory=trajectory, annotator=pair.annotator)
+    adjudication.return_to_author(submitted.pk, pair.reviewer, "Look again.")
+    flow.submit(submitted.assignment_id, pair.annotator)
+    assert gold(trajectory) == {0: 1, 1: -1, 2: 1, None: 1}
+
+
+def test_what_waits_for_who_has_left_is_asked_of_whoever_joins(pair: World, promise: Acceptance) -> None:
+    trajectory = make_accepted(pair, promise)
+    for who in (pair.annotator, pair.second):
+        judge(trajectory, who, TRUTH)
+    withdraw(pair, promise)
+    Membership.objects.filter(user__in=[pair.annotator, pair.second]).delete()
+    for who in (pair.annotator, pair.second):
+        assert flow.take_back_all(pair.project, who.username, pair.reviewer) == 1
+    assert asked(trajectory) == [
+        ("submitted", "demo-ann", [2], True),
+        ("submitted", "demo-bob", [2], True),
+        ("open", None, [0, 1], False),
+    ]
+    assert gold(trajectory) == {2: 1, None: 1}
+
+
+def test_who_is_with_a_reviewers_return_is_asked_for_more_with_it(pair: World, promise: Acceptance) -> None:
+    trajectory = make_accepted(pair, promise)
+    annotation = judge(trajectory, pair.annotator, TRUTH)
+    judge(trajectory, pair.second, TRUTH)
+    adjudication.return_to_author(annotation.pk, pair.reviewer, "Look again.")
+    withdraw(pair, promise)
+    take_back(trajectory, pair.annotator, pair)
+    assert asked(trajectory) == [("submitted", "demo-ann", [2], True), ("returned", "demo-bob", [0, 1, 2], True)]
+    submit_again(trajectory, pair.second, {0: 1, 1: -1})
+    assert gold(trajectory) == {0: 1, 1: -1, 2: 1, None: 1}
 
 
 def test_who_is_asked_whole_is_asked_nothing_more(pair: World, promise: Acceptance) -> None:
