@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from annotator import audit
 from annotator.errors import DomainError, InvalidInput, InvalidSettings, parsed
-from annotator.models import AuditEvent, Guideline, Invitation, Membership, Project, User
+from annotator.models import Acceptance, AuditEvent, Guideline, Invitation, Membership, Project, User
 from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 from annotator.selection.policy import SelectionPolicy
@@ -127,6 +127,8 @@ def change_settings(project: Project, changes: dict[str, Any], *, user: User) ->
         difference["new"]["label_scheme"] = {name: after[name] for name in differing}
     if not {"label_scheme", "selection_policy"}.isdisjoint(names):
         _check_together(current)
+    if difference["new"].get("label_scheme", {}).get("mode") == "stop_at_first_error":
+        _refuse_under_a_promise(current)
     if names:
         current.save(update_fields=names)
         audit.log("project.changed", current, user=user, project_id=current.pk, data=difference)
@@ -141,6 +143,17 @@ def _check_together(project: Project) -> None:
             "trajectories, or choose another mode of labelling."
         )
         raise InvalidSettings(f"The settings were not saved: {message}", {"selection_policy": message})
+
+
+def _refuse_under_a_promise(project: Project) -> None:
+    """Steps after an error would be judged by nobody, so the audit would take what was promised of them for wrong."""
+    promise = project.acceptances.filter(status__in=Acceptance.IN_FORCE).first()
+    if promise is not None:
+        message = (
+            f"The mode was not changed, because {promise} is in force or being tested, and its audit needs every step "
+            "judged. End it first, on the page Acceptance."
+        )
+        raise InvalidSettings(f"The settings were not saved: {message}", {"mode": message})
 
 
 def _by_setting(error: ValidationError) -> dict[str, str]:

@@ -21,7 +21,7 @@ from annotator.projects.hints import HintPolicy
 from annotator.projects.scheme import LabelScheme
 from annotator.projects.taxonomies import TAXONOMIES
 from annotator.releases.policy import ReleasePolicy
-from tests.factories import World, make_trajectory
+from tests.factories import World, make_acceptance, make_trajectory
 
 URL = "/projects/demo/settings/"
 
@@ -133,6 +133,28 @@ def test_settings_that_do_not_fit_come_back_with_the_reason(
     project = Project.objects.get()
     assert (project.claim_minutes, project.overlap) == (60, 2)
     assert not AuditEvent.objects.filter(action="project.changed").exists()
+
+
+@pytest.mark.parametrize("status", ["working", "active"])
+def test_a_promise_in_force_needs_every_step_judged(client: Client, world: World, status: str) -> None:
+    """Its audit holds what people settle of all steps against what was promised."""
+    promise = make_acceptance(world.project, status=status)
+    client.force_login(world.admin)
+    response = client.post(URL, {**FORM, "overlap": 1, "mode": "stop_at_first_error"})
+    assert response.status_code == 422
+    said = "acceptance 1 is in force or being tested, and its audit needs every step judged"
+    assert said in response.content.decode()
+    with pytest.raises(InvalidSettings, match=said) as refused:
+        actions.change_settings(world.project, {"label_scheme": {"mode": "stop_at_first_error"}}, user=world.admin)
+    assert list(refused.value.fields) == ["mode"]
+    project = Project.objects.get()
+    assert (project.scheme.mode, project.overlap) == ("every_step", 2)
+    assert not AuditEvent.objects.filter(action="project.changed").exists()
+    assert "Changed: label scheme." in client.post(URL, {**FORM, "mode": "carry_errors"}, follow=True).content.decode()
+    promise.status = "stopped"
+    promise.save()
+    actions.change_settings(world.project, {"label_scheme": {"mode": "stop_at_first_error"}}, user=world.admin)
+    assert Project.objects.get().scheme.mode == "stop_at_first_error"
 
 
 def test_how_many_trajectories_two_reviewers_decide_can_be_set(client: Client, world: World) -> None:
