@@ -173,7 +173,7 @@ def heard(project: Project, sample: Drawn) -> list[ModelVersion]:
     for version in latest_versions(project):
         if version.kind == ModelVersion.Kind.SCORER:
             continue
-        n = Prediction.objects.filter(version=version, trajectory__in=sample.ids).count()
+        n = Prediction.objects.speaking().filter(version=version, trajectory__in=sample.ids).count()
         if n >= HEARD_FROM * len(sample.ids):
             found.append(version)
     return found
@@ -217,7 +217,7 @@ def counts(project: Project) -> Counts:
     learnt = to_learn_from(sample.chances, n_elsewhere)
     tests = sample.some(np.setdiff1d(np.arange(len(sample.ids)), learnt))
     versions = heard(project, sample)
-    spoken_of = Prediction.objects.filter(trajectory=OuterRef("pk"))
+    spoken_of = Prediction.objects.speaking().filter(trajectory=OuterRef("pk"))
     rated = [Exists(spoken_of.filter(version=version)) for version in versions]
     n_rated = candidates(project).filter(*rated).count() if rated else 0
     n_pool = n_rated

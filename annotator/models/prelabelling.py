@@ -4,7 +4,7 @@ import numpy as np
 from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q
 from django.utils.timezone import now
 
 from annotator.models.importing import Trajectory
@@ -119,6 +119,12 @@ class PrelabelTarget(models.Model):
         return f"{self.trajectory_id} in run {self.run_id}"
 
 
+class PredictionQuerySet(models.QuerySet["Prediction"]):
+    def speaking(self) -> "PredictionQuerySet":
+        """Without those that abstain from every step."""
+        return self.filter(Func("probs", template="0 <= ANY(%(expressions)s)", output_field=models.BooleanField()))
+
+
 class Prediction(models.Model):
     """What one model version says about the steps of one trajectory. Never changed: another version says it anew.
 
@@ -146,6 +152,8 @@ class Prediction(models.Model):
     )
     note = models.TextField(blank=True, help_text="Why it abstained, or what was changed in the text.")
     created_at = models.DateTimeField(default=now)
+
+    objects = PredictionQuerySet.as_manager()
 
     class Meta:
         constraints = [

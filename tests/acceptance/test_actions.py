@@ -836,14 +836,21 @@ def test_what_somebody_held_and_skipped_is_covered_by_no_promise(db: None) -> No
     assert list(selection.untouched(world.project)) == [free]
 
 
-def test_the_projects_own_scorer_is_not_heard(alone: World) -> None:
+def test_the_projects_own_scorer_and_who_says_nothing_are_not_heard(alone: World) -> None:
     made = make_pool(alone, 60)
     for trajectory in made:
         predict(trajectory, TRUTH, model="own", kind="scorer")
+        predict(trajectory, [None] * 3, model="mute")
     predict(made[0], TRUTH, model="rare")
     draw(alone, 20)
     assert [version.name for version in sample.heard(alone.project, sample.drawn(alone.project))] == ["fair", "good"]
     assert not LearningPoint.objects.exists()
+    # Nor is a trajectory there to accept of which one that is heard says nothing.
+    further = make_trajectory(alone.project)
+    predict(further, TRUTH, model="good")
+    predict(further, [None] * 3, model="fair")
+    found = sample.counts(alone.project)
+    assert found.n_pool + found.n_late == 40
 
 
 def test_what_cannot_start_is_refused_and_changes_nothing(alone: World) -> None:
