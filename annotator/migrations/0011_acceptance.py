@@ -128,7 +128,7 @@ class Migration(migrations.Migration):
                     ("working", "being tested"),
                     ("refused", "no rule keeps the promise"),
                     ("active", "in force"),
-                    ("stopped", "stopped by an admin"),
+                    ("stopped", "stopped"),
                     ("broken", "stopped by its audit"),
                 ],
                 default="working",

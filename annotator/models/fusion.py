@@ -102,7 +102,7 @@ class Acceptance(models.Model):
         WORKING = "working", "being tested"
         REFUSED = "refused", "no rule keeps the promise"
         ACTIVE = "active", "in force"
-        STOPPED = "stopped", "stopped by an admin"
+        STOPPED = "stopped", "stopped"
         BROKEN = "broken", "stopped by its audit"
 
     IN_FORCE = (Status.WORKING, Status.ACTIVE)

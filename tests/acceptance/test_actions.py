@@ -518,7 +518,7 @@ def test_an_admin_may_end_it_and_keep_or_take_back_the_labels(alone: World, prom
     assert "nobody audits them any longer" in promised.stop_reason
     assert GoldLabel.objects.filter(acceptance=promised).count() == n_labels
     refusal = (
-        r"Nothing was changed: acceptance 1 is not in force \(stopped by an admin\)\. Its labels were kept; you can "
+        r"Nothing was changed: acceptance 1 is not in force \(stopped\)\. Its labels were kept; you can "
         r"still have them taken back\."
     )
     with pytest.raises(JobConflict, match=refusal):

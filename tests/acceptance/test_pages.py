@@ -144,10 +144,13 @@ def test_one_that_is_cancelled_while_it_is_queued_ends_at_once(client: Client, a
     client.post(f"/jobs/{job.pk}/cancel/" if over == "page" else f"/api/v1/jobs/{job.pk}/cancel/")
     promise = Acceptance.objects.get()
     assert (promise.status, promise.stop_reason) == ("stopped", "Its job was cancelled. Nothing stays accepted.")
-    assert "being tested" not in text(client, URL)
+    overview = text(client, URL)
+    assert "being tested" not in overview
+    assert '>stopped</span> <span class="muted small">Its job was cancelled. Nothing stays accepted.</span>' in overview
     page = text(client, f"{URL}1/")
     assert "Its job was cancelled. Nothing stays accepted.</p>" in page
     assert "being tested" not in page
+    assert "stopped by an admin" not in overview + page  # or nobody, if it had failed
 
 
 def test_a_refused_promise_says_so(client: Client, alone: World) -> None:
