@@ -8,7 +8,6 @@ from django.conf import settings
 from django.db import transaction
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import JobFailed
 from annotator.fusion import actions as fusion
@@ -115,7 +114,7 @@ def _decide(project: Project, reviewer: User) -> None:
     disputes = Dispute.objects.undecided().filter(trajectory__project=project)
     dispute = disputes.filter(trajectory__external_id=external_id, step__index=index).first()
     if dispute is not None:
-        adjudication.decide(dispute, reviewer, DECISION)
+        flow.decide(dispute, reviewer, DECISION)
 
 
 def _hear_models(project: Project, admin: User, judgements: Path) -> None:

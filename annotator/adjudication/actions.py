@@ -226,11 +226,6 @@ def parse_decision(data: object) -> DecisionIn:
     raise InvalidInput(f"The decision was not stored. {said}", fields)
 
 
-def decide(dispute: Dispute, reviewer: User, decision: DecisionIn) -> Adjudication:
-    """Stores a decision on one dispute, as decide_run does."""
-    return decide_run(dispute.trajectory_id, [dispute.pk], reviewer, decision)[0]
-
-
 @transaction.atomic
 def decide_run(
     trajectory_id: int, dispute_ids: Sequence[int], reviewer: User, decision: DecisionIn

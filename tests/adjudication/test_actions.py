@@ -101,7 +101,7 @@ def test_what_somebody_else_holds_cannot_be_claimed_or_decided(world: World) -> 
     with pytest.raises(ReviewHeld, match="Another reviewer holds this trajectory"):
         actions.claim(held.pk, world.reviewer)
     with pytest.raises(ReviewHeld):
-        actions.decide(dispute_of(trajectory, 0), world.reviewer, decision())
+        flow.decide(dispute_of(trajectory, 0), world.reviewer, decision())
     review = review_of(trajectory)
     assert (review.status, review.reviewer, review.lease_expires_at) == ("claimed", world.admin, held.lease_expires_at)
     assert not Adjudication.objects.exists()
@@ -116,13 +116,13 @@ def test_an_expired_claim_is_free_again(world: World) -> None:
     assert claimed is not None
     assert claimed.reviewer == world.reviewer
     with pytest.raises(ReviewHeld):
-        actions.decide(dispute_of(trajectory, 0), world.admin, decision())
+        flow.decide(dispute_of(trajectory, 0), world.admin, decision())
 
 
 def test_whoever_comes_back_late_goes_on_if_nobody_took_it(world: World) -> None:
     trajectory = disputed(world.project, [1, 1], [-1, -1])
     let_run_out(actions.claim(review_of(trajectory).pk, world.reviewer))
-    actions.decide(dispute_of(trajectory, 0), world.reviewer, decision())
+    flow.decide(dispute_of(trajectory, 0), world.reviewer, decision())
     review = review_of(trajectory)
     assert (review.status, review.reviewer) == ("claimed", world.reviewer)
     assert review.lease_expires_at is not None
@@ -152,7 +152,7 @@ def test_giving_back_what_one_does_not_hold_changes_nothing(world: World, holder
 
 def test_a_decision_becomes_gold_and_lowers_the_severity(world: World) -> None:
     trajectory = disputed(world.project, [1, 1, 1], [-1, 0, 1])
-    actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(-1, "guideline", "  Rule 3.  "))
+    flow.decide(dispute_of(trajectory, 0), world.reviewer, decision(-1, "guideline", "  Rule 3.  "))
     stored = Adjudication.objects.get()
     assert (stored.value, stored.reason_code, stored.note, stored.reviewer) == (
         -1,
@@ -172,7 +172,7 @@ def test_a_decision_becomes_gold_and_lowers_the_severity(world: World) -> None:
 def test_the_last_decision_ends_the_review(world: World) -> None:
     trajectory = disputed(world.project, [1, 1], [-1, 0])
     for step in (0, 1):
-        actions.decide(dispute_of(trajectory, step), world.reviewer, decision(0))
+        flow.decide(dispute_of(trajectory, step), world.reviewer, decision(0))
     review = review_of(trajectory)
     assert (review.status, review.severity, review.lease_expires_at) == ("done", 0, None)
     assert actions.claim_next(world.project, world.admin) is None
@@ -180,7 +180,7 @@ def test_the_last_decision_ends_the_review(world: World) -> None:
 
 def test_undecidable_is_gold_without_a_value(world: World) -> None:
     trajectory = disputed(world.project, [1], [-1])
-    actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(None, "insufficient"))
+    flow.decide(dispute_of(trajectory, 0), world.reviewer, decision(None, "insufficient"))
     gold = GoldLabel.objects.get(trajectory=trajectory, step__index=0)
     assert (gold.value, gold.provenance) == (None, "adjudicated")
 
@@ -191,7 +191,7 @@ def test_an_outcome_is_decided_like_a_step(world: World) -> None:
     judge(trajectory, world.second, [1], outcome=-1)
     dispute = Dispute.objects.select_related("trajectory", "step").get(trajectory=trajectory)
     assert dispute.step is None
-    actions.decide(dispute, world.reviewer, decision(-1))
+    flow.decide(dispute, world.reviewer, decision(-1))
     gold = GoldLabel.objects.get(trajectory=trajectory, step=None)
     assert (gold.value, gold.provenance) == (-1, "adjudicated")
     assert review_of(trajectory).status == "done"
@@ -200,9 +200,9 @@ def test_an_outcome_is_decided_like_a_step(world: World) -> None:
 def test_a_later_decision_overrules_and_both_stay(world: World) -> None:
     trajectory = disputed(world.project, [1], [-1])
     dispute = dispute_of(trajectory, 0)
-    first = actions.decide(dispute, world.reviewer, decision(1))
+    first = flow.decide(dispute, world.reviewer, decision(1))
     seen = actions.version_now([dispute], world.admin)
-    second = actions.decide(dispute, world.admin, DecisionIn(value=-1, reason_code="hindsight", version=seen))
+    second = flow.decide(dispute, world.admin, DecisionIn(value=-1, reason_code="hindsight", version=seen))
     assert list(dispute.adjudications.values_list("pk", "value")) == [(first.pk, 1), (second.pk, -1)]
     assert GoldLabel.objects.get(trajectory=trajectory, step__index=0).value == -1
     dispute.refresh_from_db()
@@ -212,7 +212,7 @@ def test_a_later_decision_overrules_and_both_stay(world: World) -> None:
 
 def test_a_decision_is_never_changed_or_removed(world: World) -> None:
     trajectory = disputed(world.project, [1], [-1])
-    made = actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(1))
+    made = flow.decide(dispute_of(trajectory, 0), world.reviewer, decision(1))
     for refused in (lambda: Adjudication.objects.update(value=0), lambda: Adjudication.objects.all().delete()):
         with pytest.raises(Exception, match="Cannot"), transaction.atomic():
             refused()
@@ -222,7 +222,7 @@ def test_a_decision_is_never_changed_or_removed(world: World) -> None:
 
 def test_settling_again_leaves_decisions_alone(world: World) -> None:
     trajectory = disputed(world.project, [1, 1], [-1, 1])
-    actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
+    flow.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
     gold = list(GoldLabel.objects.order_by("id").values())
     assert agreement.settle(trajectory.pk) is False
     actions.refresh_review(trajectory.pk)
@@ -232,7 +232,7 @@ def test_settling_again_leaves_decisions_alone(world: World) -> None:
 
 def test_a_review_opens_again_for_a_new_dispute(world: World) -> None:
     trajectory = disputed(world.project, [1, 1], [-1, 1])
-    actions.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
+    flow.decide(dispute_of(trajectory, 0), world.reviewer, decision(0))
     Dispute.objects.create(trajectory=trajectory, step=trajectory.steps.get(index=1), severity=2)
     actions.refresh_review(trajectory.pk)
     review = review_of(trajectory)
@@ -278,7 +278,7 @@ def test_reviewers_at_once_never_hold_one_trajectory_together() -> None:
         while review := actions.claim_next(project, user):
             held.append((review.pk, user.pk))
             dispute = Dispute.objects.select_related("trajectory", "step").get(trajectory_id=review.trajectory_id)
-            actions.decide(dispute, user, decision())
+            flow.decide(dispute, user, decision())
 
     assert run_at_once([partial(claim_and_decide, user) for user in reviewers]) == []
     assert len(held) == 12
@@ -324,7 +324,7 @@ def test_a_decision_waits_for_a_trajectory_that_is_being_settled() -> None:
     def decide_impatiently() -> None:
         with connection.cursor() as cursor:
             cursor.execute("SET lock_timeout = '200ms'")
-        actions.decide(dispute, reviewer, decision())
+        flow.decide(dispute, reviewer, decision())
 
     with transaction.atomic():
         Trajectory.objects.select_for_update(no_key=True).get(pk=trajectory.pk)

@@ -59,7 +59,7 @@ def test_a_fusion_that_ends_while_a_reviewer_decides_waits_for_the_decision(worl
     flow.run_job(job.pk)
     last = Dispute.objects.filter(trajectory=trajectory).order_by("step__index")[2]
     with transaction.atomic():  # as flow.decide does it
-        actions.decide(last, world.reviewer, DecisionIn(value=-1, reason_code="misread"))
+        flow.decide(last, world.reviewer, DecisionIn(value=-1, reason_code="misread"))
         weighing = Beside(lambda: actions.weigh_all(world.project))
         assert weighing.is_waiting
         fusion.refresh(trajectory.pk)

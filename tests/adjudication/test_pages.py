@@ -51,7 +51,7 @@ def decide(trajectory: Trajectory, step: int | None, reviewer: User, value: int 
     dispute = dispute_of(trajectory, step)
     version = actions.version_now([dispute], reviewer)
     given = DecisionIn(value=value, reason_code="ambiguous", note=note, version=version)
-    actions.decide(dispute, reviewer, given)
+    flow.decide(dispute, reviewer, given)
 
 
 def list_url(world: World) -> str:

@@ -144,7 +144,7 @@ def test_one_decision_settles_the_run_and_each_step_can_be_decided_again(world: 
     assert GoldLabel.objects.filter(trajectory=trajectory, value=-1, provenance="adjudicated").count() == 2
     page = as_reviewer.get(detail_url(trajectory))
     assert "2 steps decided at once; each can be decided again." in text_of(page.content)
-    actions.decide(second, world.reviewer, DecisionIn(value=1, reason_code="misread"))
+    flow.decide(second, world.reviewer, DecisionIn(value=1, reason_code="misread"))
     assert GoldLabel.objects.get(trajectory=trajectory, step=second.step).value == 1
 
 
@@ -161,7 +161,7 @@ def test_a_run_is_decided_whole_or_not_at_all(wrong: str, world: World) -> None:
     elif wrong == "none":
         ids = []
     else:
-        actions.decide(second, world.reviewer, DECISION)
+        flow.decide(second, world.reviewer, DECISION)
     n_before = Adjudication.objects.count()
     with pytest.raises(DecisionOutdated, match="Nothing was stored"):
         actions.decide_run(trajectory.pk, ids, world.reviewer, given)
@@ -359,7 +359,7 @@ def test_a_returned_annotation_makes_the_review_wait(world: World, as_reviewer: 
         as_reviewer.get(reverse("review-list", args=["demo"])).content
     )
     with pytest.raises(ReviewHeld, match="back with its author"):
-        actions.decide(disputes_of(trajectory)[0], world.reviewer, DECISION)
+        flow.decide(disputes_of(trajectory)[0], world.reviewer, DECISION)
     assert not Adjudication.objects.exists()
     label(annotation.assignment, world.annotator, {1: -1})
     flow.submit(annotation.assignment_id, world.annotator)

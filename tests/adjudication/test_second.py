@@ -72,7 +72,7 @@ def version_for(user: User, trajectory: Trajectory, *steps: int | None) -> str:
 
 def decide(trajectory: Trajectory, user: User, value: int | None, *, step: int | None = 0, **more: Any) -> Adjudication:
     given = DecisionIn(value=value, reason_code="hindsight", note=NOTE, **more)
-    return actions.decide(dispute_of(trajectory, step), user, given)
+    return flow.decide(dispute_of(trajectory, step), user, given)
 
 
 def decide_url(trajectory: Trajectory, step: int = 0) -> str:
@@ -298,7 +298,7 @@ def test_a_dispute_that_is_gone_is_not_decided(world: World) -> None:
     gone = dispute_of(trajectory)
     Dispute.objects.filter(pk=gone.pk).delete()
     with pytest.raises(DecisionOutdated, match="the raters agree on this by now"):
-        actions.decide(gone, world.reviewer, DecisionIn(value=1, reason_code="slip"))
+        flow.decide(gone, world.reviewer, DecisionIn(value=1, reason_code="slip"))
     assert not Adjudication.objects.exists()
 
 
@@ -393,7 +393,7 @@ def test_nothing_that_a_second_reviewer_may_open_says_what_the_first_decided(
     trajectory = disputed(world, [1, 1], [-1, 0])
     first = decide(trajectory, world.reviewer, None, step=0)
     slip = DecisionIn(value=1, reason_code="slip", note="seen when settled")
-    actions.decide(dispute_of(trajectory, 1), world.reviewer, slip)
+    flow.decide(dispute_of(trajectory, 1), world.reviewer, slip)
     annotation = Annotation.objects.submitted().get(trajectory=trajectory, annotator=world.annotator)
     for step, text in ((first.dispute.step, f"Why not undecidable? {NOTE}"), (dispute_of(trajectory, 1).step, "Hm.")):
         revisions.comment(annotation, step, world.reviewer, text, project_id=world.project.pk)

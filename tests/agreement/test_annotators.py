@@ -11,7 +11,6 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement.annotator_rows import annotator_rows
 from annotator.agreement.annotators import (
@@ -250,7 +249,7 @@ def test_the_figures_of_each_person(world: World, client: Client) -> None:
     read_and_judge(first, world.second, [1, -1, 1], active_ms=1000, is_seen=False)
     judge(make_trajectory(world.project), world.second, [1, 1, 1])  # not measured
     for dispute, value in zip(Dispute.objects.order_by("step__index"), (0, None), strict=True):
-        adjudication.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="ambiguous"))
+        flow.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="ambiguous"))
     sent_back = Annotation.objects.get(trajectory=first, annotator=world.second)
     revisions.return_annotation(sent_back.pk, world.reviewer, "Look again.")
     client.force_login(world.reviewer)
@@ -271,7 +270,7 @@ def test_nobody_is_shown_by_what_they_decided_themselves(world: World, client: C
         judge(trajectory, world.reviewer, [-1] * n_steps)
         judge(trajectory, world.annotator, [1] * n_steps)
         for dispute in Dispute.objects.filter(trajectory=trajectory):
-            adjudication.decide(dispute, decider, DecisionIn(value=value, reason_code="misread"))
+            flow.decide(dispute, decider, DecisionIn(value=value, reason_code="misread"))
     assert gold_shares(world.project) == {world.reviewer.pk: Share(0, 1), world.annotator.pk: Share(1, 3)}
     client.force_login(world.reviewer)
     text = text_of(client, url_of(world))

@@ -7,7 +7,6 @@ import pytest
 from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.agreement import actions as agreement
 from annotator.labelling import revisions
@@ -249,7 +248,7 @@ def test_a_decided_dispute_stays_decided_whatever_a_revision_says() -> None:
     first, _ = raters_of(trajectory)
     dispute = Dispute.objects.get(trajectory=trajectory)
     reviewer = make_member(trajectory.project, "reviewer")
-    adjudication.decide(dispute, reviewer, DecisionIn(value=0, reason_code="ambiguous"))
+    flow.decide(dispute, reviewer, DecisionIn(value=0, reason_code="ambiguous"))
     corrected(trajectory, first, {1: 1})
     assert gold_of(trajectory)[1] == (0, "adjudicated")
     assert Dispute.objects.get(trajectory=trajectory) == dispute
@@ -323,7 +322,7 @@ def test_what_a_reviewer_has_decided_stays_where_somebody_stops_before_it_later(
     trajectory = judged([[1, 1, 1], [1, 1, -1]], settings={"label_scheme": {"mode": "stop_at_first_error"}})
     dispute = Dispute.objects.get(trajectory=trajectory)
     reviewer = make_member(trajectory.project, "reviewer")
-    adjudication.decide(dispute, reviewer, DecisionIn(value=-1, reason_code="clear_error"))
+    flow.decide(dispute, reviewer, DecisionIn(value=-1, reason_code="clear_error"))
     first, _ = raters_of(trajectory)
     corrected(trajectory, first, {1: -1})
     assert gold_of(trajectory) == {0: (1, "unanimous"), 2: (-1, "adjudicated"), None: (1, "unanimous")}

@@ -7,7 +7,6 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.fusion import actions as fusion
 from annotator.models import AcceptanceAudit, Dispute, Job, Release, Review, Trajectory, User
@@ -87,7 +86,7 @@ def full_world() -> tuple[World, dict[str, int]]:
     judge(disputed, world.second, [1, 1, 1], outcome=1)
     judge(open_, world.annotator, [1, 1, 1])
     decision = DecisionIn(value=0, reason_code="guideline", note="See the second example.")
-    adjudication.decide(Dispute.objects.get(trajectory=settled), world.reviewer, decision)
+    flow.decide(Dispute.objects.get(trajectory=settled), world.reviewer, decision)
     flow.publish(world.project, ReleasePolicy(), user=world.admin)
     rules = catalogue.read(world.project.slug).get("rules")
     every = prelabelling.Selection()

@@ -96,7 +96,7 @@ def test_a_stale_page_shows_the_decision_of_the_other_reviewer_instead_of_overru
 ) -> None:
     trajectory = disputed(world, [1, -1], [1, 1])
     page = open_review(open_as, world, trajectory)
-    actions.decide(Dispute.objects.get(), world.admin, DecisionIn(value=1, reason_code="slip"))
+    flow.decide(Dispute.objects.get(), world.admin, DecisionIn(value=1, reason_code="slip"))
     choose(page, "-")
     page.keyboard.press("Enter")
     said = page.get_by_text("another reviewer has decided or a rater has changed a judgement meanwhile")
@@ -197,7 +197,7 @@ def test_on_a_phone_the_table_of_reviews_scrolls_and_the_page_does_not(open_as: 
 
 def decide_elsewhere(world: World, index: int) -> None:
     dispute = Dispute.objects.get(step__index=index)
-    actions.decide(dispute, world.admin, DecisionIn(value=1, reason_code="slip"))
+    flow.decide(dispute, world.admin, DecisionIn(value=1, reason_code="slip"))
     actions.release_claim(Review.objects.get(trajectory=dispute.trajectory).pk, world.admin)
 
 

@@ -13,7 +13,6 @@ from django.test import Client
 from knox.models import AuthToken
 
 from annotator import audit, backup, flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.importing import uploads
 from annotator.models import AuditEvent, Dispute, Job, Label, Project, Release, ReleaseRow, User
@@ -45,7 +44,7 @@ def world(transactional_db: None) -> World:
     judge(trajectory, world.annotator, [1, 0, -1])
     judge(trajectory, world.second, [1, -1, -1])
     for dispute in Dispute.objects.all():
-        adjudication.decide(dispute, world.reviewer, DecisionIn(value=-1, reason_code="slip", note=AWKWARD))
+        flow.decide(dispute, world.reviewer, DecisionIn(value=-1, reason_code="slip", note=AWKWARD))
     assert flow.publish(world.project, ReleasePolicy(), user=world.admin).status == Job.Status.DONE
     drafted = make_trajectory(world.project, messages=make_messages(2, unique="draft"))
     label(drafted.assignments.all()[0], world.annotator, {0: 1})

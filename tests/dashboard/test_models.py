@@ -4,7 +4,6 @@ import pytest
 from django.test import Client
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.fusion import actions as fusing
 from annotator.labelling import actions
@@ -54,7 +53,7 @@ def test_how_each_step_is_settled_is_said_beside_it(client: Client, world: World
     judge(trajectory, world.annotator, [1, 1, -1])
     judge(trajectory, world.second, [1, -1, 1])
     decision = DecisionIn(value=None, reason_code="ambiguous")
-    adjudication.decide(Dispute.objects.get(step__index=1), world.reviewer, decision)
+    flow.decide(Dispute.objects.get(step__index=1), world.reviewer, decision)
     predict(trajectory, [1, 0, -1])
     client.force_login(world.admin)
     page = text_of(client, f"/projects/demo/trajectories/{trajectory.pk}/models/")

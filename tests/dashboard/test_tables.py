@@ -10,7 +10,6 @@ from django.apps import apps
 from django.test import Client
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.dashboard.tables import PIECE_CHARACTERS, TABLES, cell, in_pieces
 from annotator.importing import uploads
@@ -51,7 +50,7 @@ def fill(world: World) -> None:
     judge(disputed, world.annotator, [1, 1])
     late = judge(disputed, world.second, [1, -1])
     dispute = Dispute.objects.get(trajectory=disputed)
-    adjudication.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="slip", note="=HYPERLINK(1)"))
+    flow.decide(dispute, world.reviewer, DecisionIn(value=1, reason_code="slip", note="=HYPERLINK(1)"))
     comment(late, disputed.steps.first(), world.reviewer, "Why?", project_id=world.project.pk)
     ReferenceLabel.objects.create(trajectory=settled, step=settled.steps.first(), value=-1)
     invitations.invite(world.project, Membership.Role.ANNOTATOR, "For Kim", user=world.admin)

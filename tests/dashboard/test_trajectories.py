@@ -160,7 +160,7 @@ def test_all_raters_decisions_revisions_events_and_releases_stand_in_one_place(w
     label(first.assignment, world.annotator, {0: 0})
     flow.submit(first.assignment_id, world.annotator)
     for dispute in Dispute.objects.filter(trajectory=trajectory):
-        adjudication.decide(dispute, world.reviewer, DecisionIn(value=0, reason_code="slip", note="A slip."))
+        flow.decide(dispute, world.reviewer, DecisionIn(value=0, reason_code="slip", note="A slip."))
     release = Release.objects.create(project=world.project, number=1, policy={})
     ReleaseRow.objects.create(release=release, trajectory=trajectory, split="train", record={})
     Release.objects.update(published_at=now())

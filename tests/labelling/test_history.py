@@ -9,7 +9,6 @@ from django.urls import reverse
 from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.labelling import revisions
 from annotator.models import Annotation, Assignment, Dispute, StepComment, Trajectory
@@ -146,7 +145,7 @@ def test_how_labels_fared_is_shown_only_if_the_project_says_so_and_all_is_settle
     world.project.save(update_fields=["label_scheme"])
     assert "fared" not in text_of(as_annotator)  # step 2 is still disputed
     decision = DecisionIn(value=0, reason_code="ambiguous")
-    adjudication.decide(Dispute.objects.get(trajectory=trajectory), world.reviewer, decision)
+    flow.decide(Dispute.objects.get(trajectory=trajectory), world.reviewer, decision)
     text = text_of(as_annotator)
     assert "How your labels fared Step 1: +1 kept Step 2: −1 changed to 0 Outcome: +1 kept" in text
     world.project.label_scheme = {"shows_fate": False}

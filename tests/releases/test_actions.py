@@ -13,7 +13,6 @@ from django.db import InternalError, ProgrammingError, connection, transaction
 from django.db.models import QuerySet
 
 from annotator import flow, jobs
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput, NothingToRelease
 from annotator.labelling import actions as labelling
@@ -52,7 +51,7 @@ def differing(world: World, first: list[int], second: list[int]) -> Trajectory:
 
 def decide(world: World, trajectory: Trajectory, value: int | None) -> None:
     for dispute in Dispute.objects.filter(trajectory=trajectory):
-        adjudication.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="slip"))
+        flow.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="slip"))
 
 
 def publish(world: World, **policy: Any) -> Release:

@@ -10,7 +10,6 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from annotator import flow
-from annotator.adjudication import actions as adjudication
 from annotator.adjudication.actions import DecisionIn
 from annotator.models import Dispute, Release, Trajectory
 from annotator.releases import actions, views
@@ -173,7 +172,7 @@ def world(transactional_db: None) -> World:
 
 def decide(world: World, trajectory: Trajectory, value: int) -> None:
     for dispute in Dispute.objects.filter(trajectory=trajectory):
-        adjudication.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="misread", note="Read it <b>"))
+        flow.decide(dispute, world.reviewer, DecisionIn(value=value, reason_code="misread", note="Read it <b>"))
 
 
 def publish(world: World, **policy: Any) -> Release:
