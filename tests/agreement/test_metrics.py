@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, permutations
 from random import Random
-from time import perf_counter
+from time import process_time
 from typing import Literal
 
 import numpy as np
@@ -811,21 +811,21 @@ def test_identical_raters_reach_exactly_one(values: list[int]) -> None:
     assert {pair.cohen_kappa.value for pair in report.pairs} == {1.0}
 
 
-# Speed and memory: generous limits against a slow machine; a loop over resamples would miss them by far.
+# Computing time and memory: generous limits against a slow machine; a loop over resamples would miss them by far.
 
 
 def test_a_projects_page_is_quick() -> None:
     judgements = simulated(250, 2, n_steps=8)
-    started = perf_counter()
+    started = process_time()
     agreement_report(judgements)
-    assert perf_counter() - started < 0.6
+    assert process_time() - started < 0.6
 
 
 def test_a_large_project_takes_seconds_and_bounded_memory() -> None:
     judgements = simulated(10_000, 3, n_steps=8)
-    started = perf_counter()
+    started = process_time()
     report = agreement_report(judgements)
-    assert perf_counter() - started < 10
+    assert process_time() - started < 10
     assert report.n_steps == 80_000
     tracemalloc.start()
     metrics._resampled(np.ones((10_000, 60)), 2000, 0)

@@ -2,7 +2,7 @@
 
 import json
 import socket
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given, settings
@@ -152,9 +152,9 @@ def test_a_hostile_schema_neither_hangs_nor_fetches_nor_raises(_case, schema, mo
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.setattr(socket, "create_connection", refuse)
     tool = {"name": "f", "parameters": schema}
-    started = perf_counter()
+    started = process_time()
     assert found("R3", [user("go"), calls(("f", {"a": SLOW, SLOW: 1}))], tools=[tool]) == []
-    assert perf_counter() - started < 5
+    assert process_time() - started < 5
 
 
 def test_a_hostile_schema_does_not_hide_the_fault_beside_it():
@@ -166,9 +166,9 @@ def test_a_hostile_schema_does_not_hide_the_fault_beside_it():
 def test_all_calls_of_a_trajectory_share_one_budget_and_nothing_wrong_is_said_when_it_is_spent():
     tools = [{"name": "bomb", "parameters": bomb(60)}, {"name": "f", "parameters": {"required": ["a"]}}]
     assert len(found("R3", [calls(("f", {}), ("bomb", {}))], tools=tools)) == 1
-    started = perf_counter()
+    started = process_time()
     assert found("R3", [calls(*[("bomb", {})] * 500, ("f", {}))], tools=tools) == []
-    assert perf_counter() - started < 5
+    assert process_time() - started < 5
 
 
 def test_large_arguments_and_schemas_are_left_unchecked():
@@ -209,20 +209,20 @@ def test_a_text_of_half_a_megabyte_takes_no_rule_long(_case, text):
         says(text),
     ]
     tools = [{"name": "f", "parameters": {"properties": {"query": {"type": "string"}}}}]
-    started = perf_counter()
+    started = process_time()
     for reference in (text, [text] * 500):
         find(messages, tools, reference, EVERYTHING)
     find(messages, tools, text, RulesConfig())
-    assert perf_counter() - started < 20
+    assert process_time() - started < 20
 
 
 def test_a_run_of_many_steps_and_calls_takes_time_in_proportion_to_its_length():
     def took(n):
         step = [calls(("f", {"query": "one two three four five six seven eight nine ten"})), result({"error": "x"})]
         other = [calls(("f", {"query": "one two three four five six seven eight nine ten eleven"})), result("y")]
-        started = perf_counter()
+        started = process_time()
         find([user("go"), *(step + other) * n], [], None, EVERYTHING)
-        return perf_counter() - started
+        return process_time() - started
 
     took(10)
     assert took(800) < 16 * max(took(200), 0.02)
