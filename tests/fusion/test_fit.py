@@ -1,6 +1,7 @@
 """Which method speaks, what it says of itself, and that it is not worse than its best rater."""
 
 from dataclasses import astuple, replace
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,13 @@ from benchmarks import panels as real
 from tests.fusion.panels import made_up, panel_of, without_gold
 
 ACCURACIES = [0.75, 0.6, 0.6, 0.55]
+
+
+@cache
+def fitted(*, text_tells: bool = False) -> tuple[Panel, Fusion]:
+    """Learnt once for all tests that only look at it: a fit takes a second."""
+    panel = made_up(60, accuracies=ACCURACIES, text_tells=text_tells)
+    return panel, fit(panel)
 
 
 def accuracy(fusion: Fusion, panel: Panel) -> float:
@@ -114,9 +122,11 @@ def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -
     learnt, held = panel.of(np.arange(160)), panel.of(np.arange(160, 240))
     fusion = fit(learnt)
     singles = (held.votes == held.gold[:, None]).mean(axis=0)
-    assert fusion.method in ("stacker", "blend")
-    assert accuracy(fusion, held) > singles.max() + 0.08
-    assert f"{100 * fusion.scores[fusion.method].step_acc:.1f} %" in fusion.reason
+    assert fusion.method == "stacker"
+    assert singles.max() == pytest.approx(0.822, abs=0.001)
+    assert accuracy(fusion, held) == pytest.approx(0.982, abs=0.01)
+    assert fusion.scores["stacker"].step_acc == pytest.approx(0.993, abs=0.005)
+    assert f"{100 * fusion.scores['stacker'].step_acc:.1f} %" in fusion.reason
     y = held.gold.astype(np.int64) + 1
     assert ece(y, fusion.evidence(held)) < 0.06
     members = fusion.members(held)
@@ -132,8 +142,7 @@ def test_with_gold_a_fusion_is_better_than_every_rater_on_tasks_it_never_saw() -
 
 
 def test_what_knows_no_gold_stands_beside_it_as_it_is() -> None:
-    panel = made_up(60, accuracies=ACCURACIES)
-    fusion = fit(panel)
+    panel, fusion = fitted()
     for name, alone in (
         ("majority", crowd.majority),
         ("dawid_skene", crowd.dawid_skene),
@@ -141,18 +150,18 @@ def test_what_knows_no_gold_stands_beside_it_as_it_is() -> None:
     ):
         expected = score(panel, alone(panel), fusion.chain)
         assert astuple(fusion.scores[name]) == pytest.approx(astuple(expected), abs=1e-4)  # certainties end at 1e-6
-    assert fusion.method not in ("majority", "dawid_skene", "chain_dawid_skene")
 
 
 def test_where_words_tell_nothing_it_works_without() -> None:
-    panel = made_up(60, accuracies=ACCURACIES)
-    fusion = fit(panel)
-    assert accuracy(fusion, panel) > 0.7
+    panel, fusion = fitted()
+    assert fusion.method == "blend"
+    # On tasks that it had not seen; the best rater alone is right on 0.864.
+    assert fusion.scores["blend"].step_acc == pytest.approx(0.950, abs=0.01)
+    assert accuracy(fusion, panel) == pytest.approx(0.970, abs=0.01)
 
 
 def test_it_is_the_same_after_it_was_stored() -> None:
-    panel = made_up(60, accuracies=ACCURACIES, text_tells=True)
-    fusion = fit(panel)
+    panel, fusion = fitted(text_tells=True)
     again = Fusion.from_bytes(fusion.to_bytes())
     assert np.array_equal(again.evidence(panel), fusion.evidence(panel))
     assert np.array_equal(again.links.transition, fusion.links.transition)
@@ -161,19 +170,20 @@ def test_it_is_the_same_after_it_was_stored() -> None:
 
 
 def test_the_same_gold_and_seed_give_the_same_fusion() -> None:
-    panel = made_up(40, accuracies=ACCURACIES, text_tells=True)
-    assert fit(panel, seed=1).to_bytes() == fit(panel, seed=1).to_bytes()
+    panel, fusion = fitted(text_tells=True)
+    assert fit(panel).to_bytes() == fusion.to_bytes()
 
 
 def test_gold_of_a_single_value_is_no_reason_to_fail() -> None:
     panel = made_up(40, accuracies=ACCURACIES)
     panel = panel.with_gold(np.ones_like(panel.gold))
-    assert fit(panel).method in ("chain", "best_single")
+    fusion = fit(panel)
+    assert (fusion.method, fusion.scores["chain"].step_acc) == ("chain", 1.0)
+    assert not {"stacker", "blend"} & fusion.scores.keys()
 
 
 def test_large_panels_are_read_in_pieces() -> None:
-    panel = made_up(60, accuracies=ACCURACIES, text_tells=True)
-    fusion = fit(panel)
+    panel, fusion = fitted(text_tells=True)
     whole = fusion.evidence(panel)
     before, module._CHUNK_STEPS = module._CHUNK_STEPS, 40
     try:
@@ -271,12 +281,12 @@ def test_the_reason_names_no_rater_with_a_figure_that_is_not_its_own() -> None:
     panel = made_up(60, accuracies=[0.9, 0.6, 0.6])
     panel.probs[panel.owner % 2 == 0, 0] = np.nan  # silent on every other trajectory, of every task
     fusion = fit(panel)
-    own = (panel.votes[:, fusion.best] == panel.gold).mean()
     figure = fusion.scores["best_single"].step_acc
-    assert figure > own + 0.1 or fusion.best != 0  # where it is silent the usual value counts, and is often right
+    # r1 itself is right on 76.0 %.
+    assert (fusion.best, round(figure, 3)) == (1, 0.751)
     assert (
         "the single rater that is best on the other tasks, with the usual value where it is silent, on "
-        f"{100 * figure:.1f} %. On all gold that is r{fusion.best}."
+        f"{100 * figure:.1f} %. On all gold that is r1."
     ) in fusion.reason
 
 
