@@ -50,7 +50,16 @@ from annotator.releases.files import export
 from annotator.releases.freezing import frozen_rows, releasable
 from annotator.releases.policy import ReleasePolicy
 from annotator.selection import actions as selection
-from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world, predict
+from tests.factories import (
+    World,
+    judge,
+    label,
+    make_acceptance,
+    make_trajectories,
+    make_world,
+    predict,
+    predict_all,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -78,26 +87,24 @@ def make_pool(world: World, n: int, *, wrong_every: int = 0, is_silent: bool = F
 
     is_silent: of the middle step they say nothing.
     """
-    made: list[Trajectory] = []
     before = world.project.trajectories.count()
-    for i in range(n):
-        about = {"external_id": f"pool {before + i}", "group_key": f"task {i % 40}"}  # decides which of them test
-        trajectory = make_trajectory(world.project, n_steps=3, enqueue=False, **about)
-        said: list[int | None] = [-1 if wrong_every and i % wrong_every == 0 else 1, None if is_silent else -1, 1]
-        predict(trajectory, said, model="good", sure=0.96)
-        predict(trajectory, said, model="fair", sure=0.9)
-        made.append(trajectory)
-    queue.enqueue(world.project)
+    # These decide which of them test.
+    fields = [{"external_id": f"pool {before + i}", "group_key": f"task {i % 40}"} for i in range(n)]
+    made = make_trajectories(world.project, fields)
+    said = {
+        trajectory: [-1 if wrong_every and i % wrong_every == 0 else 1, None if is_silent else -1, 1]
+        for i, trajectory in enumerate(made)
+    }
+    predict_all(said, model="good", sure=0.96)
+    predict_all(said, model="fair", sure=0.9)
     return made
 
 
 def make_unsure(world: World, n: int) -> set[int]:
     """Trajectories of whose values the judges are not sure enough for any rule."""
-    made = [make_trajectory(world.project, n_steps=3, group_key=f"unsure {i}", enqueue=False) for i in range(n)]
-    for trajectory in made:
-        predict(trajectory, TRUTH, model="good", sure=0.5)
-        predict(trajectory, TRUTH, model="fair", sure=0.5)
-    queue.enqueue(world.project)
+    made = make_trajectories(world.project, [{"group_key": f"unsure {i}"} for i in range(n)])
+    for model in ("good", "fair"):
+        predict_all(dict.fromkeys(made, TRUTH), model=model, sure=0.5)
     return {trajectory.pk for trajectory in made}
 
 
@@ -110,7 +117,8 @@ def draw(world: World, n: int, *, is_middle_open: bool = False) -> list[Trajecto
     change_settings(world.project, {"selection_policy": policy}, user=world.admin)
     job = selection.start(world.project, user=world.admin)
     flow.run_job(job.pk)
-    picked = [pick.trajectory for pick in SelectionRound.objects.get(job=job).picks.order_by("rank")]
+    picks = SelectionRound.objects.get(job=job).picks.order_by("rank")
+    picked = [pick.trajectory for pick in picks.select_related("trajectory").prefetch_related("trajectory__steps")]
     slots = Assignment.objects.filter(trajectory__in=picked)
     slots.update(status="submitted", annotator=world.annotator, hint_arm="blind")
     at = now()

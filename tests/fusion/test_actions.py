@@ -37,7 +37,19 @@ from annotator.queue import actions as queue
 from annotator.raters.actions import compare_models, unfair
 from annotator.raters.actions import fit as calibrate
 from annotator.raters.blind import keep_reading
-from tests.factories import World, judge, label, make_acceptance, make_round, make_trajectory, make_world, predict
+from tests.factories import (
+    World,
+    judge,
+    label,
+    make_acceptance,
+    make_round,
+    make_trajectories,
+    make_trajectory,
+    make_world,
+    predict,
+    predict_all,
+    settle_all,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -46,16 +58,12 @@ def project_with_judges(
     world: World, n: int = 30, n_gold: int = 0, source_of: Callable[[int], str] = lambda i: ""
 ) -> list[Trajectory]:
     """Two judges: `good` is nearly always right, `poor` says +1 of everything. The truth is +1, −1, +1."""
-    trajectories = []
-    for i in range(n):
-        metadata = {"data_source": source_of(i)}
-        trajectory = make_trajectory(world.project, n_steps=3, group_key=f"task {i % 10}", metadata=metadata)
-        predict(trajectory, [1, -1, 1] if i % 10 else [1, 1, 1], model="good")
-        predict(trajectory, [1, 1, 1], model="poor")
-        if i < n_gold:
-            for person in (world.annotator, world.second):
-                judge(trajectory, person, [1, -1, 1])
-        trajectories.append(trajectory)
+    fields = [{"group_key": f"task {i % 10}", "metadata": {"data_source": source_of(i)}} for i in range(n)]
+    trajectories = make_trajectories(world.project, fields)
+    predict_all({t: [1, -1, 1] if i % 10 else [1, 1, 1] for i, t in enumerate(trajectories)}, model="good")
+    predict_all({t: [1, 1, 1] for t in trajectories}, model="poor")
+    if n_gold:
+        settle_all({trajectory: [1, -1, 1] for trajectory in trajectories[:n_gold]}, [world.annotator, world.second])
     return trajectories
 
 
@@ -75,7 +83,10 @@ def test_without_gold_the_majority_is_written_down(world: World) -> None:
     assert [str(version) for version in fusion.versions.order_by("name")] == ["good v1", "poor v1"]
     posterior = Posterior.objects.latest("trajectory")
     assert posterior.probs == posterior.evidence
-    assert np.argmax(posterior.probs, axis=1).tolist() == [2, 2, 2] or posterior.probs[1][0] == pytest.approx(0.45)
+    # Both said +1 of the ends; of the middle one said −1 and the other +1, each with 0.8.
+    assert np.array(posterior.probs) == pytest.approx(
+        np.array([[0.1, 0.1, 0.8], [0.45, 0.1, 0.45], [0.1, 0.1, 0.8]]), abs=1e-6
+    )
     assert sum(posterior.first_error) == pytest.approx(1)
     assert posterior.expected_errors == pytest.approx(sum(1 - max(row) for row in posterior.probs))
 
@@ -83,15 +94,19 @@ def test_without_gold_the_majority_is_written_down(world: World) -> None:
 def test_with_gold_the_good_judge_is_believed_and_settled_steps_are_certain(world: World) -> None:
     trajectories = project_with_judges(world, n=40, n_gold=30)
     fusion = fuse(world)
-    assert fusion.n_trajectories == 30
-    assert fusion.method in ("stacker", "blend", "chain", "best_single")
+    assert (fusion.n_trajectories, fusion.n_steps, fusion.method) == (30, 90, "stacker")
+    # Of the 90 steps `good` errs on 3, `poor` on every middle one, 30.
+    assert {name: round(score["step_acc"], 3) for name, score in fusion.report["scores"].items()} == {
+        **dict.fromkeys(("majority", "best_single", "chain", "stacker", "blend"), 0.967),
+        **dict.fromkeys(("dawid_skene", "chain_dawid_skene"), 0.667),
+    }
     settled = Posterior.objects.get(trajectory=trajectories[0])
     assert settled.probs == [[0, 0, 1], [1, 0, 0], [0, 0, 1]]
     assert settled.expected_errors == 0
     assert settled.first_error[1] == pytest.approx(1)
     unsettled = Posterior.objects.get(trajectory=trajectories[35])
     assert np.argmax(unsettled.probs, axis=1).tolist() == [2, 0, 2]
-    assert 0 < unsettled.expected_errors < 1
+    assert unsettled.expected_errors == pytest.approx(0.032, abs=0.01)
 
 
 def test_what_is_half_settled_is_learnt_from_once_it_is_decided(world: World, client: Client) -> None:
@@ -196,9 +211,9 @@ def test_who_errs_is_weighed_as_such_before_a_reviewer_has_decided_anything(worl
     assert not GoldLabel.objects.filter(provenance="adjudicated").exists()
     own = fuse(world).refresh["own"]
     careful, careless = np.array(own[str(world.annotator.pk)]), np.array(own[str(world.second.pk)])
-    assert careful[0, 2] < 0.05
-    assert careless[0, 2] > 0.25
-    assert careless[2, 2] > 0.95
+    # How often each says +1 where −1, and where +1, is right.
+    assert (careful[0, 2], careless[0, 2]) == pytest.approx((0.047, 0.332), abs=0.01)
+    assert (careful[2, 2], careless[2, 2]) == pytest.approx((0.999, 0.999), abs=0.001)
 
 
 def test_what_a_reviewer_decided_is_no_measure_of_the_reviewer(world: World) -> None:

@@ -21,7 +21,15 @@ from annotator.prelabelling.learning_policy import HELD_OUT_SHARE, Due, Learning
 from annotator.prelabelling.learning_reading import curve_points
 from annotator.raters.metrics import GoldTrajectory
 from tests.api.client import client_of
-from tests.factories import World, make_learning_point, make_trajectory, make_world, predict
+from tests.factories import (
+    World,
+    make_learning_point,
+    make_trajectories,
+    make_trajectory,
+    make_world,
+    predict,
+    settle_all,
+)
 from tests.factories import judge as settle
 from workers import tasks
 
@@ -286,9 +294,9 @@ def test_only_what_was_measured_on_the_same_steps_is_compared() -> None:
 def add_gold(world: World, n: int) -> None:
     """The first two trajectories are of tasks that are held out, the others of such as are learnt from."""
     before = world.project.trajectories.count()
-    for number in range(before, before + n):
-        task = f"task {HELD_OUT_BEFORE[number]}" if number < 2 else f"task {number % 5}"
-        settle(make_trajectory(world.project, n_steps=1, group_key=task), world.annotator, [1])
+    tasks_of = [HELD_OUT_BEFORE[number] if number < 2 else number % 5 for number in range(before, before + n)]
+    made = make_trajectories(world.project, [{"group_key": f"task {task}"} for task in tasks_of], n_steps=1)
+    settle_all({trajectory: [1] for trajectory in made}, [world.annotator])
 
 
 @pytest.fixture

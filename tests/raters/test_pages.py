@@ -15,7 +15,7 @@ from annotator.adjudication.actions import DecisionIn
 from annotator.errors import InvalidInput
 from annotator.models import Calibration, Dispute, ModelVersion, Prediction, ReferenceLabel, Trajectory
 from annotator.raters import actions, views
-from tests.factories import World, judge, make_round, make_trajectory, predict
+from tests.factories import World, judge, make_round, make_trajectories, make_trajectory, predict, settle_all
 
 pytestmark = pytest.mark.django_db
 
@@ -192,18 +192,15 @@ def test_what_the_files_brought_along_can_be_measured_by(world: World, client: C
 
 def test_calibration_needs_gold_and_is_kept_with_its_quality(world: World, client: Client) -> None:
     rng = np.random.default_rng(3)
-    trajectories = rated(world, {"good": GOOD})
+    rated(world, {"good": GOOD})
     with pytest.raises(InvalidInput, match="25"):
         actions.fit(ModelVersion.objects.get(), "gold", user=world.admin)
     assert Calibration.objects.count() == 0
-    for _ in range(28):
-        trajectory = make_trajectory(world.project, n_steps=3)
-        values = [int(value) for value in rng.choice([-1, 0, 1], size=3)]
-        for person in (world.annotator, world.second):
-            judge(trajectory, person, values, outcome=1)
-        trajectories.append(trajectory)
+    more = make_trajectories(world.project, [{}] * 28)
+    truth = {trajectory: [int(value) for value in rng.choice([-1, 0, 1], size=3)] for trajectory in more}
+    settle_all(truth, [world.annotator, world.second])
     version = ModelVersion.objects.get()
-    for trajectory in trajectories[2:]:
+    for trajectory in more:
         probs = rng.dirichlet([1, 1, 1], size=3)
         Prediction.objects.create(version=version, trajectory=trajectory, probs=probs.tolist(), rationales=[None] * 3)
     client.force_login(world.admin)

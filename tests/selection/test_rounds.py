@@ -29,7 +29,7 @@ from annotator.raters import blind
 from annotator.selection import actions
 from annotator.selection.policy import SelectionPolicy
 from annotator.selection.reading import bought
-from tests.factories import World, judge, label, make_trajectory, make_world, predict
+from tests.factories import World, judge, label, make_trajectories, make_trajectory, make_world, predict, predict_all
 
 pytestmark = pytest.mark.django_db
 SINGLE = {"unit": "steps", "is_on": True}
@@ -80,10 +80,9 @@ def believe(fusion: Fusion, trajectory: Trajectory, doubts: list[float], clean: 
 def pool(world: World, n: int = 20, **fields: Any) -> list[Trajectory]:
     """Of which the fusion doubts each a little more than the one before, most in its middle step."""
     fusion = make_fusion(world.project)
-    made = []
-    for i in range(n):
-        made.append(make_trajectory(world.project, n_steps=3, **fields))
-        believe(fusion, made[-1], [0.0, 0.4 * (i + 1) / n, 0.01])
+    made = make_trajectories(world.project, [fields] * n)
+    for i, trajectory in enumerate(made):
+        believe(fusion, trajectory, [0.0, 0.4 * (i + 1) / n, 0.01])
     return made
 
 
@@ -134,8 +133,8 @@ def test_people_get_first_what_is_most_worth_a_look(world: World) -> None:
 
 
 def test_a_start_without_trusted_beliefs_is_at_random_by_source_and_length(world: World) -> None:
-    for i in range(40):
-        make_trajectory(world.project, n_steps=2, metadata={"data_source": "a" if i < 10 else "b"})
+    fields = [{"metadata": {"data_source": "a" if i < 10 else "b"}} for i in range(40)]
+    make_trajectories(world.project, fields, n_steps=2)
     round_ = run(world, n_wanted=8)
     assert (round_.is_cold, round_.fusion) == (True, None)
     sources = [pick.trajectory.metadata["data_source"] for pick in round_.picks.all()]
@@ -260,8 +259,7 @@ def test_what_people_settled_with_a_models_word_in_sight_says_nothing_of_how_oft
     world: World, client: Client
 ) -> None:
     """Strategies choose what is shown with suggestions, and chance what is blind, unless somebody opened its page."""
-    for trajectory in pool(world):
-        predict(trajectory, [1, 1, 1])
+    predict_all({trajectory: [1, 1, 1] for trajectory in pool(world)})
     change_settings(world.project, {"hint_policy": {"hinted": 100, "model": "judge"}}, user=world.admin)
     world.project.refresh_from_db()
     round_ = run(world, shares={"oldest": 50, "random": 50}, n_wanted=8)

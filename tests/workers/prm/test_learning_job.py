@@ -28,7 +28,7 @@ from annotator.models import (
 from annotator.prelabelling import catalogue, learning, names
 from annotator.prelabelling.learning_policy import is_held_out, is_in_half
 from annotator.prelabelling.scorer_config import ScorerConfig
-from tests.factories import World, judge, label, make_acceptance, make_trajectory, make_world
+from tests.factories import World, judge, label, make_acceptance, make_trajectories, make_world, settle_all
 from tests.workers.prm import toy
 from workers import learn as learning_worker
 from workers import tasks
@@ -55,20 +55,27 @@ def toys(transactional_db: None, models: Path) -> World:
     return world
 
 
-def add(world: World, numbers: range, *, judged: bool = True, lies: bool = False) -> list[Trajectory]:
+def add(
+    world: World, numbers: range, *, judged: bool = True, lies: bool = False, n_tasks: int = N_TASKS
+) -> list[Trajectory]:
     """Toy trajectories with people's gold; `lies`: the labels say the opposite of the words, but not where held out."""
-    added = []
-    for number in numbers:
-        messages, task = toy.messages_of(toy.values_of(number), number), number % N_TASKS
-        # Its name decides by a hash which half it belongs to: the same in whatever order tests run.
-        trajectory = make_trajectory(
-            world.project, messages=messages, group_key=f"task {task}", external_id=f"example {number}"
-        )
-        if judged:
-            turned = lies and task not in HELD_OUT
-            values = [-value if turned else value for value in toy.values_of(number)]
-            judge(trajectory, world.annotator, values)
-        added.append(trajectory)
+    truth = [toy.values_of(number) for number in numbers]
+    added = make_trajectories(
+        world.project,
+        [
+            {
+                "messages": toy.messages_of(values, number),
+                "group_key": f"task {number % n_tasks}",
+                # It decides by a hash which half this belongs to: the same in whatever order tests run.
+                "external_id": f"example {number}",
+            }
+            for number, values in zip(numbers, truth, strict=True)
+        ],
+    )
+    if judged:
+        turned = [lies and number % n_tasks not in HELD_OUT for number in numbers]
+        said = {t: [-v if turn else v for v in vs] for t, vs, turn in zip(added, truth, turned, strict=True)}
+        settle_all(said, [world.annotator])
     return added
 
 
@@ -427,10 +434,7 @@ def test_a_worker_that_died_after_deciding_is_followed_by_one_that_carries_it_ou
 def test_too_few_held_out_tasks_fail_with_a_sentence(
     toys: World, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(20):
-        messages = toy.messages_of(toy.values_of(number), number)
-        trajectory = make_trajectory(toys.project, messages=messages, group_key=f"task {number % 3}")
-        judge(trajectory, toys.annotator, toy.values_of(number))
+    add(toys, range(20), n_tasks=3)
     monkeypatch.setattr(learning, "missing", lambda project: "")  # there was enough when the job was queued
     job = train(toys)
     assert job.status == "failed"
