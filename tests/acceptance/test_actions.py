@@ -56,6 +56,7 @@ from tests.factories import (
     label,
     make_acceptance,
     make_trajectories,
+    make_trajectory,
     make_world,
     predict,
     predict_all,
