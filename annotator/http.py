@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlencode
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.middleware import LoginRequiredMiddleware
 from django.forms import Form
-from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.shortcuts import render, resolve_url
 from django.utils.http import url_has_allowed_host_and_scheme
 from django_htmx.middleware import HtmxDetails
 
@@ -43,14 +45,27 @@ def refuse(form: Form, fields: Mapping[str, str]) -> None:
         form.add_error(name if name in form.fields else None, message)
 
 
+def page_of(request: HttpRequest) -> str:
+    """The page of ours that a form was sent from, or a link followed; empty if the browser names none."""
+    came_from = request.headers.get("Referer", "")
+    return came_from if url_has_allowed_host_and_scheme(came_from, {request.get_host()}, request.is_secure()) else ""
+
+
 class SignedInMiddleware(LoginRequiredMiddleware):
-    """Sends whoever is signed out to the sign-in page; not htmx, which would show it in a part of the page: 401."""
+    """Sends whoever is signed out to the sign-in page; not htmx, which would show it in a part of the page: 401.
+
+    From there they come back to the page that they asked for. The address of a form is none: they come back to the page
+    that it was on, and are told that what they sent is not stored.
+    """
 
     def handle_no_permission(  # type: ignore[override]  # the stubs allow nothing but a redirect
         self, request: HttpRequest, view_func: Callable[..., Any]
     ) -> HttpResponse:
         if request.headers.get("HX-Request") == "true":
             return HttpResponse("You are signed out.", status=401, content_type="text/plain")
+        if request.method not in ("GET", "HEAD"):
+            query = urlencode({"next": page_of(request) or "/", "unstored": 1})
+            return HttpResponseRedirect(f"{resolve_url(settings.LOGIN_URL)}?{query}")
         return super().handle_no_permission(request, view_func)
 
 
@@ -68,9 +83,9 @@ class DomainErrorMiddleware:
             return None
         if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
             return JsonResponse(exception.as_json(), status=exception.status)
-        came_from = request.headers.get("Referer", "")
-        is_ours = url_has_allowed_host_and_scheme(came_from, {request.get_host()}, request.is_secure())
-        back = came_from if is_ours and came_from != request.build_absolute_uri() else ""
+        back = page_of(request)
+        if back == request.build_absolute_uri():
+            back = ""
         return render(request, "refused.html", {"error": exception, "back": back}, status=exception.status)
 
 

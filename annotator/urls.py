@@ -2,6 +2,7 @@
 
 from django.contrib import admin
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_not_required
 from django.urls import include, path
 
 from annotator import signin
@@ -110,7 +111,7 @@ urlpatterns = [
     path("tokens/<str:key>/revoke/", dashboard.token_revoke, name="token-revoke"),
     path("accounts/login/", signin.SignInView.as_view(), name="login"),
     path("accounts/password/", signin.PasswordView.as_view(), name="password"),
-    path("accounts/logout/", auth_views.LogoutView.as_view(), name="logout"),
+    path("accounts/logout/", login_not_required(auth_views.LogoutView.as_view()), name="logout"),
     path("healthz/", dashboard.health, name="health"),
     path("api/v1/", include("annotator.api.urls")),
     path("operators/login/", signin.operators_login),

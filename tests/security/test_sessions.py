@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from django.contrib.sessions.models import Session
 from django.test import Client
 from django.utils.timezone import now
@@ -141,3 +142,38 @@ def test_what_has_expired_is_thrown_away(world: World) -> None:
     assert list(AuthToken.objects.all()) == [kept]
     assert Session.objects.count() == 1
     assert opens(client)
+
+
+def test_a_form_sent_while_signed_out_leads_back_to_its_page_and_the_loss_is_said(world: World) -> None:
+    """The form's own address takes no GET: whoever was sent there after signing in saw an empty page."""
+    client, page = Client(), "http://testserver/projects/demo/?a=1&b=2"
+    sent = client.post("/projects/demo/claim/", headers={"Referer": page})
+    assert (
+        sent["Location"]
+        == "/accounts/login/?next=http%3A%2F%2Ftestserver%2Fprojects%2Fdemo%2F%3Fa%3D1%26b%3D2&unstored=1"
+    )
+    said = "Sign in to come back to the page you were on, and enter there again what you sent."
+    assert said in client.get(sent["Location"]).content.decode()
+    credentials = {"username": world.annotator.username, "password": "wrong"}
+    assert said in client.post(sent["Location"], credentials).content.decode()
+    assert client.post(sent["Location"], {**credentials, "password": PASSWORD})["Location"] == page
+    assert client.get(page).status_code == 200
+    # A page that is only opened loses nothing.
+    assert said not in Client().get("/projects/demo/", follow=True).content.decode()
+
+
+@pytest.mark.parametrize(
+    "came_from", ["", "https://evil.example/", "http://testserver.evil.example/", "//evil.example/"]
+)
+def test_a_form_sent_while_signed_out_from_elsewhere_leads_to_the_start(world: World, came_from: str) -> None:
+    client = Client()
+    sent = client.post("/projects/demo/claim/", headers={"Referer": came_from})
+    assert sent["Location"] == "/accounts/login/?next=%2F&unstored=1"
+    credentials = {"username": world.annotator.username, "password": PASSWORD}
+    assert client.post(sent["Location"], credentials)["Location"] == "/"
+
+
+def test_signing_out_when_signed_out_leads_to_the_sign_in_page(world: World) -> None:
+    """In another tab, say: it is done already."""
+    response = Client().post("/accounts/logout/", headers={"Referer": "http://testserver/projects/demo/"})
+    assert (response.status_code, response["Location"]) == (302, "/accounts/login/")
