@@ -54,16 +54,34 @@ def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool)
             sentence = f"Step {number} follows from step {said.root + 1}, which is no error. Label one of them again."
             found.append(Finding("V3", index, True, sentence))
         elif root.root is not None:
-            sentence = f"Step {number} follows from step {said.root + 1}, which itself follows from another step."
-            found.append(Finding("V3", index, True, sentence))
+            chain = f"follows from step {said.root + 1}, which itself follows from step {root.root + 1}"
+            found.append(Finding("V3", index, True, f"Step {number} {chain}. Label step {number} again."))
     if said.exit_reason and said.value == -1 and said.exit_reason == "corrected":
-        sentence = f"Step {number} is marked as correcting the error but labelled −1. Take one of the two back."
+        sentence = f"Step {number} is marked as fixed here but labelled −1. Take one of the two back."
         found.append(Finding("V5", index, True, sentence))
+    if said.exit_reason and not _may_follow_error(index, labels):
+        fixes = said.exit_reason == "corrected"
+        mark, remedy = (
+            ("fixed here", "Label it again.") if fixes else ("independent", "Press i on it to take that back.")
+        )
+        sentence = f"Step {number} is marked as {mark}, but no error is left before it. {remedy}"
+        found.append(Finding("V4", index, fixes, sentence))
     before = labels.get(index - 1)
     if carries_errors and before and before.value == -1 and said.value != -1 and not said.exit_reason:
-        sentence = f"Step {number} ends an error, but not how: corrected there, or independent of it?"
+        sentence = f"Step {number} ends an error, but not how: fixed here, or independent of it?"
         found.append(Finding("V2", index, False, sentence))
     return found
+
+
+def _may_follow_error(index: int, labels: Mapping[int, Said]) -> bool:
+    """Whether an error before this step is not fixed yet; a step that was not asked for may be one."""
+    for before in reversed(range(index)):
+        said = labels.get(before)
+        if said is None or said.value == -1:
+            return True
+        if said.exit_reason == "corrected":
+            return False
+    return False
 
 
 def _check_outcome(labels: Mapping[int, Said], outcome: int | None, n_steps: int) -> list[Finding]:

@@ -75,6 +75,11 @@ def test_a_new_value_forgets_what_the_old_one_followed_from() -> None:
 
 def test_contradictions_block_and_oddities_ask_once() -> None:
     world, slot = claim(mode="carry_errors")
+    save(world, slot, {0: -1, 1: 1, 2: 1}, s1={"exit_reason": "corrected"})
+    save(world, slot, {0: 1})
+    with pytest.raises(InconsistentAnnotation, match="Step 2 is marked as fixed here, but no error is left") as refusal:
+        flow.submit(slot.pk, world.annotator)
+    assert list(refusal.value.fields) == ["step 1"]
     save(world, slot, {0: -1, 1: -1, 2: 1}, s1={"root": 0})
     save(world, slot, {0: 1})
     with pytest.raises(InconsistentAnnotation, match="Step 2 follows from step 1, which is no error"):

@@ -27,6 +27,17 @@ def codes(
         ("a root that is no error", {0: Said(1), 1: Said(-1, 0), 2: Said(1, None, "corrected")}, 1, [("V3", True)]),
         ("a root that is not labelled", {1: Said(-1, 0), 2: Said(1, None, "corrected")}, 1, [("V3", True)]),
         ("a root that follows itself", {0: Said(-1), 1: Said(-1, 0), 2: Said(-1, 1)}, -1, [("V3", True)]),
+        ("nothing left to fix", {0: Said(1), 1: Said(1), 2: Said(1, None, "corrected")}, 1, [("V4", True)]),
+        ("nothing before it to fix", {0: Said(1, None, "corrected")}, 1, [("V4", True)]),
+        (
+            "fixed twice",
+            {0: Said(-1), 1: Said(1, None, "corrected"), 2: Said(0), 3: Said(1, None, "corrected")},
+            1,
+            [("V4", True)],
+        ),
+        ("fixed later", {0: Said(-1), 1: Said(0, None, "independent"), 2: Said(1, None, "corrected")}, 1, []),
+        ("independent of nothing", {0: Said(1), 1: Said(0, None, "independent")}, 1, [("V4", False)]),
+        ("what was not asked for may be the error", {1: Said(1), 2: Said(1, None, "corrected")}, 1, []),
         ("corrected, and yet an error", {0: Said(-1), 1: Said(-1, None, "corrected")}, -1, [("V5", True)]),
         ("a good end after a last error", {0: Said(1), 1: Said(-1)}, 1, [("V6", False)]),
         ("a bad end without an error", {0: Said(1), 1: Said(0)}, -1, [("V6", False)]),
@@ -52,4 +63,30 @@ def test_how_an_error_ends_is_asked_only_where_errors_carry_on() -> None:
 def test_a_finding_says_where_and_what_to_do() -> None:
     (found,) = check({0: Said(-1), 1: Said(1)}, 1, n_steps=2, carries_errors=True)
     assert found.step == 1
-    assert found.sentence == "Step 2 ends an error, but not how: corrected there, or independent of it?"
+    assert found.sentence == "Step 2 ends an error, but not how: fixed here, or independent of it?"
+
+
+@pytest.mark.parametrize(
+    ("labels", "sentence"),
+    [
+        (
+            {0: Said(1), 1: Said(1, None, "corrected")},
+            "Step 2 is marked as fixed here, but no error is left before it. Label it again.",
+        ),
+        (
+            {0: Said(1), 1: Said(1, None, "independent")},
+            "Step 2 is marked as independent, but no error is left before it. Press i on it to take that back.",
+        ),
+        (
+            {0: Said(-1), 1: Said(-1, 0), 2: Said(-1, 1)},
+            "Step 3 follows from step 2, which itself follows from step 1. Label step 3 again.",
+        ),
+        (
+            {0: Said(-1), 1: Said(-1, None, "corrected")},
+            "Step 2 is marked as fixed here but labelled −1. Take one of the two back.",
+        ),
+    ],
+)
+def test_a_mark_that_does_not_fit_says_what_to_do(labels: dict[int, Said], sentence: str) -> None:
+    (found,) = check(labels, None, n_steps=len(labels), carries_errors=True)
+    assert found.sentence == sentence
