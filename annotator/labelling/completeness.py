@@ -7,6 +7,9 @@ from annotator.labelling.store import Basis
 from annotator.models import Annotation, Assignment, Step
 from annotator.projects.scheme import LabelScheme
 
+# What the labelling page calls it.
+NAMES = {"category": "kind of error", "rationale": "note"}
+
 Given = tuple[int, dict[str, Any]]  # value and extras
 
 
@@ -58,5 +61,5 @@ def say_missing(missing: list[str], *, before: str) -> str:
     for place in missing:
         if ": " in place:
             step, name = place.removeprefix("step ").split(": ")
-            sentences.append(f"Step {int(step) + 1} needs a {name}.")
+            sentences.append(f"Step {int(step) + 1} needs a {NAMES[name]}.")
     return " ".join(sentences)

@@ -126,8 +126,16 @@ class LabelScheme(BaseModel):
         return wrong
 
     def missing_extras(self, value: int, extras: dict[str, object]) -> list[str]:
-        """What a label with this value still needs before it can be submitted."""
+        """What a label with this value still needs before it can be submitted.
+
+        What the scheme does not know counts as missing: the taxonomy may have changed since it was given.
+        """
         required = {"category": self.categories, "rationale": self.rationale}
         if value != -1:
             return []
-        return [key for key, when in required.items() if when == "required_on_error" and not extras.get(key)]
+        unknown = self.check_extras(extras)
+        return [
+            key
+            for key, when in required.items()
+            if when == "required_on_error" and (not extras.get(key) or key in unknown)
+        ]

@@ -273,7 +273,7 @@ const startLabelling = () => {
     life.abort();
   };
 
-  const { submit, isSubmitting, isAtOnce } = submittingOf({ form, isReady, shown: shownNow, hear, goOn, say });
+  const { submit, isSubmitting, isAtOnce } = submittingOf({ form, isReady, shown: shownNow, hear, goOn, goToStep, say });
 
   // --- keys ---------------------------------------------------------------------------------------------------------
 

@@ -2,8 +2,9 @@
 "use strict";
 
 // isReady(): whether the page has nothing to say against it; shown(): the labels and the outcome that it shows;
-// hear(answer): what the server says of a page that is outdated; goOn(answer): shows what is next; say(message, isRefusal).
-const submittingOf = ({ form, isReady, shown, hear, goOn, say }) => {
+// hear(answer): what the server says of a page that is outdated; goOn(answer): shows what is next; goToStep(target): shows
+// what a refusal is about; say(message, isRefusal).
+const submittingOf = ({ form, isReady, shown, hear, goOn, goToStep, say }) => {
   // Whether the last label also submits: this person's choice, in this browser.
   const atOnce = document.getElementById("at-once");
   atOnce.checked = localStorage.getItem("stepmark:at-once") === "1";
@@ -23,6 +24,7 @@ const submittingOf = ({ form, isReady, shown, hear, goOn, say }) => {
     const body = new FormData();
     body.set("confirmed", form.elements.confirmed.value);
     body.set("labels", JSON.stringify(shown()));
+    const focused = document.activeElement; // whoever has gone on meanwhile stays where they are
     let response;
     try {
       response = await fetch(form.action, {
@@ -40,6 +42,8 @@ const submittingOf = ({ form, isReady, shown, hear, goOn, say }) => {
     if (response.ok && answer?.next) return goOn(answer);
     if (answer) hear(answer);
     const error = answer?.error;
+    const [place = ""] = Object.keys(error?.fields ?? {}); // "step 3", "step 3: category" or "outcome"
+    if (document.activeElement === focused) goToStep(/^step (\d+)/.exec(place)?.[1] ?? place);
     if (error?.code === "annotation.warnings") {
       form.elements.confirmed.value = "1";
       return say(`${error.message} Press Enter again if you mean it.`, true);

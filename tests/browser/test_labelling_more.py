@@ -101,6 +101,7 @@ def test_what_looks_odd_is_asked_once(open_as: OpenAs, console_errors: list[str]
     expect(page.locator("#refusal")).to_have_text(
         "The outcome is +1, but the last step is −1. Press Enter again if you mean it."
     )
+    expect(page.locator(".step.current h2")).to_have_text("Outcome")
     slot.refresh_from_db()
     assert slot.status == "claimed"
     assert "422" in console_errors.pop()
@@ -125,7 +126,8 @@ def test_extras_are_given_and_come_back(open_as: OpenAs, console_errors: list[st
     page.keyboard.press("-")
     for key in ["1", "-", "Enter"]:
         page.keyboard.press(key)
-    expect(page.locator("#refusal")).to_have_text("Step 1 needs a category. Step 1 needs a rationale.")
+    expect(page.locator("#refusal")).to_have_text("Step 1 needs a kind of error. Step 1 needs a note.")
+    expect(page.locator(".step.current h2")).to_have_text("Step 1")
     assert "422" in console_errors.pop()
     step = page.locator("#step-0")
     step.get_by_label("Kind of error (needed)").select_option(index=1)

@@ -85,7 +85,7 @@ def test_a_refused_save_and_a_refused_submission_name_it_too(client: Client, wor
     answer = submit(client, slot, [{"step": 0, "value": -1}, {"step": 1, "value": 1}])
     assert (answer.status_code, answer.json()["error"]["message"], answer.json()["asked"]) == (
         422,
-        "Step 1 needs a category.",
+        "Step 1 needs a kind of error.",
         now,
     )
 
@@ -120,6 +120,25 @@ def test_what_is_no_longer_asked_for_holds_up_neither_a_save_nor_the_submission(
     assert submit(client, slot, [{"step": 0, "value": -1, "extras": ERROR}, second]).status_code == 200
     slot.refresh_from_db()
     assert slot.status == "submitted"
+
+
+def test_a_category_that_the_taxonomy_no_longer_has_is_missing_where_it_is_needed(
+    client: Client, world: World, slot: Assignment
+) -> None:
+    """The page shows it as not chosen."""
+    actions.save_labels(slot.pk, world.annotator, Changes({0: -1, 1: 1}, {}, {0: {"extras": ERROR}}))
+    shown = [{"step": 0, "value": -1, "extras": ERROR}, {"step": 1, "value": 1}]
+    set_scheme(world, categories="required_on_error", taxonomy="prmbench")
+    answer = submit(client, slot, shown)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["message"]) == (422, "Step 1 needs a kind of error.")
+    assert error["fields"] == {"step 0: category": "A label is missing."}
+    slot.refresh_from_db()
+    assert (slot.status, extras()) == ("claimed", [ERROR, {}])
+    # Where it need not be given, it stays as it was given.
+    set_scheme(world, categories="optional", taxonomy="prmbench")
+    assert submit(client, slot, shown).status_code == 200
+    assert extras() == [ERROR, {}]
 
 
 def test_what_is_still_asked_for_is_compared_as_ever(client: Client, world: World, slot: Assignment) -> None:

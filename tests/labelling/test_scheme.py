@@ -112,7 +112,7 @@ def test_extras_are_checked_against_the_scheme() -> None:
             save(world, slot, {0: -1}, s0={"extras": wrong})
     assert Label.objects.count() == 0
     save(world, slot, {0: -1, 1: 1, 2: 1}, s0={"extras": {"severity": "major", "helpfulness": 2}})
-    with pytest.raises(IncompleteAnnotation, match=r"Step 1 needs a category\. Step 1 needs a rationale\.") as refusal:
+    with pytest.raises(IncompleteAnnotation, match=r"Step 1 needs a kind of error\. Step 1 needs a note\.") as refusal:
         flow.submit(slot.pk, world.annotator)
     assert list(refusal.value.fields) == ["step 0: category", "step 0: rationale"]
     full = {"category": "wrong_tool", "rationale": "It should have searched.", "severity": "major"}
