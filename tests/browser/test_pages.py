@@ -28,6 +28,8 @@ from workers.prelabel import run as run_worker
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
+LONG = "https://example.org/" + 15 * "without-a-place-to-break".replace("-", "_")
+
 PAGES = {
     "annotator": ["/", "/projects/demo/", "/projects/demo/history/", "/tokens/", "/accounts/password/"],
     "reviewer": [
@@ -77,9 +79,12 @@ PAGES = {
 
 
 def full_world() -> tuple[World, dict[str, int]]:
-    """A project in which every page has something to show."""
+    """A project in which every page has something to show, texts without a place to break among it."""
     world = make_world()
-    settled, disputed, open_ = (make_trajectory(world.project, n_steps=3, outcome=1.0) for _ in range(3))
+    settled, disputed, open_ = (
+        make_trajectory(world.project, n_steps=3, outcome=1.0, external_id=f"{n}{LONG}", instruction=f"{n}{LONG}")
+        for n in range(3)
+    )
     judge(settled, world.annotator, [1, 0, -1])
     judge(settled, world.second, [1, 1, -1])
     judge(disputed, world.annotator, [1, -1, -1], outcome=-1)

@@ -127,7 +127,7 @@ def test_a_category_that_the_taxonomy_no_longer_has_is_missing_where_it_is_neede
 ) -> None:
     """The page shows it as not chosen."""
     actions.save_labels(slot.pk, world.annotator, Changes({0: -1, 1: 1}, {}, {0: {"extras": ERROR}}))
-    shown = [{"step": 0, "value": -1, "extras": ERROR}, {"step": 1, "value": 1}]
+    shown: list[dict[str, Any]] = [{"step": 0, "value": -1, "extras": ERROR}, {"step": 1, "value": 1}]
     set_scheme(world, categories="required_on_error", taxonomy="prmbench")
     answer = submit(client, slot, shown)
     error = answer.json()["error"]

@@ -12,6 +12,7 @@ from annotator import flow
 from annotator.adjudication.actions import DecisionIn
 from annotator.labelling import revisions
 from annotator.models import Annotation, Assignment, Dispute, StepComment, Trajectory
+from annotator.queue import actions as queue
 from tests.factories import World, judge, label, make_trajectory, make_world
 
 URL = "/projects/demo/history/"
@@ -201,3 +202,24 @@ def test_the_page_is_paged(world: World, as_annotator: Client, monkeypatch: pyte
         judge(make_trajectory(world.project, n_steps=1), world.annotator, [1])
     assert "Page 1 of 2 Older" in text_of(as_annotator)
     assert "Newer Page 2 of 2" in text_of(as_annotator, URL + "?page=2")
+
+
+def test_characters_that_nobody_sees_are_shown_wherever_an_instruction_stands(world: World, client: Client) -> None:
+    """U+202E turns what follows: "evil" reads "live"."""
+    disputed, decided, _ = (make_trajectory(world.project, n_steps=1, instruction="Write \u202eevil") for _ in range(3))
+    for trajectory in (disputed, decided):
+        judge(trajectory, world.annotator, [1])
+        judge(trajectory, world.second, [-1])
+    decision = DecisionIn(value=1, reason_code="slip", note="")
+    adjudication.decide(Dispute.objects.get(trajectory=decided), world.reviewer, decision)
+    queue.claim_next(world.project, world.annotator)
+    for user, url, n in (
+        (world.annotator, URL, 2),
+        (world.annotator, "/projects/demo/", 1),
+        (world.reviewer, "/projects/demo/trajectories/", 3),
+        (world.reviewer, "/projects/demo/reviews/", 2),
+    ):
+        client.force_login(user)
+        html = client.get(url).content.decode()
+        assert (url, html.count('Write <span class="mark">U+202E</span>evil')) == (url, n)
+        assert "\u202e" not in html
