@@ -164,7 +164,11 @@ const startLabelling = () => {
 
   const label = (index, value, options) => {
     const card = cards[index];
-    if (!isWanted(index)) return say("This project stops at the first error: what comes after it is not judged.");
+    if (!isWanted(index)) {
+      delete shown[index]; // a click has chosen a value that is none
+      paintAll();
+      return say("This project stops at the first error: what comes after it is not judged.");
+    }
     const next = labelled(index, value, options);
     const before = state.get(card.dataset.target) ?? null;
     if (About.isSame(before, next)) return;

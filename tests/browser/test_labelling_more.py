@@ -188,6 +188,13 @@ def test_after_the_first_error_nothing_is_asked_in_that_mode(open_as: OpenAs) ->
     page.keyboard.press("-")
     expect(page.locator(".step.current h2")).to_have_text("Outcome")
     expect(page.locator("#n-wanted")).to_have_text("3")
+    page.locator("#step-2").get_by_text("+1 correct").click()
+    expect(page.locator("#refusal")).to_have_text(
+        "This project stops at the first error: what comes after it is not judged."
+    )
+    expect(page.locator("#step-2 input:checked")).to_have_count(0)
+    expect(page.locator("#n-labelled")).to_have_text("2")
+    page.locator("#step-outcome").focus()
     page.keyboard.press("-")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing is left to label for you")).to_be_visible()
