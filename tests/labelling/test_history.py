@@ -211,7 +211,7 @@ def test_characters_that_nobody_sees_are_shown_wherever_an_instruction_stands(wo
         judge(trajectory, world.annotator, [1])
         judge(trajectory, world.second, [-1])
     decision = DecisionIn(value=1, reason_code="slip", note="")
-    adjudication.decide(Dispute.objects.get(trajectory=decided), world.reviewer, decision)
+    flow.decide(Dispute.objects.get(trajectory=decided), world.reviewer, decision)
     queue.claim_next(world.project, world.annotator)
     for user, url, n in (
         (world.annotator, URL, 2),
