@@ -102,6 +102,7 @@ class Hints {
   }
 
   async #reveal() {
+    const before = nPresses;
     const later = "What the model says is shown when your labels are stored; press Enter when they are.";
     if (!(await this.outbox.isStored())) return this.#say(later);
     let response;
@@ -129,7 +130,6 @@ class Hints {
     document.getElementById("hints-about").hidden = false;
     this.#find();
     this.paint();
-    const first = this.next(-1);
-    if (first !== undefined) this.goTo(first);
+    if (nPresses === before) this.goTo(this.next(-1));
   }
 }

@@ -11,7 +11,6 @@ const disputes = () => [...document.querySelectorAll("[data-dispute]")];
 const isUndecided = (dispute) => dispute.querySelector("[data-undecided]");
 
 function makeCurrent(dispute) {
-  if (dispute === current) return;
   current?.classList.remove("current");
   current = dispute;
   current?.classList.add("current");
@@ -19,6 +18,8 @@ function makeCurrent(dispute) {
 
 // The step that is judged; of a run the first one.
 const stepOf = (dispute) => dispute.querySelector(".step:not(.context)");
+
+const nameOf = (dispute) => (dispute.matches(".run") ? "The run" : dispute.querySelector("h2").textContent);
 
 function goTo(dispute) {
   if (!dispute) return;
@@ -34,7 +35,7 @@ function say(text) {
 // Whether a key may do what a control of the current dispute does: something from the step to the control is on the screen.
 function mayUse(control) {
   if (!control || control.matches(":disabled")) return false;
-  const name = current.matches(".run") ? "The run" : current.querySelector("h2").textContent;
+  const name = nameOf(current);
   const isSeen = () => isOnScreen(stepOf(current), control.closest(".choices") ?? control);
   const may = mayJudge({ name, isSeen, show: () => goTo(current), say });
   if (may) say("");
@@ -60,6 +61,7 @@ function choose(value) {
 }
 
 function decide() {
+  if (current?.querySelector("details:not([open]) [data-decision]")) return; // decided, until a value opens it again
   const button = formOf(current)?.querySelector("button");
   if (mayUse(button)) button.form.requestSubmit(button);
 }
@@ -113,9 +115,11 @@ function questionOf(form) {
 const fieldsOf = (form) => [...form.querySelectorAll("input[type=radio], select, textarea")];
 
 const entered = new Map(); // by question: the fields that the page is about to lose
+let focused = null; // where the reader is before the swap
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   entered.clear();
+  focused = document.activeElement;
   if (detail.target.id !== "review") return;
   for (const form of detail.target.querySelectorAll("form")) entered.set(questionOf(form), fieldsOf(form));
 });
@@ -129,9 +133,30 @@ function putBack(page) {
       if (field.value !== before[index].value || field.checked !== before[index].checked) openFolds(field);
       field.value = before[index].value;
       field.checked = before[index].checked;
+      if (before[index] === focused) {
+        field.focus({ preventScroll: true });
+        if (field.matches("textarea")) field.setSelectionRange(focused.selectionStart, focused.selectionEnd);
+      }
     }
   }
 }
+
+const asked = new WeakMap(); // request -> from which dispute it came, and how often the reader had pressed something
+
+document.addEventListener("htmx:beforeRequest", ({ detail: { xhr, elt } }) => {
+  asked.set(xhr, { nPresses, from: elt.closest("[data-dispute]")?.id });
+});
+
+// Whether the reader has gone on since they sent a form, and is somewhere else than the answer.
+function hasGoneOn({ xhr }) {
+  const place = document.activeElement;
+  const { nPresses: before, from } = asked.get(xhr);
+  return nPresses !== before && place !== document.body && place.id !== from;
+}
+
+document.addEventListener("htmx:afterSwap", ({ target }) => {
+  if (target.id === "review") putBack(target); // before another key is typed
+});
 
 // After a decision: to what is wrong in the form, or on to the next dispute.
 document.addEventListener("htmx:afterSettle", (event) => {
@@ -139,17 +164,22 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (!(swapped instanceof Element) || !swapped.matches("[data-next]")) return;
   showKeypad();
   say("");
+  const isElsewhere = hasGoneOn(event.detail);
   // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
-  if (swapped.id === "review") {
-    makeCurrent(null);
-    putBack(swapped);
-  }
+  if (swapped.id === "review") makeCurrent(isElsewhere ? document.activeElement.closest("[data-dispute]") : null);
   const place = swapped.dataset.next
     ? document.getElementById(swapped.dataset.next)
     : swapped.querySelector("[aria-invalid], [data-invalid]");
-  const dispute = place?.closest("[data-dispute]"); // a step of a run lies within it
-  if (dispute && swapped.dataset.next) goTo(dispute);
-  else place?.focus();
+  const dispute = place?.closest("[data-dispute]") ?? null; // a step of a run lies within it
+  if (isElsewhere) {
+    document.activeElement.scrollIntoView({ block: "nearest", behavior: "instant" });
+    if (!swapped.dataset.next && place)
+      say(dispute ? `${nameOf(dispute)} is not decided yet: its form says what is missing.` : place.textContent);
+  } else if (dispute && swapped.dataset.next) goTo(dispute);
+  else if (place) {
+    makeCurrent(dispute);
+    place.focus();
+  }
 });
 
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from annotator.labelling.hints import hints_of
 from annotator.models import Annotation, Assignment, Label, LabelEvent, User
@@ -104,6 +104,26 @@ def test_own_labels_first_then_what_the_model_said_then_the_submission(
     # The next trajectory begins without anything of this one.
     expect(page.locator(".hint")).to_have_count(0)
     expect(page.locator("#hints-status")).to_be_hidden()
+
+
+def test_a_note_begun_before_the_reveal_arrives_is_written_to_its_end(page: Page, open_as: OpenAs) -> None:
+    world, slot = claim("reveal_after")
+    asked: list[Route] = []
+    page.route("**/hints/", lambda route: asked.append(route))
+    open_slot(open_as, world, slot)
+    with page.expect_request("**/hints/"):
+        press(page, "1 1 1")
+    press(page, "k c")
+    page.keyboard.type("rests on step ")
+    asked[0].continue_()
+    expect(page.locator("#hints-status")).to_have_text("3 of 3 suggestions differ from yours (d shows the next one).")
+    page.keyboard.type("1 and 0 - see k")
+    expect(page.locator("#step-1 textarea")).to_have_value("rests on step 1 and 0 - see k")
+    expect(page.locator("#step-1.current")).to_be_visible()
+    press(page, "Escape")
+    expect(page.locator("#save-status")).to_have_text("All saved")
+    rows = Label.objects.order_by("step__index").values_list("value", "extras")
+    assert list(rows) == [(1, {}), (1, {"rationale": "rests on step 1 and 0 - see k"}), (1, {})]
 
 
 def test_with_the_last_label_nothing_is_submitted_before_it_was_revealed(open_as: OpenAs) -> None:

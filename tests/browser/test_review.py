@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from annotator import flow
 from annotator.adjudication import actions
@@ -89,6 +89,16 @@ def test_a_refused_run_stays_the_current_one_and_is_what_the_next_keys_decide(op
     page.keyboard.press("Enter")
     expect(page.locator("#review-done")).to_be_focused()
     assert gold(trajectory) == {0: -1, 1: -1, 4: 1, 5: 1}
+    # Nothing is asked any more, so no key decides again: not here, nor on the page that shows what was decided.
+    asked_again = page.locator("details:has([data-decision])[open], [aria-invalid], #review-trouble:not([hidden])")
+    page.keyboard.press("Enter")
+    page.keyboard.press("1")
+    expect(asked_again).to_have_count(0)
+    expect(page.locator("#review-done")).to_be_focused()
+    page.reload()
+    expect(page.locator(".dispute.current")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(asked_again).to_have_count(0)
 
 
 def test_a_stale_page_shows_the_decision_of_the_other_reviewer_instead_of_overruling_it(
@@ -201,9 +211,13 @@ def decide_elsewhere(world: World, index: int) -> None:
     actions.release_claim(Review.objects.get(trajectory=dispute.trajectory).pk, world.admin)
 
 
+def dispute_on(page: Page, step: int) -> Locator:
+    return page.locator(".dispute").filter(has=page.get_by_role("heading", name=f"Step {step}", exact=True))
+
+
 def enter(page: Page, step: int) -> Locator:
     """Something of everything into the forms of a dispute, nothing sent."""
-    dispute = page.locator(".dispute").filter(has=page.get_by_role("heading", name=f"Step {step}", exact=True))
+    dispute = dispute_on(page, step)
     dispute.get_by_text("0 neutral").click()
     dispute.get_by_label("Why do the raters differ?").select_option("slip")
     dispute.get_by_label("Note").fill(f"A note on step {step}.")
@@ -264,3 +278,42 @@ def test_a_refused_decision_keeps_what_was_entered_elsewhere(open_as: Open, worl
     assert entered(first)[:3] == (True, "slip", "A note on step 1.")  # as the server has sent it back
     assert entered(third) == (True, "slip", "A note on step 3.", "B", "A word about step 3.")
     assert gold(trajectory) == {0: 1}
+
+
+def test_an_answer_leaves_whoever_writes_elsewhere_by_now_where_they_are(open_as: Open, world: World) -> None:
+    trajectory = disputed(world, [-1, -1, 1, -1, 1, -1], [1, 1, 1, 1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    run, fourth, note = page.locator(".run"), dispute_on(page, 4), dispute_on(page, 6).get_by_label("Note")
+    written = ""
+
+    def decide_and_write(button: Locator, first: str, rest: str) -> None:
+        nonlocal written
+        sent: list[Route] = []
+        page.route("**/decide/**", lambda route: sent.append(route))
+        with page.expect_request("**/decide/**"):
+            button.click()
+        note.click()
+        page.keyboard.press("End")
+        page.keyboard.type(first)
+        with page.expect_response("**/decide/**"):
+            sent[0].continue_()
+        page.unroute("**/decide/**")
+        page.wait_for_timeout(200)  # until the answer has settled
+        page.keyboard.type(rest)
+        written += first + rest
+        expect(note).to_be_focused()
+        expect(note).to_have_value(written)
+        expect(note).to_be_in_viewport()
+        expect(page.locator(".dispute.current h2").first).to_have_text("Step 6")
+
+    decide_and_write(run.get_by_role("button", name="Decide the run"), "1 - ", "0 ")  # refused: nothing is chosen
+    expect(page.locator("#review-trouble")).to_have_text("The run is not decided yet: its form says what is missing.")
+    fourth.get_by_text("0 neutral").click()
+    fourth.get_by_label("Why do the raters differ?").select_option("slip")
+    decide_and_write(fourth.get_by_role("button", name="Decide"), "1 or ", "u, ")
+    run.get_by_text("0 neutral").click()
+    run.get_by_label("Why do the raters differ?").select_option("slip")
+    decide_and_write(run.get_by_role("button", name="Decide the run"), "1 thing as undone; ", "it is - not 1")
+    expect(page.get_by_text("2 steps decided at once; each can be decided again.")).to_have_count(1)
+    assert page.locator("[data-decision] input[name=value]:checked").count() == 0
+    assert gold(trajectory) == {0: 0, 1: 0, 3: 0}
