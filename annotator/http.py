@@ -79,31 +79,43 @@ class DomainErrorMiddleware:
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if not isinstance(exception, DomainError):
-            return None
-        if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
-            return JsonResponse(exception.as_json(), status=exception.status)
-        back = page_of(request)
-        if back == request.build_absolute_uri():
-            back = ""
-        return render(request, "refused.html", {"error": exception, "back": back}, status=exception.status)
+        return _refusal(request, exception) if isinstance(exception, DomainError) else None
+
+
+def _refusal(request: HttpRequest, error: DomainError) -> HttpResponse:
+    if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
+        return JsonResponse(error.as_json(), status=error.status)
+    back = page_of(request)
+    if back == request.build_absolute_uri():
+        back = ""
+    return render(request, "refused.html", {"error": error, "back": back}, status=error.status)
 
 
 class SameAccountMiddleware:
-    """Takes nothing for one account from a page of another: such a page says in `X-Account` whose it is.
+    """Takes nothing for one account from a page of another.
 
-    A labelling page outlives a sign-in in another tab. Its labels are the statements of the person who read it.
+    A page outlives a sign-in in another tab, but labels and decisions are the statements of the person who read it. So
+    a script says in `X-Account` whose page it is, and a form in its field `page_account`.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        account = request.headers.get("X-Account")
-        if account is None or not request.user.is_authenticated or account == str(request.user.pk):
-            return self.get_response(request)
+        return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, *_view: object) -> HttpResponse | None:
+        if not request.user.is_authenticated:
+            return None
+        account = request.headers.get("X-Account") or request.POST.get("page_account")
+        if not account or account == str(request.user.pk):
+            return None
+        now = f"{request.user.get_username()} is signed in in this browser now."
+        if request.headers.get("HX-Request") == "true":
+            said = f"This page belongs to another account, and {now}"
+            return HttpResponse(said, status=401, content_type="text/plain")
         error = OtherAccount(
-            f"Nothing was stored: this page belongs to another account, and {request.user.get_username()} is signed in "
-            "in this browser now. Sign in again with the account of the page."
+            f"Nothing was stored: this page belongs to another account, and {now} "
+            "Sign in again with the account of the page."
         )
-        return JsonResponse(error.as_json(), status=error.status)
+        return _refusal(request, error)

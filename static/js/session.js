@@ -4,20 +4,29 @@
 // The token that the server takes now. The one that the page came with is outdated after the next sign-in.
 const csrfToken = () => document.cookie.match(/(?:^|; )csrftoken=([^;]*)/)?.[1] ?? "";
 
+// Whose page this is; none before somebody has signed in. The server takes nothing from it for another account.
+const { account } = document.body.dataset;
+
 document.addEventListener(
   "submit",
   ({ target }) => {
-    const field = target.elements.csrfmiddlewaretoken;
-    if (field) field.value = csrfToken();
+    const { csrfmiddlewaretoken: field, page_account: whose } = target.elements;
+    if (!field) return;
+    field.value = csrfToken();
+    if (whose || !account) return;
+    field.after(Object.assign(document.createElement("input"), { type: "hidden", name: "page_account", value: account }));
   },
   true,
 );
 
 // htmx also sends forms that nobody submits.
-document.addEventListener("htmx:configRequest", ({ detail: { parameters } }) => {
+document.addEventListener("htmx:configRequest", ({ detail: { parameters, headers } }) => {
   if (parameters.csrfmiddlewaretoken) parameters.csrfmiddlewaretoken = csrfToken();
+  if (account) headers["X-Account"] = account;
 });
 
-document.addEventListener("htmx:afterRequest", (event) => {
-  document.getElementById("signed-out").hidden = event.detail.xhr.status !== 401;
+document.addEventListener("htmx:afterRequest", ({ detail: { xhr } }) => {
+  const notice = document.getElementById("signed-out");
+  notice.hidden = xhr.status !== 401;
+  if (!notice.hidden) notice.querySelector("span").textContent = xhr.responseText;
 });

@@ -74,7 +74,7 @@ def test_a_decision_of_somebody_signed_out_stays_in_its_form_until_they_have_sig
     form.get_by_role("button", name="Decide").click()
     said = review.get_by_role("alert").filter(visible=True)
     expect(said).to_have_text(
-        "You are signed out, so nothing was stored. What you entered is still here: sign in again in another tab, then "
+        "You are signed out. Nothing was stored. What you entered is still here: sign in again in another tab, then "
         "try again here."
     )
     expect(said).to_be_in_viewport()
@@ -103,6 +103,36 @@ def test_after_signing_out_and_in_elsewhere_an_open_page_sends_its_decision(
     review.locator("form[data-decision]").get_by_role("button", name="Decide").click()
     expect(review.locator("#review-done")).to_be_focused()
     assert list(GoldLabel.objects.filter(provenance="adjudicated").values_list("value", flat=True)) == [0]
+
+
+def test_nothing_of_an_open_page_is_stored_for_another_account(
+    review: Page, world: World, live_server: LiveServer
+) -> None:
+    listing = review.context.new_page()
+    listing.goto(f"{live_server.url}/projects/demo/reviews/")
+    sign_out_elsewhere(review, live_server)
+    sign_in_again(review, world.admin, live_server)
+    review.bring_to_front()
+    form = review.locator("form[data-decision]")
+    form.get_by_role("button", name="Decide").click()
+    expect(review.get_by_role("alert").filter(visible=True)).to_have_text(
+        "This page belongs to another account, and demo-ada is signed in in this browser now. Nothing was stored. What "
+        "you entered is still here: sign in again in another tab, then try again here."
+    )
+    expect(form.get_by_label("Note")).to_have_value("It only repeats what is known.")
+    listing.bring_to_front()
+    listing.get_by_role("button", name="Review the first one").click()
+    expect(listing.get_by_role("alert").filter(visible=True)).to_have_text(
+        "Nothing was stored: this page belongs to another account, and demo-ada is signed in in this browser now. Sign "
+        "in again with the account of the page."
+    )
+    assert not Adjudication.objects.exists()
+    assert Review.objects.get().reviewer is None
+    sign_out_elsewhere(review, live_server)
+    sign_in_again(review, world.reviewer, live_server)
+    form.get_by_role("button", name="Decide").click()
+    expect(review.locator("#review-done")).to_be_focused()
+    assert Adjudication.objects.get().reviewer == world.reviewer
 
 
 def test_after_signing_out_and_in_elsewhere_an_open_page_sends_its_other_forms(
