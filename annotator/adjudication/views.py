@@ -1,8 +1,10 @@
 """The reviewers' pages: which trajectories have disputes, and one trajectory's disputes to decide."""
 
+from urllib.parse import urlsplit
+
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
@@ -67,8 +69,9 @@ def review_detail(request: Request, pk: int) -> HttpResponse:
 
 
 def _is_split(request: Request) -> bool:
-    """Whether the reviewer wants to decide each step of a run."""
-    return request.GET.get("split") == "1"
+    """Whether the reviewer wants to decide each step of a run; htmx asks on behalf of the page that it is on."""
+    shown = QueryDict(urlsplit(request.htmx.current_url or "").query if request.htmx else "")
+    return "1" in (request.GET.get("split"), shown.get("split"))
 
 
 @require_POST

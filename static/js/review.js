@@ -141,10 +141,10 @@ function putBack(page) {
   }
 }
 
-const asked = new WeakMap(); // request -> from which dispute it came, and how often the reader had pressed something
+const asked = new WeakMap(); // request -> where its form stands, and how often the reader had pressed something
 
 document.addEventListener("htmx:beforeRequest", ({ detail: { xhr, elt } }) => {
-  asked.set(xhr, { nPresses, from: elt.closest("[data-dispute]")?.id });
+  asked.set(xhr, { nPresses, from: elt.closest("[data-dispute]")?.id, within: elt.closest("[id]").id });
 });
 
 // Whether the reader has gone on since they sent a form, and is somewhere else than the answer.
@@ -154,11 +154,15 @@ function hasGoneOn({ xhr }) {
   return nPresses !== before && place !== document.body && place.id !== from;
 }
 
-document.addEventListener("htmx:afterSwap", ({ target }) => {
-  if (target.id === "review") putBack(target); // before another key is typed
+const WRONG = "[aria-invalid], [data-invalid]";
+
+document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
+  if (target.id !== "review") return;
+  if (!target.querySelector(WRONG)) entered.delete(questionOf(detail.requestConfig.elt)); // what was sent is stored
+  putBack(target); // before another key is typed
 });
 
-// After a decision: to what is wrong in the form, or on to the next dispute.
+// After a decision: to what is wrong in the form, or on to the next dispute. After another form: back to where it stands.
 document.addEventListener("htmx:afterSettle", (event) => {
   const swapped = event.target;
   if (!(swapped instanceof Element) || !swapped.matches("[data-next]")) return;
@@ -167,25 +171,24 @@ document.addEventListener("htmx:afterSettle", (event) => {
   const isElsewhere = hasGoneOn(event.detail);
   // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
   if (swapped.id === "review") makeCurrent(isElsewhere ? document.activeElement.closest("[data-dispute]") : null);
-  const place = swapped.dataset.next
-    ? document.getElementById(swapped.dataset.next)
-    : swapped.querySelector("[aria-invalid], [data-invalid]");
+  const wrong = swapped.dataset.next ? null : swapped.querySelector(WRONG);
+  const place = wrong ?? document.getElementById(swapped.dataset.next || asked.get(event.detail.xhr).within);
   const dispute = place?.closest("[data-dispute]") ?? null; // a step of a run lies within it
   if (isElsewhere) {
     document.activeElement.scrollIntoView({ block: "nearest", behavior: "instant" });
-    if (!swapped.dataset.next && place)
-      say(dispute ? `${nameOf(dispute)} is not decided yet: its form says what is missing.` : place.textContent);
+    if (wrong)
+      say(dispute ? `${nameOf(dispute)} is not decided yet: its form says what is missing.` : wrong.textContent);
   } else if (dispute && swapped.dataset.next) goTo(dispute);
   else if (place) {
     makeCurrent(dispute);
-    place.focus();
+    place.focus({ preventScroll: !wrong });
   }
 });
 
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
   document.addEventListener(name, (event) => {
     if (event.detail.xhr.status === 401) return; // session.js says so
-    say("The decision was not stored, because the server did not take it. Your choice is still in the form: try again.");
+    say("Nothing was stored, because the server did not take it. What you entered is still here: try again.");
   });
 }
 

@@ -317,3 +317,45 @@ def test_an_answer_leaves_whoever_writes_elsewhere_by_now_where_they_are(open_as
     expect(page.get_by_text("2 steps decided at once; each can be decided again.")).to_have_count(1)
     assert page.locator("[data-decision] input[name=value]:checked").count() == 0
     assert gold(trajectory) == {0: 0, 1: 0, 3: 0}
+
+
+def test_what_else_is_sent_from_the_page_keeps_the_decisions_being_written(open_as: Open, world: World) -> None:
+    trajectory = disputed(world, [-1, -1, 1, -1], [1, 1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    page.get_by_role("link", name="Decide each step").click()
+    second, fourth = enter(page, 2), enter(page, 4)
+    comment = second.get_by_label("Comment", exact=True)
+
+    def is_kept() -> None:
+        assert entered(fourth) == (True, "slip", "A note on step 4.", "B", "A word about step 4.")
+        expect(second.locator("input[value='0']")).to_be_checked()
+        expect(second.get_by_label("Note")).to_have_value("A note on step 2.")
+        assert "?split=1" in page.url
+
+    second.get_by_role("button", name="Send the comment").click()
+    expect(second.locator(".comments li")).to_contain_text("demo-rita to B")
+    expect(comment).to_have_value("")
+    expect(second).to_be_focused()
+    is_kept()
+    comment.fill("x" * 10_001)
+    second.get_by_role("button", name="Send the comment").click()
+    expect(page.locator("[data-invalid]")).to_be_focused()
+    expect(comment).to_have_value("x" * 10_001)
+    is_kept()
+    page.get_by_role("button", name="Show who they are").click()
+    expect(page.get_by_text("You asked for the names")).to_be_visible()
+    is_kept()
+    page.get_by_role("button", name="Hold it now").click()
+    expect(page.get_by_role("button", name="Give it back")).to_be_visible()
+    is_kept()
+    page.get_by_text("Return to its author (A)").click()
+    page.get_by_label("What should A look at again?").fill("Step 1.")
+    page.get_by_role("button", name="Return the annotation of A").click()
+    expect(page.get_by_text("The annotation is back with its author")).to_be_visible()
+    is_kept()
+    page.get_by_role("button", name="Take it back").click()
+    expect(page.get_by_text("The annotation counts again as it was submitted.")).to_be_visible()
+    is_kept()
+    fourth.get_by_role("button", name="Decide").click()
+    expect(page.locator("#review-status")).to_have_text("Step 4 decided as 0. 2 disputes left.")
+    assert gold(trajectory) == {3: 0}
