@@ -5,6 +5,7 @@ class Drafts {
   // who: "<user>:<assignment>"
   constructor(who) {
     this.key = `stepmark:drafts:${who}`;
+    this.known = this.all(); // what this page has read or written
   }
 
   // target -> extras
@@ -15,6 +16,9 @@ class Drafts {
   put(target, extras) {
     const all = this.all();
     if (About.isSame(all[target] ?? {}, extras)) return;
+    // What another tab has written since is no part of the label that ends the draft here.
+    if (!Object.keys(extras).length && !About.isSame(all[target], this.known[target])) return;
+    this.known[target] = extras;
     if (Object.keys(extras).length) all[target] = extras;
     else delete all[target];
     try {

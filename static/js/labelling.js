@@ -382,16 +382,23 @@ const startLabelling = () => {
     if (label) state.set(target, label);
     else state.delete(target);
   }
+  const completed = []; // labels from another tab, which did not know of the note that was written here
   for (const [target, extras] of Object.entries(drafts.all())) {
     const card = cards.find((one) => one.dataset.target === target);
-    if (!card || state.has(target)) drafts.put(target, {});
-    else about.paint(card, { value: null, extras }, true);
+    const label = state.get(target);
+    if (card) about.paint(card, { value: null, ...label, extras: { ...extras, ...label?.extras } }, true);
+    const whole = card && label && { ...about.read(card, label).extras, ...label.extras };
+    if (whole && !About.isSame(whole, label.extras)) {
+      change(cards.indexOf(card), { ...label, extras: whole });
+      completed.push(card.querySelector(".n").textContent);
+    } else if (!card || label) drafts.put(target, {});
   }
   paintAll();
   const first = nextUnlabelled() ?? 0;
   history.scrollRestoration = "manual"; // after a reload the browser would scroll away from the current step
   goTo(first, { scrolls: !isInSight(cards[first]) });
   cards[first]?.focus({ preventScroll: true });
+  if (completed.length) say(`Notes written before their label are stored with it now: ${completed.join(", ")}.`);
   outbox.flush();
   outbox.flushOthers();
   if (hints.isWaiting && isComplete()) hints.reveal();

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from annotator.models import Assignment, Label, User
 from annotator.queue import actions as queue
@@ -88,3 +88,33 @@ def test_a_note_that_was_deleted_leaves_nothing(page_with_note: Page) -> None:
     page.locator(NOTE).fill("")
     page.keyboard.press("Escape")
     assert kept(page) == []
+
+
+def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
+    page_with_note: Page, context: BrowserContext, watch: Callable[[Page], Page]
+) -> None:
+    page = page_with_note
+    page.locator("#step-0").get_by_label("I am not sure").uncheck()
+    page.locator(NOTE).fill("")
+    page.keyboard.press("Escape")
+    other = watch(context.new_page())
+    other.goto(page.url)
+    page.bring_to_front()
+    page.locator(NOTE).fill("Wrong tower.")
+    page.keyboard.press("Escape")
+    other.bring_to_front()
+    other.keyboard.press("-")
+    other.locator("#step-0").get_by_label("Severity").select_option("major")
+    other.keyboard.press("Escape")
+    saved(other)
+    assert list(Label.objects.values_list("value", "extras")) == [(-1, {"severity": "major"})]
+    page.bring_to_front()
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("Wrong tower.")
+    expect(page.locator("#refusal")).to_have_text("Notes written before their label are stored with it now: Step 1.")
+    saved(page)
+    assert list(Label.objects.values_list("value", "extras")) == [(-1, {"severity": "major", "rationale": "Wrong tower."})]
+    assert kept(page) == []
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("Wrong tower.")
+    expect(page.locator("#refusal")).to_be_hidden()
