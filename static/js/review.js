@@ -169,6 +169,7 @@ document.addEventListener("htmx:afterSettle", (event) => {
   showKeypad();
   say("");
   const isElsewhere = hasGoneOn(event.detail);
+  const before = current?.id;
   // On a page sent anew nothing is current before something has the focus: no key decides what nobody chose.
   if (swapped.id === "review") makeCurrent(isElsewhere ? document.activeElement.closest("[data-dispute]") : null);
   const wrong = swapped.dataset.next ? null : swapped.querySelector(WRONG);
@@ -177,10 +178,10 @@ document.addEventListener("htmx:afterSettle", (event) => {
   if (isElsewhere) {
     document.activeElement.scrollIntoView({ block: "nearest", behavior: "instant" });
     if (wrong)
-      say(dispute ? `${nameOf(dispute)} is not decided yet: its form says what is missing.` : wrong.textContent);
+      say(dispute ? `${nameOf(dispute)} is not decided yet: its form says why.` : wrong.textContent);
   } else if (dispute && swapped.dataset.next) goTo(dispute);
   else if (place) {
-    makeCurrent(dispute);
+    makeCurrent(dispute ?? (wrong || swapped.dataset.next ? null : document.getElementById(before)));
     place.focus({ preventScroll: !wrong });
   }
 });

@@ -113,7 +113,9 @@ def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
     expect(page.locator(NOTE)).to_have_value("Wrong tower.")
     expect(page.locator("#refusal")).to_have_text("Notes written before their label are stored with it now: Step 1.")
     saved(page)
-    assert list(Label.objects.values_list("value", "extras")) == [(-1, {"severity": "major", "rationale": "Wrong tower."})]
+    assert list(Label.objects.values_list("value", "extras")) == [
+        (-1, {"severity": "major", "rationale": "Wrong tower."})
+    ]
     assert kept(page) == []
     page.reload()
     expect(page.locator(NOTE)).to_have_value("Wrong tower.")

@@ -307,7 +307,7 @@ def test_an_answer_leaves_whoever_writes_elsewhere_by_now_where_they_are(open_as
         expect(page.locator(".dispute.current h2").first).to_have_text("Step 6")
 
     decide_and_write(run.get_by_role("button", name="Decide the run"), "1 - ", "0 ")  # refused: nothing is chosen
-    expect(page.locator("#review-trouble")).to_have_text("The run is not decided yet: its form says what is missing.")
+    expect(page.locator("#review-trouble")).to_have_text("The run is not decided yet: its form says why.")
     fourth.get_by_text("0 neutral").click()
     fourth.get_by_label("Why do the raters differ?").select_option("slip")
     decide_and_write(fourth.get_by_role("button", name="Decide"), "1 or ", "u, ")
@@ -345,8 +345,10 @@ def test_what_else_is_sent_from_the_page_keeps_the_decisions_being_written(open_
     page.get_by_role("button", name="Show who they are").click()
     expect(page.get_by_text("You asked for the names")).to_be_visible()
     is_kept()
+    second.focus()
     page.get_by_role("button", name="Hold it now").click()
     expect(page.get_by_role("button", name="Give it back")).to_be_visible()
+    expect(page.locator(".dispute.current h2")).to_have_text("Step 2")  # the keys go on where they were
     is_kept()
     page.get_by_text("Return to its author (A)").click()
     page.get_by_label("What should A look at again?").fill("Step 1.")
