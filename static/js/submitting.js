@@ -24,7 +24,7 @@ const submittingOf = ({ form, isReady, shown, hear, goOn, goToStep, say }) => {
     const body = new FormData();
     body.set("confirmed", form.elements.confirmed.value);
     body.set("labels", JSON.stringify(shown()));
-    const focused = document.activeElement; // whoever has gone on meanwhile stays where they are
+    const before = nPresses; // whoever has gone on meanwhile stays where they are
     let response;
     try {
       response = await fetch(form.action, {
@@ -43,7 +43,7 @@ const submittingOf = ({ form, isReady, shown, hear, goOn, goToStep, say }) => {
     if (answer) hear(answer);
     const error = answer?.error;
     const [place = ""] = Object.keys(error?.fields ?? {}); // "step 3", "step 3: category" or "outcome"
-    if (document.activeElement === focused) goToStep(/^step (\d+)/.exec(place)?.[1] ?? place);
+    if (nPresses === before) goToStep(/^step (\d+)/.exec(place)?.[1] ?? place);
     if (error?.code === "annotation.warnings") {
       form.elements.confirmed.value = "1";
       return say(`${error.message} Press Enter again if you mean it.`, true);
