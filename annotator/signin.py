@@ -81,7 +81,11 @@ class _LimitedView(FormView):  # type: ignore[type-arg]  # not generic at run ti
 class SignInView(_LimitedView, LoginView):
     """Where everybody signs in."""
 
-    redirect_authenticated_user = True
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Whoever is signed in goes on, unless they come from a page of another account, to sign in with that one."""
+        if request.user.is_authenticated and "again" not in request.GET:
+            return redirect(self.get_success_url())
+        return super().get(request, *args, **kwargs)
 
     def username(self) -> str:
         return self.request.POST.get("username", "")

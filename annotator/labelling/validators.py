@@ -59,8 +59,8 @@ def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool)
     if said.exit_reason and said.value == -1 and said.exit_reason == "corrected":
         sentence = f"Step {number} is marked as fixed here but labelled −1. Take one of the two back."
         found.append(Finding("V5", index, True, sentence))
-    if said.exit_reason and not _may_follow_error(index, labels):
-        fixes = said.exit_reason == "corrected"
+    fixes = said.exit_reason == "corrected"
+    if (fixes or (said.exit_reason and carries_errors)) and not _may_follow_error(index, labels):
         mark, remedy = (
             ("fixed here", "Label it again.") if fixes else ("independent", "Press i on it to take that back.")
         )
@@ -74,14 +74,11 @@ def _check_step(index: int, labels: Mapping[int, Said], *, carries_errors: bool)
 
 
 def _may_follow_error(index: int, labels: Mapping[int, Said]) -> bool:
-    """Whether an error before this step is not fixed yet; a step that was not asked for may be one."""
-    for before in reversed(range(index)):
-        said = labels.get(before)
-        if said is None or said.value == -1:
-            return True
-        if said.exit_reason == "corrected":
-            return False
-    return False
+    """Whether not every error before this step is fixed; a step that was not asked for may be one."""
+    before = [labels.get(i) for i in range(index)]
+    errors = {i for i, said in enumerate(before) if said is None or said.value == -1}
+    begun = [i for i in errors if (said := before[i]) is None or said.root not in errors]  # not what follows from one
+    return len(begun) > sum(said is not None and said.exit_reason == "corrected" for said in before)
 
 
 def _check_outcome(labels: Mapping[int, Said], outcome: int | None, n_steps: int) -> list[Finding]:

@@ -141,11 +141,37 @@ function putBack(page) {
   }
 }
 
-const asked = new WeakMap(); // request -> where its form stands, and how often the reader had pressed something
+const asked = new WeakMap(); // request -> where its form stands, what was in it, how often the reader had pressed something
+const contentOf = (form) => fieldsOf(form).map((field) => `${field.checked} ${field.value}`).join("\n");
 
-document.addEventListener("htmx:beforeRequest", ({ detail: { xhr, elt } }) => {
-  asked.set(xhr, { nPresses, from: elt.closest("[data-dispute]")?.id, within: elt.closest("[id]").id });
+// One form at a time: the answer may bring the whole page anew, and nobody would hear what comes for a part that is gone.
+let underWay = null; // the request
+const waiting = []; // by question: the forms that were sent meanwhile
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const { xhr, elt } = event.detail;
+  if (!elt.matches("form")) return;
+  if (underWay) {
+    event.preventDefault();
+    if (!waiting.includes(questionOf(elt))) waiting.push(questionOf(elt));
+    return say("This is sent as soon as the server has answered what was sent before.");
+  }
+  underWay = xhr;
+  const [from, within] = [elt.closest("[data-dispute]")?.id, elt.closest("[id]").id];
+  asked.set(xhr, { nPresses, from, within, sent: contentOf(elt) });
 });
+
+document.addEventListener("htmx:afterRequest", ({ detail: { xhr } }) => {
+  if (xhr === underWay) underWay = null;
+});
+
+function sendNext() {
+  if (underWay || !waiting.length) return;
+  const next = waiting.shift();
+  const form = [...document.querySelectorAll("#review form")].find((one) => questionOf(one) === next);
+  if (form) form.requestSubmit();
+  else say("What you sent last was not stored, because it is about something that has changed meanwhile. Look at it again.");
+}
 
 // Whether the reader has gone on since they sent a form, and is somewhere else than the answer.
 function hasGoneOn({ xhr }) {
@@ -158,7 +184,9 @@ const WRONG = "[aria-invalid], [data-invalid]";
 
 document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
   if (target.id !== "review") return;
-  if (!target.querySelector(WRONG)) entered.delete(questionOf(detail.requestConfig.elt)); // what was sent is stored
+  const form = detail.requestConfig.elt;
+  // What was sent is stored; whoever has written on since keeps what they wrote.
+  if (!target.querySelector(WRONG) && contentOf(form) === asked.get(detail.xhr).sent) entered.delete(questionOf(form));
   putBack(target); // before another key is typed
 });
 
@@ -186,10 +214,19 @@ document.addEventListener("htmx:afterSettle", (event) => {
   }
 });
 
+// Once what came is in its place, its forms can be sent.
+document.addEventListener("htmx:afterSettle", sendNext);
+
 for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
-  document.addEventListener(name, (event) => {
-    if (event.detail.xhr.status === 401) return; // session.js says so
-    say("Nothing was stored, because the server did not take it. What you entered is still here: try again.");
+  document.addEventListener(name, ({ detail: { xhr } }) => {
+    waiting.length = 0;
+    if (xhr.status === 401) return; // session.js says so
+    const isOutdated = xhr.status >= 400 && xhr.status < 500;
+    say(
+      isOutdated
+        ? "Nothing was stored: what this was about is not there any more, or not yours to change. Load the page anew."
+        : "Nothing was stored, because the server did not take it. What you entered is still here: try again.",
+    );
   });
 }
 

@@ -2,10 +2,10 @@
 // it and, on a small screen, the dock at the bottom cover some of it.
 "use strict";
 
-// How often the reader has pressed a key or the mouse. What the server answers moves the focus only if they have done neither
-// since it was asked: they have gone on meanwhile, and may be writing.
+// How often the reader has pressed a key or the mouse, or turned its wheel. What the server answers moves the focus only if they
+// have done nothing since it was asked: they have gone on meanwhile, and may be writing.
 let nPresses = 0;
-for (const sign of ["keydown", "pointerdown"])
+for (const sign of ["keydown", "pointerdown", "wheel"])
   document.addEventListener(sign, () => nPresses++, { passive: true, capture: true });
 
 // How high the part of the page is that lies over the rest; 0 where it stands in its place, as on a low screen.

@@ -361,3 +361,38 @@ def test_what_else_is_sent_from_the_page_keeps_the_decisions_being_written(open_
     fourth.get_by_role("button", name="Decide").click()
     expect(page.locator("#review-status")).to_have_text("Step 4 decided as 0. 2 disputes left.")
     assert gold(trajectory) == {3: 0}
+
+
+def test_what_is_sent_while_an_answer_is_awaited_is_sent_after_it(
+    open_as: Open, world: World, console_errors: list[str]
+) -> None:
+    trajectory = disputed(world, [-1, -1, 1, -1], [1, 1, 1, 1])
+    page = open_review(open_as, world, trajectory)
+    page.get_by_role("link", name="Decide each step").click()
+    second, fourth = enter(page, 2), enter(page, 4)
+    comment, trouble = second.get_by_label("Comment", exact=True), page.locator("#review-trouble")
+    sent: list[Route] = []
+    page.route("**/comment/**", lambda route: sent.append(route))
+    with page.expect_request("**/comment/**"):
+        second.get_by_role("button", name="Send the comment").click()
+    comment.press("End")
+    page.keyboard.type(" And more.")
+    for _ in range(2):
+        fourth.get_by_role("button", name="Decide").click()
+    expect(trouble).to_have_text("This is sent as soon as the server has answered what was sent before.")
+    assert gold(trajectory) == {}
+    sent[0].continue_()
+    expect(page.locator("#review-status")).to_have_text("Step 4 decided as 0. 2 disputes left.")
+    expect(second.locator(".comments li")).to_have_count(1)
+    expect(comment).to_have_value("A word about step 2. And more.")  # what was written since is not sent, and not lost
+    assert gold(trajectory) == {3: 0}
+
+    page.unroute("**/comment/**")
+    page.route("**/comment/**", lambda route: route.fulfill(status=404))
+    second.get_by_role("button", name="Send the comment").click()
+    expect(trouble).to_have_text(
+        "Nothing was stored: what this was about is not there any more, or not yours to change. Load the page anew."
+    )
+    expect(comment).to_have_value("A word about step 2. And more.")
+    assert all("404" in error for error in console_errors)
+    console_errors.clear()

@@ -35,9 +35,22 @@ def codes(
             1,
             [("V4", True)],
         ),
+        (
+            "two errors, each fixed",
+            {0: Said(-1), 1: Said(-1), 2: Said(1, None, "corrected"), 3: Said(1, None, "corrected")},
+            1,
+            [],
+        ),
+        (
+            "what follows from an error is fixed with it",
+            {0: Said(-1), 1: Said(-1, 0), 2: Said(1, None, "corrected"), 3: Said(1, None, "corrected")},
+            1,
+            [("V4", True)],
+        ),
         ("fixed later", {0: Said(-1), 1: Said(0, None, "independent"), 2: Said(1, None, "corrected")}, 1, []),
         ("independent of nothing", {0: Said(1), 1: Said(0, None, "independent")}, 1, [("V4", False)]),
         ("what was not asked for may be the error", {1: Said(1), 2: Said(1, None, "corrected")}, 1, []),
+        ("or another one", {1: Said(-1), 2: Said(1, None, "corrected"), 3: Said(1, None, "corrected")}, 1, []),
         ("corrected, and yet an error", {0: Said(-1), 1: Said(-1, None, "corrected")}, -1, [("V5", True)]),
         ("a good end after a last error", {0: Said(1), 1: Said(-1)}, 1, [("V6", False)]),
         ("a bad end without an error", {0: Said(1), 1: Said(0)}, -1, [("V6", False)]),
@@ -58,6 +71,7 @@ def test_where_not_every_step_is_asked_the_others_may_hold_the_error() -> None:
 def test_how_an_error_ends_is_asked_only_where_errors_carry_on() -> None:
     labels = {0: Said(-1), 1: Said(1)}
     assert codes(labels, carries_errors=False) == []
+    assert codes({0: Said(1), 1: Said(0, None, "independent")}, carries_errors=False) == []
 
 
 def test_a_finding_says_where_and_what_to_do() -> None:

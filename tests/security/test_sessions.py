@@ -46,6 +46,15 @@ def test_signing_in_changes_the_session_key(world: World) -> None:
     assert not Session.objects.filter(session_key=planted).exists()
 
 
+def test_from_a_page_of_another_account_one_signs_in_with_that_one(world: World) -> None:
+    client = signed_in(world)
+    assert client.get(LOGIN)["Location"] == "/"
+    assert 'name="username"' in client.get(f"{LOGIN}?again=1").content.decode()
+    credentials = {"username": world.reviewer.username, "password": PASSWORD}
+    assert client.post(f"{LOGIN}?again=1", credentials)["Location"] == "/"
+    assert client.get("/").wsgi_request.user == world.reviewer
+
+
 def test_signing_out_ends_the_session_on_the_server(world: World) -> None:
     client = signed_in(world)
     thief = Client()
