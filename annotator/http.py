@@ -86,8 +86,8 @@ def _refusal(request: HttpRequest, error: DomainError) -> HttpResponse:
     if request.get_preferred_type(["text/html", "application/json"]) == "application/json":
         return JsonResponse(error.as_json(), status=error.status)
     back = page_of(request)
-    if back == request.build_absolute_uri():
-        back = ""
+    if request.method == "GET" and back == request.build_absolute_uri():
+        back = ""  # it would be refused again
     return render(request, "refused.html", {"error": error, "back": back}, status=error.status)
 
 

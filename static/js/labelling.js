@@ -382,15 +382,17 @@ const startLabelling = () => {
     if (label) state.set(target, label);
     else state.delete(target);
   }
-  const completed = []; // labels from another tab, which did not know of the note that was written here
+  const [completed, lost] = [[], []]; // labels from another tab, which did not know of the note that was written here
   for (const [target, extras] of Object.entries(drafts.all())) {
     const card = cards.find((one) => one.dataset.target === target);
     const label = state.get(target);
     if (card) about.paint(card, { value: null, ...label, extras: { ...extras, ...label?.extras } }, true);
+    const [name, note] = [card?.querySelector(".n").textContent, extras.rationale];
+    if (note && label?.extras.rationale && note !== label.extras.rationale) lost.push(`${name}: “${note}”`);
     const whole = card && label && { ...about.read(card, label).extras, ...label.extras };
     if (whole && !About.isSame(whole, label.extras)) {
       change(cards.indexOf(card), { ...label, extras: whole });
-      completed.push(card.querySelector(".n").textContent);
+      completed.push(name);
     } else if (!card || label) drafts.put(target, {});
   }
   paintAll();
@@ -398,7 +400,10 @@ const startLabelling = () => {
   history.scrollRestoration = "manual"; // after a reload the browser would scroll away from the current step
   goTo(first, { scrolls: !isInSight(cards[first]) });
   cards[first]?.focus({ preventScroll: true });
-  if (completed.length) say(`Notes written before their label are stored with it now: ${completed.join(", ")}.`);
+  const told = [];
+  if (completed.length) told.push(`Notes written before their label are stored with it now: ${completed.join(", ")}.`);
+  if (lost.length) told.push(`Another tab stored a note of its own; what you had written here is not stored: ${lost.join("; ")}.`);
+  if (told.length) say(told.join(" "));
   outbox.flush();
   outbox.flushOthers();
   if (hints.isWaiting && isComplete()) hints.reveal();

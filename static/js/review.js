@@ -188,6 +188,8 @@ document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
   // What was sent is stored; whoever has written on since keeps what they wrote.
   if (!target.querySelector(WRONG) && contentOf(form) === asked.get(detail.xhr).sent) entered.delete(questionOf(form));
   putBack(target); // before another key is typed
+  for (const one of target.querySelectorAll("form"))
+    if (target.querySelector(WRONG) && questionOf(one) === questionOf(form)) openFolds(one); // that was refused
 });
 
 // After a decision: to what is wrong in the form, or on to the next dispute. After another form: back to where it stands.

@@ -120,3 +120,30 @@ def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
     page.reload()
     expect(page.locator(NOTE)).to_have_value("Wrong tower.")
     expect(page.locator("#refusal")).to_be_hidden()
+
+
+def test_a_note_whose_step_has_another_one_by_now_is_said_before_it_goes(
+    page_with_note: Page, context: BrowserContext, watch: Callable[[Page], Page]
+) -> None:
+    page = page_with_note
+    page.locator("#step-0").get_by_label("I am not sure").uncheck()
+    page.locator(NOTE).fill("")
+    page.keyboard.press("Escape")
+    other = watch(context.new_page())
+    other.goto(page.url)
+    page.bring_to_front()
+    page.locator(NOTE).fill("Wrong tower.")
+    page.keyboard.press("Escape")
+    other.bring_to_front()
+    other.keyboard.press("-")
+    other.locator(NOTE).fill("No tower.")
+    other.keyboard.press("Escape")
+    saved(other)
+    page.bring_to_front()
+    page.reload()
+    expect(page.locator(NOTE)).to_have_value("No tower.")
+    expect(page.locator("#refusal")).to_have_text(
+        "Another tab stored a note of its own; what you had written here is not stored: Step 1: “Wrong tower.”."
+    )
+    assert kept(page) == []
+    assert list(Label.objects.values_list("value", "extras")) == [(-1, {"rationale": "No tower."})]

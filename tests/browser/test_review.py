@@ -351,7 +351,11 @@ def test_what_else_is_sent_from_the_page_keeps_the_decisions_being_written(open_
     expect(page.locator(".dispute.current h2")).to_have_text("Step 2")  # the keys go on where they were
     is_kept()
     page.get_by_text("Return to its author (A)").click()
-    page.get_by_label("What should A look at again?").fill("Step 1.")
+    page.get_by_role("button", name="Return the annotation of A").click()
+    expect(page.locator("[data-invalid]")).to_contain_text(
+        "Say in a few words what the annotator should look at again."
+    )
+    page.get_by_label("What should A look at again?").fill("Step 1.")  # what was refused stays unfolded
     page.get_by_role("button", name="Return the annotation of A").click()
     expect(page.get_by_text("The annotation is back with its author")).to_be_visible()
     is_kept()
