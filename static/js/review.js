@@ -184,12 +184,12 @@ const WRONG = "[aria-invalid], [data-invalid]";
 
 document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
   if (target.id !== "review") return;
-  const form = detail.requestConfig.elt;
+  const [form, wrong] = [detail.requestConfig.elt, target.querySelector(WRONG)];
   // What was sent is stored; whoever has written on since keeps what they wrote.
-  if (!target.querySelector(WRONG) && contentOf(form) === asked.get(detail.xhr).sent) entered.delete(questionOf(form));
+  if (!wrong && contentOf(form) === asked.get(detail.xhr).sent) entered.delete(questionOf(form));
   putBack(target); // before another key is typed
-  for (const one of target.querySelectorAll("form"))
-    if (target.querySelector(WRONG) && questionOf(one) === questionOf(form)) openFolds(one); // that was refused
+  if (!wrong) return;
+  for (const one of target.querySelectorAll("form")) if (questionOf(one) === questionOf(form)) openFolds(one); // was refused
 });
 
 // After a decision: to what is wrong in the form, or on to the next dispute. After another form: back to where it stands.

@@ -90,9 +90,9 @@ def test_a_note_that_was_deleted_leaves_nothing(page_with_note: Page) -> None:
     assert kept(page) == []
 
 
-def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
-    page_with_note: Page, context: BrowserContext, watch: Callable[[Page], Page]
-) -> None:
+@pytest.fixture
+def labelled_in_another_tab(page_with_note: Page, context: BrowserContext, watch: Callable[[Page], Page]) -> Page:
+    """A tab that was opened before the note was written, and labels its step."""
     page = page_with_note
     page.locator("#step-0").get_by_label("I am not sure").uncheck()
     page.locator(NOTE).fill("")
@@ -104,6 +104,13 @@ def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
     page.keyboard.press("Escape")
     other.bring_to_front()
     other.keyboard.press("-")
+    return other
+
+
+def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
+    page_with_note: Page, labelled_in_another_tab: Page
+) -> None:
+    page, other = page_with_note, labelled_in_another_tab
     other.locator("#step-0").get_by_label("Severity").select_option("major")
     other.keyboard.press("Escape")
     saved(other)
@@ -123,19 +130,9 @@ def test_a_note_in_one_tab_is_stored_with_the_label_of_another(
 
 
 def test_a_note_whose_step_has_another_one_by_now_is_said_before_it_goes(
-    page_with_note: Page, context: BrowserContext, watch: Callable[[Page], Page]
+    page_with_note: Page, labelled_in_another_tab: Page
 ) -> None:
-    page = page_with_note
-    page.locator("#step-0").get_by_label("I am not sure").uncheck()
-    page.locator(NOTE).fill("")
-    page.keyboard.press("Escape")
-    other = watch(context.new_page())
-    other.goto(page.url)
-    page.bring_to_front()
-    page.locator(NOTE).fill("Wrong tower.")
-    page.keyboard.press("Escape")
-    other.bring_to_front()
-    other.keyboard.press("-")
+    page, other = page_with_note, labelled_in_another_tab
     other.locator(NOTE).fill("No tower.")
     other.keyboard.press("Escape")
     saved(other)
